@@ -1,0 +1,25 @@
+"""What all tests share: one BLAS thread, no window, reproducible hypothesis examples, a generator."""
+
+from __future__ import annotations
+
+import os
+
+# Before numpy is imported anywhere: its BLAS reads the number of threads once.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+
+import hypothesis
+import numpy as np
+import pytest
+
+# The examples of "ci" are functions of the test alone, so a failure is one for everybody; "explore" looks for new ones.
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A generator of one fixed seed, new for every test, so tests do not depend on their order."""
+    return np.random.Generator(np.random.PCG64DXSM(20231))
