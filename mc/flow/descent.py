@@ -1,0 +1,89 @@
+"""Gradient descent with a fixed step in reduced coordinates: theory §3.1-3.2 hold step for step (theory §9)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mc.flow.driver import Ending
+from mc.flow.fields import ReducedFlow
+from mc.outcomes import NOT_COMPUTED, Outcome
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Descent:
+    """A protocol: a fixed step, a budget of steps and a loss that counts as zero.
+
+    Attributes
+    ----------
+    gamma : float or None
+        Step size; None takes `stable_step` of each trial.
+    loss_tolerance : float
+        Converged when the loss falls to this.
+    max_steps : int
+    """
+
+    gamma: float | None = None
+    loss_tolerance: float = 1e-7
+    max_steps: int = 25_000
+
+
+def stable_step(flow: ReducedFlow, h: Array) -> Array:
+    """One over the largest eigenvalue of the observed tangent kernel at the start, half the largest stable step of mse.
+
+    Parameters
+    ----------
+    flow : ReducedFlow
+    h : (T, k) array
+
+    Returns
+    -------
+    (T,) array
+    """
+    seen = flow.observe(flow.start(h))
+    weighted = seen.Q * np.square(seen.dphi)[:, None, :]
+    kernel = np.matmul(weighted, seen.Q.swapaxes(1, 2)) / flow.width
+    if flow.mode == "both":
+        kernel = kernel + (np.square(seen.z).mean(axis=1))[:, None, None] * np.eye(kernel.shape[1])
+    S = flow.problems.S
+    return 1.0 / np.linalg.eigvalsh(S[:, :, None] * kernel * S[:, None, :])[:, -1]
+
+
+def descend(flow: ReducedFlow, h: Array, protocol: Descent) -> Ending:
+    """Run gradient descent from every start.
+
+    Returns
+    -------
+    Ending
+        ``time`` is steps times gamma; ``error`` is NaN: nothing is approximated.
+    """
+    trials = h.shape[0]
+    gamma = stable_step(flow, h) if protocol.gamma is None else np.full(trials, protocol.gamma)
+    state = flow.start(h)
+    nan = np.full(trials, np.nan)
+    steps = np.zeros(trials, np.int64)
+    ending = Ending(np.full(trials, NOT_COMPUTED, np.int8), nan.copy(), steps, nan.copy(), nan, gamma.copy(), state.copy())
+    rows, slope = np.arange(trials), np.empty_like(state)
+    for step in range(protocol.max_steps + 1):
+        with np.errstate(over="ignore", invalid="ignore"):
+            seen = flow.derivative(state, slope)
+        outcome = np.where(seen.loss <= protocol.loss_tolerance, Outcome.CONVERGED_GD, NOT_COMPUTED)
+        outcome = np.where(np.isfinite(seen.loss), outcome, Outcome.NON_FINITE)
+        if step == protocol.max_steps:
+            outcome = np.where(outcome == NOT_COMPUTED, Outcome.STEP_BUDGET, outcome)
+        done = outcome != NOT_COMPUTED
+        if done.any():
+            at = rows[done]
+            ending.outcome[at], ending.loss[at], ending.steps[at] = outcome[done], seen.loss[done], step
+            ending.time[at], ending.state[at] = step * gamma[done], state[done]
+            left = np.flatnonzero(~done)
+            if not left.size:
+                break
+            flow, state, rows, gamma = flow.take(left), state[left], rows[left], gamma[left]
+            slope = slope[left]
+        state += gamma[:, None, None] * slope
+    return ending

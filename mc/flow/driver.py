@@ -1,0 +1,195 @@
+"""The loop: step every trial of a batch with its own step until its rule stops it, and say how each ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mc.flow.explicit import ORDER, DormandPrince
+from mc.flow.fields import ReducedFlow
+from mc.flow.stopping import Rule
+from mc.outcomes import NOT_COMPUTED, Outcome
+
+Array = NDArray[np.float64]
+
+Index = NDArray[np.intp]
+OnStep = Callable[[DormandPrince, Index, Index, Array, Array], None]
+"""``on_step(stepper, rows, trials, t, dt)`` sees the rows of the batch whose attempt will be accepted, before it is."""
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Tolerances and budgets.
+
+    Attributes
+    ----------
+    rtol, atol : float
+        A step's error in theta is kept below ``atol + rtol |theta(t) - theta(0)|``: a norm that knows neither the width
+        nor the other trials of the batch.
+    horizon : float
+        Last time.
+    max_steps : int
+        Budget of attempts of a trial.
+    """
+
+    rtol: float = 1e-5
+    atol: float = 1e-8
+    horizon: float = 1e6
+    max_steps: int = 100_000
+
+
+@dataclass
+class Ending:
+    """How T integrations ended.
+
+    Attributes
+    ----------
+    outcome : (T,) int8 array
+        `Outcome`.
+    time : (T,) array
+        Time reached.
+    steps : (T,) int array
+        Attempts, accepted or not.
+    loss : (T,) array
+        Loss at ``time``.
+    error : (T,) array
+        Sum of the local error estimates, in theta.
+    first_step : (T,) array
+        First accepted step.
+    state : (T, rows, k) array
+        State at ``time``.
+    """
+
+    outcome: NDArray[np.int8]
+    time: Array
+    steps: NDArray[np.int64]
+    loss: Array
+    error: Array
+    first_step: Array
+    state: Array
+
+
+class _Batch:
+    """Bookkeeping of the trials that still run."""
+
+    def __init__(self, trials: int) -> None:
+        self.trials = np.arange(trials)
+        self.t, self.error = np.zeros(trials), np.zeros(trials)
+        self.dt, self.first = np.zeros(trials), np.full(trials, np.nan)
+        self.steps = np.zeros(trials, np.int64)
+
+    def keep(self, rows: Index) -> None:
+        for name in ("trials", "t", "error", "dt", "first", "steps"):
+            setattr(self, name, getattr(self, name)[rows])
+
+
+def integrate(
+    flow: ReducedFlow, h: Array, controls: Controls, rule: Rule, on_step: OnStep | None = None
+) -> Ending:
+    """Integrate T trajectories from their starts.
+
+    Parameters
+    ----------
+    flow : ReducedFlow
+    h : (T, k) array
+        Pre-activations at time 0.
+    controls : Controls
+    rule : Rule
+        When a trajectory is done; it sees the start and every accepted step.
+    on_step : callable, optional
+        See `OnStep`.
+
+    Returns
+    -------
+    Ending
+    """
+    trials = h.shape[0]
+    start = flow.start(h)
+    ending = Ending(
+        np.full(trials, NOT_COMPUTED, np.int8),
+        *(np.full(trials, np.nan), np.zeros(trials, np.int64)),
+        *(np.full(trials, np.nan) for _ in range(3)),
+        start.copy(),
+    )
+    stepper, batch = DormandPrince(flow, start), _Batch(trials)
+    batch.dt = _first_step(stepper)
+    start = start.copy()
+    outcome = rule.check(stepper.flow, stepper.state, stepper.seen, batch.error)
+    while True:
+        outcome = _close(outcome, stepper, batch, controls)
+        done = outcome != NOT_COMPUTED
+        if done.any():
+            _record(ending, outcome, done, stepper, batch)
+            rows = np.flatnonzero(~done)
+            if not rows.size:
+                return ending
+            stepper.keep(rows)
+            batch.keep(rows)
+            rule.keep(rows)
+            start = start[rows]
+        outcome = _advance(stepper, batch, start, controls, rule, on_step)
+
+
+def _first_step(stepper: DormandPrince) -> Array:
+    """A tenth of the time in which the loss would fall to nothing at its first rate."""
+    speed = np.einsum("tik,tik->t", stepper.stages[0], stepper.stages[0])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        dt = 0.1 * stepper.seen.loss / speed
+    return np.where(np.isfinite(dt) & (dt > 0.0), dt, 1.0)
+
+
+def _close(outcome: NDArray[np.int8], stepper: DormandPrince, batch: _Batch, controls: Controls) -> NDArray[np.int8]:
+    """Budgets, for the trials that their rule lets go on."""
+    limits = (
+        (~np.isfinite(stepper.seen.loss), Outcome.NON_FINITE),
+        (batch.t >= controls.horizon, Outcome.HORIZON),
+        # a step below the resolution of t cannot move on
+        ((batch.steps >= controls.max_steps) | (batch.t + batch.dt <= batch.t), Outcome.STEP_BUDGET),
+    )
+    for reached, name in limits:
+        outcome = np.where((outcome == NOT_COMPUTED) & reached, name, outcome).astype(np.int8)
+    return outcome
+
+
+def _record(
+    ending: Ending, outcome: NDArray[np.int8], done: NDArray[np.bool_], stepper: DormandPrince, batch: _Batch
+) -> None:
+    trials = batch.trials[done]
+    ending.outcome[trials], ending.time[trials], ending.steps[trials] = outcome[done], batch.t[done], batch.steps[done]
+    ending.loss[trials], ending.error[trials] = stepper.seen.loss[done], batch.error[done]
+    ending.first_step[trials], ending.state[trials] = batch.first[done], stepper.state[done]
+
+
+def _advance(
+    stepper: DormandPrince, batch: _Batch, start: Array, controls: Controls, rule: Rule, on_step: OnStep | None
+) -> NDArray[np.int8]:
+    """One attempt for every trial; the outcome of those whose step was accepted."""
+    dt = np.minimum(batch.dt, controls.horizon - batch.t)
+    with np.errstate(over="ignore", invalid="ignore"):
+        new, seen, error = stepper.attempt(dt)
+        moved = new - start
+        distance = np.sqrt(np.einsum("tik,tik->t", moved, moved))
+        ratio = error / (controls.atol + controls.rtol * distance)
+    if not stepper.flow.activation.increasing:
+        # no neuron crosses a zero of phi' (theory §3.3): a step that does is wrong
+        ratio = np.where((stepper.seen.dphi * seen.dphi < 0.0).any(axis=1), np.inf, ratio)
+    ratio = np.where(np.isfinite(ratio) & np.isfinite(seen.loss), ratio, np.inf)
+    accepted = ratio <= 1.0
+    if on_step is not None and accepted.any():
+        rows = np.flatnonzero(accepted)
+        on_step(stepper, rows, batch.trials[rows], batch.t[rows], dt[rows])
+    stepper.accept(accepted, new, seen)
+    arrived = np.where(dt < controls.horizon - batch.t, batch.t + dt, controls.horizon)
+    batch.t = np.where(accepted, arrived, batch.t)
+    batch.error = np.where(accepted, batch.error + error, batch.error)
+    batch.first = np.where(accepted & np.isnan(batch.first), dt, batch.first)
+    batch.steps += 1
+    with np.errstate(divide="ignore"):
+        factor = 0.9 * np.maximum(ratio, 1e-10) ** (-1.0 / ORDER)
+    # after a rejection the step does not grow
+    batch.dt = dt * np.clip(factor, 0.2, np.where(accepted, 5.0, 0.9))
+    verdict = rule.check(stepper.flow, stepper.state, stepper.seen, batch.error)
+    return np.where(accepted, verdict, NOT_COMPUTED).astype(np.int8)

@@ -1,0 +1,336 @@
+"""t = infinity without integration: does gradient flow of the hidden layer reach zero loss, and where (theory §7.4).
+
+The flow is a mirror flow of a convex function, so its limit is decided by Newton's method in r dimensions. Both answers
+come with a proof: a point of the open box that fits the data, or a hyperplane that separates the data from the box.
+Working with Q = Z^T V and A^+ y instead of G and U^T y takes sigma_A out of the conditioning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linprog
+from scipy.sparse import csr_array, eye_array, hstack, vstack
+
+from mc.activations import Activation
+from mc.outcomes import Exact, ExactBy
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+NEWTON_STEPS = 60
+LP_NEURONS = 20_000
+LP_TOLERANCE = 1e-6
+UNIT = 2.0**-53
+
+
+@dataclass(frozen=True)
+class Target:
+    """The linear equation Q w = sqrt(k) a on the neurons given.
+
+    Attributes
+    ----------
+    h : (T, k) array
+        Pre-activations at the start.
+    Q : (T, r, k) array
+        Z^T V at the start.
+    a : (T, r) array
+        S^-1 U^T y, less what frozen neurons contribute.
+    S : (T or 1, r) array
+        Singular values of A, to measure distances in the observation.
+    width : int
+        k of the scaling 1/sqrt(k); more than the neurons given where others are frozen.
+    """
+
+    h: Array
+    Q: Array
+    a: Array
+    S: Array
+    width: int
+
+    def take(self, rows: Index) -> Target:
+        """Some trials."""
+        S = self.S if self.S.shape[0] == 1 else self.S[rows]
+        return Target(self.h[rows], self.Q[rows], self.a[rows], S, self.width)
+
+
+@dataclass
+class Decision:
+    """Answers for T trials.
+
+    Attributes
+    ----------
+    exact, by : (T,) int8 arrays
+        `Exact` and `ExactBy`; ``by`` is -1 where undecided.
+    residual : (T,) array
+        Proved lower bound of |y(t) - y| for all t: 0 where zero loss is reached, NaN where none was proved.
+    """
+
+    exact: NDArray[np.int8]
+    by: NDArray[np.int8]
+    residual: Array
+
+    @classmethod
+    def undecided(cls, trials: int) -> Decision:
+        """No answer yet."""
+        return cls(
+            np.full(trials, Exact.UNDECIDED, np.int8), np.full(trials, -1, np.int8), np.full(trials, np.nan, float)
+        )
+
+    def settle(self, rows: Index, answer: Exact, by: ExactBy, residual: Array | float) -> None:
+        """Write an answer."""
+        self.exact[rows], self.by[rows], self.residual[rows] = answer, by, residual
+
+
+class _Iterate:
+    """State of Newton's method on the dual function for the trials still open."""
+
+    def __init__(self, target: Target, activation: Activation) -> None:
+        self.rows = np.arange(target.h.shape[0])
+        self.target, self.activation = target, activation
+        self.start = activation.primitive(target.h)
+        # an increasing activation has one box for all neurons
+        self.box = activation.box(target.h[:, :1] if activation.increasing else target.h)
+        self.dual = np.zeros_like(target.a)
+        self.h = target.h
+        self.evaluate()
+
+    def evaluate(self) -> None:
+        """Activations, residual, dual Hessian and Newton step at the current dual variable."""
+        t = self.target
+        self.z, dphi = self.activation.phi_dphi(self.h)
+        self.residual = t.a - _apply(t.Q, self.z) / np.sqrt(t.width)
+        self.weight = np.square(dphi)
+        self.weighted = t.Q * self.weight[:, None, :]
+        K = np.matmul(self.weighted, t.Q.swapaxes(1, 2)) / t.width
+        ridge = np.trace(K, axis1=1, axis2=2) * UNIT + 1e-290
+        self.K = K + ridge[:, None, None] * np.eye(K.shape[1])
+        self.step = -np.linalg.solve(self.K, self.residual[:, :, None])[:, :, 0]
+
+    def at(self, dual: Array, rows: Index) -> tuple[Array, Array]:
+        """Pre-activations and residual at a dual variable, for some of the open trials."""
+        t = self.target.take(rows)
+        h = self.activation.primitive_inverse(self.start[rows] - _apply_t(t.Q, dual) / np.sqrt(t.width), self.h[rows])
+        return h, t.a - _apply(t.Q, self.activation.phi(h)) / np.sqrt(t.width)
+
+    def keep(self, mask: NDArray[np.bool_]) -> None:
+        """Drop the trials that are settled."""
+        rows = np.flatnonzero(mask)
+        self.rows, self.target, self.start = self.rows[rows], self.target.take(rows), self.start[rows]
+        self.box = (self.box[0][rows], self.box[1][rows])
+        self.dual, self.h, self.z, self.residual = self.dual[rows], self.h[rows], self.z[rows], self.residual[rows]
+        self.weight, self.weighted, self.K, self.step = (
+            self.weight[rows],
+            self.weighted[rows],
+            self.K[rows],
+            self.step[rows],
+        )
+
+    def advance(self) -> None:
+        """Newton step, halved per trial until the slope along it has fallen by a tenth (theory §7.4)."""
+        slope = np.abs(np.einsum("tr,tr->t", self.residual, self.step))
+        length = np.ones(self.rows.size)
+        dual, h = self.dual.copy(), self.h.copy()
+        open_rows = np.arange(self.rows.size)
+        for _ in range(60):
+            trial = self.dual[open_rows] + length[open_rows, None] * self.step[open_rows]
+            new_h, residual = self.at(trial, open_rows)
+            new_slope = np.abs(np.einsum("tr,tr->t", residual, self.step[open_rows]))
+            good = np.isfinite(new_slope) & np.isfinite(new_h).all(axis=1) & (new_slope <= 0.9 * slope[open_rows])
+            dual[open_rows[good]], h[open_rows[good]] = trial[good], new_h[good]
+            open_rows = open_rows[~good]
+            if not open_rows.size:
+                break
+            length[open_rows] *= 0.5
+        self.dual, self.h = dual, h
+        self.evaluate()
+
+    def inside(self) -> NDArray[np.bool_]:
+        """Whether the Newton point of the primal equation lies in the open box, rounding included.
+
+        The correction is weighted by phi'^2, so saturated neurons move least; any solution in the box is a proof.
+        """
+        t, (lower, upper) = self.target, self.box
+        w = self.z - _apply_t(self.weighted, self.step) / np.sqrt(t.width)
+        slack = np.minimum(w - lower, upper - w)
+        proved: NDArray[np.bool_] = (slack > 0.0).all(axis=1)
+        rows = np.flatnonzero(proved)
+        if rows.size:
+            Q = t.Q[rows]
+            norms = np.sqrt(np.einsum("trk,trk->tk", Q, Q))
+            # what summing k products may have lost, and how far it could move a neuron
+            lost = 4.0 * (t.h.shape[1] + 8) * UNIT * np.einsum("tk,tk->t", norms, np.abs(w[rows]))
+            lost += 4.0 * UNIT * np.sqrt(t.width) * np.linalg.norm(t.a[rows], axis=1)
+            smallest = np.maximum(np.linalg.eigvalsh(self.K[rows])[:, 0] * t.width, 1e-300)
+            moved = self.weight[rows] * norms * (lost / smallest)[:, None]
+            proved[rows] = (slack[rows] > moved + 4.0 * UNIT * np.abs(w[rows])).all(axis=1)
+        return proved
+
+    def outside(self) -> tuple[NDArray[np.bool_], Array]:
+        """Whether a hyperplane separates the data from the box, and the distance it proves.
+
+        Returns
+        -------
+        proved : (T,) bool array
+        distance : (T,) array
+            Lower bound of |A g - y| over the closed box, in the observation.
+        """
+        best = np.zeros(self.rows.size)
+        for normal in (-self.dual, self.residual):
+            best = np.maximum(best, self._separation(normal))
+        return best > 0.0, best
+
+    def _separation(self, normal: Array) -> Array:
+        t, (lower, upper) = self.target, self.box
+        g = _apply_t(t.Q, normal)
+        unbounded = (g > 0.0) & np.isposinf(upper) | (g < 0.0) & np.isneginf(lower)
+        if unbounded.any():
+            normal = _tilt(normal, t.Q, g, unbounded)
+            g = _apply_t(t.Q, normal)
+        with np.errstate(invalid="ignore"):
+            terms = np.where(g > 0.0, upper * g, lower * g)
+        terms = np.where(g == 0.0, 0.0, terms)
+        level = np.sqrt(t.width) * np.einsum("tr,tr->t", normal, t.a)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rounding = 4.0 * (t.h.shape[1] + 8) * UNIT * (np.abs(terms).sum(axis=1) + np.abs(level))
+            rounding += _product_rounding(normal, t.Q, lower, upper)
+            gap = level - terms.sum(axis=1) - rounding
+            distance = gap / (np.sqrt(t.width) * np.linalg.norm(normal / t.S, axis=1))
+        return np.where(np.isfinite(distance) & (gap > 0.0), distance, 0.0)
+
+
+def _product_rounding(normal: Array, Q: Array, lower: Array, upper: Array) -> Array:
+    """What rounding in g = Q^T v can change in the support function, (T,)."""
+    size = np.where(np.isfinite(lower), np.abs(lower), 0.0) + np.where(np.isfinite(upper), np.abs(upper), 0.0)
+    products = _apply_t(np.abs(Q), np.abs(normal))
+    return np.asarray(2.0 * (Q.shape[1] + 2) * UNIT * (products * size).sum(axis=1))
+
+
+def _tilt(normal: Array, Q: Array, g: Array, unbounded: NDArray[np.bool_]) -> Array:
+    """Turn the normal until the neurons that would make the support infinite point inwards (theory §7.4).
+
+    At the optimum their products vanish; the smallest change that makes them -delta keeps the others in place.
+    """
+    masked = Q * unbounded[:, None, :]
+    inverse = np.linalg.pinv(np.matmul(masked, masked.swapaxes(1, 2)), hermitian=True)
+    delta = 1e-9 * np.linalg.norm(normal, axis=1)[:, None] * np.sign(g)
+    change = _apply(masked, (g + delta) * unbounded)
+    return np.asarray(normal - np.matmul(inverse, change[:, :, None])[:, :, 0])
+
+
+def _apply(Q: Array, z: Array) -> Array:
+    return np.matmul(Q, z[:, :, None])[:, :, 0]
+
+
+def _apply_t(Q: Array, v: Array) -> Array:
+    return np.matmul(v[:, None, :], Q)[:, 0, :]
+
+
+def decide(target: Target, activation: Activation) -> Decision:
+    """Decide for each trial whether the open box fits the data, with a proof for both answers.
+
+    Parameters
+    ----------
+    target : Target
+    activation : Activation
+
+    Returns
+    -------
+    Decision
+        ``by`` is newton, hyperplane or lp.
+    """
+    decision = Decision.undecided(target.h.shape[0])
+    if target.h.shape[1] == 0:
+        return decision
+    iterate = _Iterate(target, activation)
+    for _ in range(NEWTON_STEPS):
+        inside = iterate.inside()
+        decision.settle(iterate.rows[inside], Exact.REACHES_ZERO, ExactBy.NEWTON, 0.0)
+        outside, distance = iterate.outside()
+        outside &= ~inside
+        decision.settle(iterate.rows[outside], Exact.CANNOT, ExactBy.HYPERPLANE, distance[outside])
+        iterate.keep(~(inside | outside))
+        if not iterate.rows.size:
+            return decision
+        iterate.advance()
+    for row in iterate.rows:
+        _decide_by_programme(decision, int(row), target, activation)
+    return decision
+
+
+def _decide_by_programme(decision: Decision, row: int, target: Target, activation: Activation) -> None:
+    if target.h.shape[1] > LP_NEURONS:
+        return
+    rows = np.array([row])
+    margin = box_margin(target.Q[row], np.sqrt(target.width) * target.a[row], *activation.box(target.h[row]))
+    if margin > LP_TOLERANCE:
+        decision.settle(rows, Exact.REACHES_ZERO, ExactBy.LP, 0.0)
+    elif margin < -LP_TOLERANCE:
+        decision.settle(rows, Exact.CANNOT, ExactBy.LP, np.nan)
+
+
+def box_margin(Q: Array, level: Array, lower: Array, upper: Array, cap: float = 1.0) -> float:
+    """Largest t such that Q w = level for some w with lower + t <= w <= upper - t, by linear programming.
+
+    Parameters
+    ----------
+    Q : (r, k) array
+    level : (r,) array
+    lower, upper : (k,) arrays
+        An infinite side is no constraint.
+    cap : float
+        Upper limit of t.
+
+    Returns
+    -------
+    float
+        -inf where no t fits; NaN where the solver gave up.
+    """
+    r, k = Q.shape
+    rows, limits = [], []
+    for side, bound in ((-1.0, -lower), (1.0, upper)):
+        finite = np.isfinite(bound)
+        rows.append(hstack([side * eye_array(k, format="csr")[np.flatnonzero(finite)], csr_array(np.ones((int(finite.sum()), 1)))]))
+        limits.append(bound[finite])
+    answer = linprog(
+        np.append(np.zeros(k), -1.0),
+        A_ub=vstack(rows),
+        b_ub=np.concatenate(limits),
+        A_eq=np.column_stack([Q, np.zeros(r)]),
+        b_eq=level,
+        bounds=[(None, None)] * k + [(None, cap)],
+        method="highs",
+    )
+    if answer.status == 2:
+        return -np.inf
+    return float(-answer.fun) if answer.status == 0 else np.nan
+
+
+def limit_point(target: Target, activation: Activation, steps: int = NEWTON_STEPS) -> tuple[Array, Array, Array]:
+    """theta_inf of trials that reach zero loss: the Bregman projection of z(0) (theory §7.4).
+
+    Returns
+    -------
+    h : (T, k) array
+        Pre-activations at the limit.
+    dual : (T, r) array
+        Dual variable in the coordinates of Q: Phi(h) = Phi(h(0)) - Q^T dual/sqrt(k).
+    residual : (T,) array
+        Norm of a - Q z/sqrt(k) that is left.
+    """
+    iterate = _Iterate(target, activation)
+    h, dual = target.h.copy(), np.zeros_like(target.a)
+    best = np.linalg.norm(iterate.residual, axis=1)
+    for _ in range(steps):
+        iterate.advance()
+        norm = np.linalg.norm(iterate.residual, axis=1)
+        better = norm < best[iterate.rows]
+        rows = iterate.rows[better]
+        h[rows], dual[rows], best[rows] = iterate.h[better], iterate.dual[better], norm[better]
+        # a step that no longer helps is at rounding
+        iterate.keep(better)
+        if not iterate.rows.size:
+            break
+    return h, dual, best

@@ -1,0 +1,129 @@
+"""Lipschitz constants of the network's Jacobian around the initial point, and their integrals (theory §4, §5.3).
+
+In mode `both` everything is a closed form of q = sqrt(k) Lip, which solves q^2 - b q - B1^2 = 0 with b = B2 (c + rho).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TrialLipschitz:
+    """Lip_rho of theory §4 with the trial's own largest column.
+
+    Attributes
+    ----------
+    mode : {"hidden", "both"}
+    sup_dphi, lip_dphi : float
+        B1, B2; multiplied by |A| for the observed Jacobian A J.
+    column_norm : array
+        Largest column norm at the centre, in the same space (c_max, c_Z, or c_A/|A|).
+    width : array
+        k, broadcast with ``column_norm``.
+    """
+
+    mode: str
+    sup_dphi: float | Array
+    lip_dphi: float | Array
+    column_norm: Array
+    width: Array
+
+    def _q(self, b: Array) -> Array:
+        return np.asarray(0.5 * (b + np.sqrt(b * b + 4.0 * np.square(self.sup_dphi))))
+
+    def at(self, rho: Array | float) -> Array:
+        """Lipschitz constant over the ball of radius ``rho``."""
+        if self.mode == "hidden":
+            return np.asarray(self.lip_dphi * self.column_norm / np.sqrt(self.width) + 0.0 * rho)
+        return self._q(self.lip_dphi * (self.column_norm + rho)) / np.sqrt(self.width)
+
+    def radius(self, sigma_0: Array) -> Array:
+        """R with R = sigma_0/(2 Lip_R); infinite where the Jacobian is constant."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if self.mode == "hidden":
+                radius = sigma_0 / (2.0 * self.at(0.0))
+            else:
+                t, b = 0.5 * sigma_0 * np.sqrt(self.width), self.lip_dphi * self.column_norm
+                radius = 2.0 * t / (b + np.sqrt(b * b + 4.0 * (t * self.lip_dphi + np.square(self.sup_dphi))))
+        return np.where(sigma_0 > 0.0, radius, 0.0)
+
+    def integrals(self, s: Array) -> tuple[Array, Array]:
+        """Loss of singular value along a path of length s, and its integral.
+
+        Parameters
+        ----------
+        s : array
+            Path length, non-negative.
+
+        Returns
+        -------
+        ell, ell_integral : arrays
+            ell(s) = int_0^s Lip, and int_0^s ell (theory §5.3).
+        """
+        if self.mode == "hidden" or np.all(np.asarray(self.lip_dphi) == 0.0):
+            slope = self.at(0.0)
+            return slope * s, 0.5 * slope * s * s
+        B1, B2 = self.sup_dphi, self.lip_dphi
+        b, step = B2 * self.column_norm, B2 * s
+        root, root_end = np.sqrt(b * b + 4.0 * np.square(B1)), np.sqrt(np.square(b + step) + 4.0 * np.square(B1))
+        q = 0.5 * (b + root)
+        # (q(s) - q)/q without cancellation
+        v = 0.5 * step * (1.0 + (2.0 * b + step) / (root + root_end)) / q
+        beta, log = np.square(B1 / q), np.log1p(v)
+        ell = q * q * (v + 0.5 * v * v + beta * log) / (B2 * np.sqrt(self.width))
+        pieces = v * v * (0.5 + v / 6.0 + 0.5 * beta / (1.0 + v))
+        pieces = pieces + beta * ((1.0 + v) * log - v) + beta * beta * (v - log) / (1.0 + v)
+        return ell, q**3 * pieces / (B2 * B2 * np.sqrt(self.width))
+
+    def reach(self, sigma: Array, steps: int = 60) -> Array:
+        """Path length at which ell(s) = sigma (ell is convex: Newton from the right is monotone)."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            s = np.asarray(sigma / self.at(0.0))
+            s = np.where(sigma > 0.0, s, 0.0)
+            if self.mode == "hidden" or np.all(np.asarray(self.lip_dphi) == 0.0):
+                return s
+            for _ in range(steps):
+                new = s - (self.integrals(s)[0] - sigma) / self.at(s)
+                new = np.where(sigma > 0.0, np.clip(new, 0.0, s), 0.0)
+                if np.all(s - new <= 1e-15 * s):
+                    break
+                s = new
+        return s
+
+
+@dataclass(frozen=True)
+class PublishedLipschitz:
+    """Lip_rho of theory §4 from the entry bound V_max alone."""
+
+    mode: str
+    sup_dphi: float
+    lip_dphi: float
+    entry_bound: float
+    n: int
+    width: Array
+
+    def at(self, rho: Array | float) -> Array:
+        """Lipschitz constant over the ball of radius ``rho``."""
+        scale = np.sqrt(self.n / self.width)
+        if self.mode == "hidden":
+            # 0 * inf would be NaN: without curvature the law does not matter
+            return np.asarray((self.lip_dphi * self.entry_bound if self.lip_dphi else 0.0) * scale + 0.0 * rho)
+        bound = max(self.sup_dphi, self.lip_dphi)
+        return np.asarray(bound * (1.0 + 2.0 * (self.entry_bound + rho)) * scale)
+
+    def radius(self, sigma_0: Array) -> Array:
+        """R with R = sigma_0/(2 Lip_R); infinite where the Jacobian is constant."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if self.mode == "hidden":
+                radius = sigma_0 / (2.0 * self.at(0.0))
+            else:
+                t = sigma_0 * np.sqrt(self.width / self.n) / (2.0 * max(self.sup_dphi, self.lip_dphi))
+                a = 1.0 + 2.0 * self.entry_bound
+                radius = 2.0 * t / (a + np.sqrt(a * a + 8.0 * t))
+        return np.where(sigma_0 > 0.0, radius, 0.0)

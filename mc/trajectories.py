@@ -1,0 +1,201 @@
+"""The flows of a block: which trials are integrated, how each ended, and what is saved along the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mc.activations import Activation
+from mc.flow.descent import Descent, descend
+from mc.flow.driver import Controls, Ending, integrate
+from mc.flow.fields import ReducedFlow
+from mc.flow.record import OBSERVABLES, Recorder, log_times
+from mc.flow.stopping import RestartRule, Rule, ToleranceRule
+from mc.guarantees import loss_bound
+from mc.losses import Loss
+from mc.outcomes import NOT_COMPUTED, Exact, Outcome
+from mc.problem import Problem, ProblemBatch
+from mc.streaming import Kept
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+Arrays = dict[str, NDArray[Any]]
+
+BATCH_BYTES = 4_000_000
+"""Size of the stages of a batch that is integrated together."""
+
+BOUNDS = ("bound_rate", "bound_rate_sharp", "bound_conserved-rate")
+
+
+@dataclass(frozen=True)
+class FlowSettings:
+    """The [flow] table without its widths.
+
+    Attributes
+    ----------
+    rule : {"restart", "tolerance", "gd"}
+    rtol, atol, loss_tolerance, horizon : float
+    max_steps : int
+    method : str
+    gamma : float or None
+        Step of gradient descent; None takes a stable one for each trial.
+    save_trials : int
+        The first trials of a cell whose trajectories are saved.
+    save_times : int or tuple of float
+        Number of log-spaced times up to the end, or the times themselves.
+    """
+
+    rule: str = "restart"
+    rtol: float = 1e-5
+    atol: float = 1e-8
+    loss_tolerance: float = 1e-7
+    horizon: float = 1e6
+    max_steps: int = 100_000
+    method: str = "auto"
+    gamma: float | None = None
+    save_trials: int = 0
+    save_times: int | tuple[float, ...] = 64
+
+    @property
+    def times(self) -> int:
+        """Number of saved times."""
+        return self.save_times if isinstance(self.save_times, int) else len(self.save_times)
+
+    @property
+    def controls(self) -> Controls:
+        """Tolerances and budgets of an integration."""
+        return Controls(self.rtol, self.atol, self.horizon, self.max_steps)
+
+    def stopping(self, trials: int) -> Rule:
+        """Stopping rule for a batch."""
+        return RestartRule(trials) if self.rule == "restart" else ToleranceRule(self.loss_tolerance)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """Some trials of one width and mode."""
+
+    settings: FlowSettings
+    flow: ReducedFlow
+    h: Array
+
+    def end(self, rule: str) -> Ending:
+        """Integrate to the end by a rule of the settings."""
+        if rule == "gd":
+            s = self.settings
+            return descend(self.flow, self.h, Descent(s.gamma, s.loss_tolerance, s.max_steps))
+        stopping = RestartRule(self.h.shape[0]) if rule == "restart" else ToleranceRule(self.settings.loss_tolerance)
+        return integrate(self.flow, self.h, self.settings.controls, stopping)
+
+    def take(self, rows: Index) -> _Case:
+        return _Case(self.settings, self.flow.take(rows), self.h[rows])
+
+
+def run_flows(
+    out: Arrays,
+    settings: FlowSettings,
+    activation: Activation,
+    loss: Loss,
+    modes: Sequence[str],
+    widths: Sequence[int],
+    flow_widths: Sequence[int],
+    rows: Index,
+    first_trial: int,
+    problems: Sequence[Problem],
+    kept: Kept,
+    network: Callable[[int, int], tuple[Array, Array]],
+) -> None:
+    """Integrate some trials of a block at every flow width in every mode, and write what §6 of the layout asks.
+
+    Parameters
+    ----------
+    out : dict of arrays
+        Arrays of the block; those of the flow are added.
+    rows : (T,) int array
+        Rows of the block that the trials have.
+    network : callable
+        ``network(trial, width)`` draws h and V.
+    """
+    n_trials = out["psi_0"].shape[0]
+    saved = min(max(settings.save_trials - first_trial, 0), n_trials)
+    _allocate(out, (len(modes), n_trials, len(flow_widths)), saved, settings.times)
+    batch = ProblemBatch.stack(problems)
+    for at, width in enumerate(flow_widths):
+        column = list(widths).index(width)
+        for index, mode in enumerate(modes):
+            flow = ReducedFlow(mode, activation, loss, batch, kept.Q[:, :, :width])
+            case = _Case(settings, flow, kept.h[:, :width])
+            doomed = out["exact"][rows, column] == Exact.CANNOT if mode == "hidden" else np.zeros(rows.size, bool)
+            out["outcome"][index, rows[doomed], at] = Outcome.NOT_CONVERGED_CERTIFIED
+            out["steps"][index, rows[doomed], at] = 0
+            for some in _batches(np.flatnonzero(~doomed), flow):
+                _write_ending(out, (index, rows[some], at), case.take(some).end(settings.rule))
+            some = np.flatnonzero(rows < saved)
+            if some.size:
+                V = [network(first_trial + int(rows[row]), width)[1] for row in some]
+                recorder = _record(case.take(some), [problems[row] for row in some], V)
+                place = (index, rows[some], at)
+                out["t"][place] = recorder.times
+                for name in OBSERVABLES:
+                    out[name][place] = recorder.values[name]
+                _write_bounds(out, place, loss, recorder, index, column, mode)
+
+
+def _allocate(out: Arrays, shape: tuple[int, int, int], saved: int, times: int) -> None:
+    if "outcome" in out:
+        return
+    out["outcome"] = np.full(shape, NOT_COMPUTED, np.int8)
+    out["steps"] = np.full(shape, NOT_COMPUTED, np.int64)
+    for name in ("stop_time", "loss_final", "error_estimate"):
+        out[name] = np.full(shape, np.nan)
+    for name in ("t", *OBSERVABLES, *BOUNDS):
+        out[name] = np.full((shape[0], saved, shape[2], times), np.nan)
+
+
+def _batches(rows: Index, flow: ReducedFlow) -> list[Index]:
+    """Split trials into batches whose stages fit a cache."""
+    lines = 1 if flow.mode == "hidden" else 1 + flow.problems.rank
+    size = max(1, BATCH_BYTES // (8 * 10 * lines * flow.width))
+    return [rows[first : first + size] for first in range(0, rows.size, size)]
+
+
+def _write_ending(out: Arrays, place: tuple[int, Index, int], ending: Ending) -> None:
+    out["outcome"][place], out["stop_time"][place] = ending.outcome, ending.time
+    out["steps"][place], out["loss_final"][place] = ending.steps, ending.loss
+    out["error_estimate"][place] = ending.error
+
+
+def _record(case: _Case, problems: Sequence[Problem], V: Sequence[Array]) -> Recorder:
+    """Two passes: the first finds where the trajectory ends, the second takes the same steps and saves."""
+    settings = case.settings
+    ending = case.end("tolerance")
+    if isinstance(settings.save_times, int):
+        last = np.where(ending.time > 0.0, ending.time, 1.0)
+        times = log_times(settings.save_times, np.fmin(ending.first_step, 1e-3 * last), last)
+    else:
+        times = np.tile(np.array(settings.save_times), (len(problems), 1))
+    recorder = Recorder(case.flow, case.h, times, problems, V)
+    ending = integrate(
+        case.flow, case.h, settings.controls, ToleranceRule(settings.loss_tolerance), recorder.on_step
+    )
+    for trial in range(len(problems)):
+        recorder.finish(trial, ending.state[trial], ending.time[trial])
+    return recorder
+
+
+def _write_bounds(
+    out: Arrays, place: tuple[int, Index, int], loss: Loss, recorder: Recorder, index: int, column: int, mode: str
+) -> None:
+    """Right-hand sides of the rates, NaN where their hypothesis is false."""
+    rows = place[1]
+    sigma_A, psi_0 = out["sigma_A"][rows], out["psi_0"][rows, column]
+    trial = np.where(out["margin_trial"][index, rows, column] > 1.0, out["sigma_0"][index, rows, column], np.nan)
+    low = out["sigma_low"][rows, column] if mode == "both" else np.full(rows.size, np.nan)
+    sigmas = (0.5 * sigma_A * trial, out["sigma_star"][index, rows, column], np.where(low > 0.0, sigma_A * low, np.nan))
+    loss_0 = loss.psi_inverse(psi_0)[:, None]
+    for name, sigma in zip(BOUNDS, sigmas, strict=True):
+        out[name][place] = loss_bound(loss, loss_0, sigma[:, None], recorder.times)

@@ -1,0 +1,11 @@
+"""Versions: of the package, of the file layout, and of the numbers."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+SCHEMA_VERSION = 1
+"""Raised when the layout of block files or results.h5 changes."""
+
+NUMERICS_VERSION = 1
+"""Raised when any stored number could change; blocks of different numerics never mix."""
