@@ -153,7 +153,9 @@ def _compute_rows(out: Arrays, model: _Model, rows: NDArray[np.intp], problems: 
     width = np.array(task.widths, dtype=float)
     streamed = _stream(model, rows, batch)
     residual = batch.S[:, None, :] * streamed.observed / np.sqrt(width)[:, None] - batch.target[:, None, :]
-    psi_0 = model.loss.psi(model.loss.value(np.matmul(residual, batch.U.swapaxes(1, 2))))
+    # a product for each width: one for all of them would round each by its neighbours
+    lifted = np.matmul(batch.U[:, None], residual[..., None])[..., 0]
+    psi_0 = model.loss.psi(model.loss.value(lifted))
     out["psi_0"][rows] = psi_0
     if "conserved" in task.ladder and "both" in task.modes:
         out["sigma_low"][rows] = streamed.sigma_low

@@ -178,14 +178,14 @@ class ObservedPath:
             total = self.area(self.end)
             margin = np.where(total > 0.0, total / psi_0, 0.0)
             certified = margin > 1.0
-            s = np.zeros_like(total)
+            s, moving = np.zeros_like(total), certified
             # the area is concave: Newton from the left never overshoots
             for _ in range(50):
-                new = np.where(certified, s + (psi_0 - self.area(s)) / self.level(s), 0.0)
+                new = s + (psi_0 - self.area(s)) / self.level(s)
                 new = np.clip(np.where(np.isfinite(new), new, s), s, self.end)
-                if np.all(new - s <= 1e-15 * new):
+                s, moving = np.where(moving, new, s), moving & (new - s > 1e-15 * new)
+                if not moving.any():
                     break
-                s = new
         # one more ulp of path: sigma_star stays a lower bound
         s = np.minimum(s * (1.0 + 1e-12), self.end)
         return margin, np.where(certified, s, np.nan), np.where(certified, self.level(s), np.nan)
@@ -196,7 +196,7 @@ def _crossing(signal: Branch, observed: Branch, end: Array) -> Array:
     low, high = np.zeros_like(end), end.copy()
     zero = np.zeros_like(end)
     sign = np.sign(signal.level(zero) - observed.level(zero))
-    s = 0.5 * end
+    s, moving = 0.5 * end, np.isfinite(end) & (end > 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         for _ in range(40):
             gap = signal.level(s) - observed.level(s)
@@ -204,9 +204,9 @@ def _crossing(signal: Branch, observed: Branch, end: Array) -> Array:
             low, high = np.where(before, s, low), np.where(before, high, s)
             new = s - gap / (signal.slope(s) - observed.slope(s))
             new = np.where((new > low) & (new < high), new, 0.5 * (low + high))
-            if np.all(np.abs(new - s) <= 1e-13 * end):
+            s, moving = np.where(moving, new, s), moving & (np.abs(new - s) > 1e-13 * end)
+            if not moving.any():
                 break
-            s = new
     return s
 
 

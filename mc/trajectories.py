@@ -14,7 +14,7 @@ from mc.flow.descent import Descent, descend
 from mc.flow.driver import Controls, Ending, integrate
 from mc.flow.fields import ReducedFlow
 from mc.flow.record import OBSERVABLES, Recorder, log_times
-from mc.flow.stopping import RestartRule, Rule, ToleranceRule
+from mc.flow.stopping import RestartRule, ToleranceRule
 from mc.guarantees import loss_bound
 from mc.losses import Loss
 from mc.outcomes import NOT_COMPUTED, Exact, Outcome
@@ -70,9 +70,10 @@ class FlowSettings:
         """Tolerances and budgets of an integration."""
         return Controls(self.rtol, self.atol, self.horizon, self.max_steps)
 
-    def stopping(self, trials: int) -> Rule:
-        """Stopping rule for a batch."""
-        return RestartRule(trials) if self.rule == "restart" else ToleranceRule(self.loss_tolerance)
+    @property
+    def tight(self) -> Controls:
+        """Controls of the one re-run of a trial whose error left it undecided."""
+        return Controls(1e-3 * self.rtol, 1e-3 * self.atol, self.horizon, self.max_steps)
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,15 @@ class _Case:
         if rule == "gd":
             s = self.settings
             return descend(self.flow, self.h, Descent(s.gamma, s.loss_tolerance, s.max_steps))
-        stopping = RestartRule(self.h.shape[0]) if rule == "restart" else ToleranceRule(self.settings.loss_tolerance)
-        return integrate(self.flow, self.h, self.settings.controls, stopping)
+        if rule == "tolerance":
+            return integrate(self.flow, self.h, self.settings.controls, ToleranceRule(self.settings.loss_tolerance))
+        ending = integrate(self.flow, self.h, self.settings.controls, RestartRule(self.h.shape[0]))
+        again = np.flatnonzero(ending.outcome == Outcome.UNDECIDED)
+        if again.size:
+            # the error decided, not the trajectory: once more at a tighter tolerance
+            case = self.take(again)
+            ending.replace(again, integrate(case.flow, case.h, self.settings.tight, RestartRule(again.size)))
+        return ending
 
     def take(self, rows: Index) -> _Case:
         return _Case(self.settings, self.flow.take(rows), self.h[rows])

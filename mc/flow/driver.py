@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,11 @@ class Ending:
     error: Array
     first_step: Array
     state: Array
+
+    def replace(self, rows: Index, other: Ending) -> None:
+        """Put the endings of some trials, integrated again, in place of theirs."""
+        for field in fields(self):
+            getattr(self, field.name)[rows] = getattr(other, field.name)
 
 
 class _Batch:

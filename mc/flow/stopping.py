@@ -45,7 +45,8 @@ class ToleranceRule:
 class RestartRule:
     """Converged when `sharp` certifies the flow through the computed point, integration error included (theory §5.4).
 
-    The certificate is tried at the start and each time psi(L) has fallen by ``patience``.
+    The certificate is tried at the start and each time psi(L) has fallen by ``patience``. Where it would hold but for an
+    integration error that has grown larger than what is left of psi(L), the trial is undecided.
 
     Attributes
     ----------
@@ -65,8 +66,13 @@ class RestartRule:
         outcome = np.full(psi.size, NOT_COMPUTED, np.int8)
         if rows.size:
             self.tried_at[rows] = psi[rows]
-            self.margin[rows] = restart_margin(flow.take(rows), _rows(seen, rows), psi[rows], error[rows])
+            some, there = flow.take(rows), _rows(seen, rows)
+            self.margin[rows], moved = restart_margin(some, there, psi[rows], error[rows])
             outcome[rows[self.margin[rows] > 1.0]] = Outcome.CONVERGED_CERTIFIED
+            lost = (self.margin[rows] <= 1.0) & (moved > psi[rows])
+            if lost.any():
+                exact, _ = restart_margin(some, there, psi[rows], np.zeros(rows.size))
+                outcome[rows[lost & (exact > 1.0)]] = Outcome.UNDECIDED
         return outcome
 
     def keep(self, rows: Index) -> None:
@@ -78,7 +84,7 @@ def _rows(seen: Observation, rows: Index) -> Observation:
     return Observation(seen.Q[rows], seen.z[rows], seen.dphi[rows], seen.residual[rows], seen.loss[rows])
 
 
-def restart_margin(flow: ReducedFlow, seen: Observation, psi: Array, error: Array) -> Array:
+def restart_margin(flow: ReducedFlow, seen: Observation, psi: Array, error: Array) -> tuple[Array, Array]:
     """Margin of `sharp` at the computed state, valid for every state within ``error`` of it.
 
     Parameters
@@ -93,8 +99,10 @@ def restart_margin(flow: ReducedFlow, seen: Observation, psi: Array, error: Arra
 
     Returns
     -------
-    (T,) array
+    margin : (T,) array
         The flow through the true state reaches zero loss where this exceeds one.
+    moved : (T,) array
+        What the error may add to psi(L).
     """
     k, S, mode = flow.width, flow.problems.S, flow.mode
     norm_A = flow.problems.norm_A
@@ -112,7 +120,7 @@ def restart_margin(flow: ReducedFlow, seen: Observation, psi: Array, error: Arra
     norm_J = np.sqrt((np.trace(gram, axis1=1, axis2=2) + (square_z if mode == "both" else 0.0)) / k)
     # |J| and the column norms grow by what theta may be off
     moved = norm_A * (norm_J + signal.at(error) * error) * error
-    psi_true = psi + flow.loss.psi_slope(flow.problems.U.shape[1]) * moved
+    moved = flow.loss.psi_slope(flow.problems.U.shape[1]) * moved
     drift = error if mode == "both" else 0.0
     path = ObservedPath.build(
         Branch(
@@ -126,4 +134,4 @@ def restart_margin(flow: ReducedFlow, seen: Observation, psi: Array, error: Arra
             TrialLipschitz(mode, norm_A * B1, norm_A * B2, c_A / norm_A + drift, width),
         ),
     )
-    return path.certify(psi_true)[0]
+    return path.certify(psi + moved)[0], moved

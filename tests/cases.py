@@ -1,0 +1,40 @@
+"""Small problems and networks that several tests share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mc.activations import get as get_activation
+from mc.flow.fields import ReducedFlow
+from mc.losses import get as get_loss
+from mc.network import Network
+from mc.problem import Problem, ProblemBatch, make_problem
+
+
+def random_problem(rng: np.random.Generator, m: int, n: int, *, condition: float | None = None) -> Problem:
+    """A Gaussian operator, or one whose singular values are log-spaced; a signal and some noise."""
+    A = rng.standard_normal((m, n)) / np.sqrt(n)
+    if condition is not None:
+        U, _, Zt = np.linalg.svd(A, full_matrices=False)
+        A = U * np.geomspace(1.0, 1.0 / condition, min(m, n)) @ Zt
+    return make_problem(A, rng.standard_normal(n), 0.1 * rng.standard_normal(m))
+
+
+def random_network(rng: np.random.Generator, n: int, k: int, d: int, activation: str) -> Network:
+    """A network at initialisation, with h standard normal and uniform V."""
+    u = rng.standard_normal(d)
+    u /= np.linalg.norm(u)
+    return Network(
+        rng.uniform(-np.sqrt(3), np.sqrt(3), (n, k)), rng.standard_normal((k, d)), u, get_activation(activation)
+    )
+
+
+def reduced(problem: Problem, network: Network, mode: str, loss: str = "mse", p: float = 2.0) -> ReducedFlow:
+    """The reduced flow of one network."""
+    return ReducedFlow(
+        mode,
+        network.activation,
+        get_loss(loss, p if loss == "power" else None),
+        ProblemBatch.stack([problem]),
+        (problem.Z.T @ network.V)[None],
+    )
