@@ -263,9 +263,7 @@ def rungs(
     c_V, c_Z, c_A = columns
     sigma_A = problems.sigma_A.reshape(-1, *(1,) * (psi_0.ndim - 1))
     trial = TrialLipschitz(mode, activation.sup_dphi, activation.lip_dphi, c_V, width)
-    paper = PublishedLipschitz(
-        mode, activation.sup_dphi, activation.lip_dphi, entry_bound, problems.n, np.broadcast_to(width, psi_0.shape)
-    )
+    paper = PublishedLipschitz(mode, activation.bound, entry_bound, problems.n, np.broadcast_to(width, psi_0.shape))
     with np.errstate(divide="ignore", invalid="ignore"):
         needed = np.where(values.sigma_0 > 0.0, 2.0 * psi_0 / (sigma_A * values.sigma_0), np.inf)
         margins = [

@@ -108,31 +108,25 @@ class TrialLipschitz:
 
 @dataclass(frozen=True)
 class PublishedLipschitz:
-    """Lip_rho of theory §4 from the entry bound V_max alone."""
+    """Lip_rho of theory §4 from the entry bound V_max and B = max(B1, B2) alone."""
 
     mode: str
-    sup_dphi: float
-    lip_dphi: float
+    bound: float
     entry_bound: float
     n: int
     width: Array
 
     def at(self, rho: Array | float) -> Array:
         """Lipschitz constant over the ball of radius ``rho``."""
-        scale = np.sqrt(self.n / self.width)
+        scale = self.bound * np.sqrt(self.n / self.width)
         if self.mode == "hidden":
-            # 0 * inf would be NaN: without curvature the law does not matter
-            return np.asarray((self.lip_dphi * self.entry_bound if self.lip_dphi else 0.0) * scale + 0.0 * rho)
-        bound = max(self.sup_dphi, self.lip_dphi)
-        return np.asarray(bound * (1.0 + 2.0 * (self.entry_bound + rho)) * scale)
+            return np.asarray(self.entry_bound * scale + 0.0 * rho)
+        return np.asarray((1.0 + 2.0 * (self.entry_bound + rho)) * scale)
 
     def radius(self, sigma_0: Array) -> Array:
-        """R with R = sigma_0/(2 Lip_R); infinite where the Jacobian is constant."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            if self.mode == "hidden":
-                radius = sigma_0 / (2.0 * self.at(0.0))
-            else:
-                t = sigma_0 * np.sqrt(self.width / self.n) / (2.0 * max(self.sup_dphi, self.lip_dphi))
-                a = 1.0 + 2.0 * self.entry_bound
-                radius = 2.0 * t / (a + np.sqrt(a * a + 8.0 * t))
-        return np.where(sigma_0 > 0.0, radius, 0.0)
+        """R with R = sigma_0/(2 Lip_R)."""
+        if self.mode == "hidden":
+            return np.asarray(sigma_0 / (2.0 * self.at(0.0)))
+        t = sigma_0 * np.sqrt(self.width / self.n) / (2.0 * self.bound)
+        a = 1.0 + 2.0 * self.entry_bound
+        return np.asarray(2.0 * t / (a + np.sqrt(a * a + 8.0 * t)))

@@ -79,7 +79,7 @@ def test_streamed_against_direct(activation: str, loss: str, p: float, law: str)
                     sigma * np.sqrt(k) / (2 * needed * lip), rel=1e-9
                 )
                 v = get_law(law).entry_bound
-                lip = B2 * v if mode == "hidden" else max(B1, B2) * (1 + 2 * (v + needed))
+                lip = max(B1, B2) * (v if mode == "hidden" else 1 + 2 * (v + needed))
                 assert out["margin_paper"][index, trial, at] == pytest.approx(
                     sigma * np.sqrt(k / 6) / (2 * needed * lip), rel=1e-9
                 )

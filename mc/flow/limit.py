@@ -95,11 +95,13 @@ class _Iterate:
         self.box = activation.box(target.h[:, :1] if activation.increasing else target.h)
         self.dual = np.zeros_like(target.a)
         self.h = target.h
+        self.iterations = -1
         self.evaluate()
 
     def evaluate(self) -> None:
         """Activations, residual, dual Hessian and Newton step at the current dual variable."""
         t = self.target
+        self.iterations += 1
         self.z, dphi = self.activation.phi_dphi(self.h)
         self.residual = t.a - _apply(t.Q, self.z) / np.sqrt(t.width)
         self.weight = np.square(dphi)
@@ -129,43 +131,76 @@ class _Iterate:
         )
 
     def advance(self) -> None:
-        """Newton step, halved per trial until the slope along it has fallen by a tenth (theory §7.4)."""
-        slope = np.abs(np.einsum("tr,tr->t", self.residual, self.step))
-        length = np.ones(self.rows.size)
+        """Newton step, shortened or lengthened per trial until the slope along it has fallen by a tenth (theory §7.4).
+
+        The slope is monotone along the step, so a bracket always closes on an acceptable length.
+        """
+        slope = np.einsum("tr,tr->t", self.residual, self.step)
+        trials = self.rows.size
+        length, low, high = np.ones(trials), np.zeros(trials), np.full(trials, np.inf)
         dual, h = self.dual.copy(), self.h.copy()
-        open_rows = np.arange(self.rows.size)
+        left = np.arange(trials)
         for _ in range(60):
-            trial = self.dual[open_rows] + length[open_rows, None] * self.step[open_rows]
-            new_h, residual = self.at(trial, open_rows)
-            new_slope = np.abs(np.einsum("tr,tr->t", residual, self.step[open_rows]))
-            good = np.isfinite(new_slope) & np.isfinite(new_h).all(axis=1) & (new_slope <= 0.9 * slope[open_rows])
-            dual[open_rows[good]], h[open_rows[good]] = trial[good], new_h[good]
-            open_rows = open_rows[~good]
-            if not open_rows.size:
+            moved = self.dual[left] + length[left, None] * self.step[left]
+            new_h, residual = self.at(moved, left)
+            ratio = np.einsum("tr,tr->t", residual, self.step[left]) / np.where(slope[left] == 0.0, 1.0, slope[left])
+            # beyond the reach of floating point counts as too far
+            ratio = np.where(np.isfinite(ratio) & np.isfinite(new_h).all(axis=1), ratio, -np.inf)
+            good = np.abs(ratio) <= 0.9
+            dual[left[good]], h[left[good]] = moved[good], new_h[good]
+            left, ratio = left[~good], ratio[~good]
+            if not left.size:
                 break
-            length[open_rows] *= 0.5
+            low[left], high[left] = np.where(ratio > 0.0, length[left], low[left]), np.where(ratio > 0.0, high[left], length[left])
+            length[left] = np.where(np.isinf(high[left]), 4.0 * length[left], 0.5 * (low[left] + high[left]))
         self.dual, self.h = dual, h
         self.evaluate()
 
     def inside(self) -> NDArray[np.bool_]:
-        """Whether the Newton point of the primal equation lies in the open box, rounding included.
+        """Whether some point of the open box fits the data, rounding included.
 
-        The correction is weighted by phi'^2, so saturated neurons move least; any solution in the box is a proof.
+        The candidates are Newton's own next point and, where a neuron sits on its bound to all digits, points that keep
+        a distance from it.
         """
-        t, (lower, upper) = self.target, self.box
-        w = self.z - _apply_t(self.weighted, self.step) / np.sqrt(t.width)
-        slack = np.minimum(w - lower, upper - w)
-        proved: NDArray[np.bool_] = (slack > 0.0).all(axis=1)
-        rows = np.flatnonzero(proved)
-        if rows.size:
-            Q = t.Q[rows]
-            norms = np.sqrt(np.einsum("trk,trk->tk", Q, Q))
-            # what summing k products may have lost, and how far it could move a neuron
-            lost = 4.0 * (t.h.shape[1] + 8) * UNIT * np.einsum("tk,tk->t", norms, np.abs(w[rows]))
-            lost += 4.0 * UNIT * np.sqrt(t.width) * np.linalg.norm(t.a[rows], axis=1)
-            smallest = np.maximum(np.linalg.eigvalsh(self.K[rows])[:, 0] * t.width, 1e-300)
-            moved = self.weight[rows] * norms * (lost / smallest)[:, None]
-            proved[rows] = (slack[rows] > moved + 4.0 * UNIT * np.abs(w[rows])).all(axis=1)
+        candidate = self.z - _apply_t(self.weighted, self.step) / np.sqrt(self.target.width)
+        proved = self._fits(candidate, np.arange(self.rows.size))
+        for delta in (1e-3, 1e-6, 1e-10) if self.iterations >= 3 else ():
+            rows = np.flatnonzero(~proved)
+            if rows.size:
+                proved[rows] = self._fits(self._inner(rows, delta), rows)
+        return proved
+
+    def _inner(self, rows: Index, delta: float) -> Array:
+        """Solution nearest to z kept ``delta`` off the bounds, distances measured in units of the slack."""
+        t, lower, upper = self.target.take(rows), self.box[0][rows], self.box[1][rows]
+        off = delta * np.fmin(upper - lower, 1.0)
+        z = np.clip(self.z[rows], lower + off, upper - off)
+        square = np.square(np.fmin(_slack(z, lower, upper), 1.0))
+        weighted = t.Q * square[:, None, :]
+        gram = np.matmul(weighted, t.Q.swapaxes(1, 2))
+        gram += (np.trace(gram, axis1=1, axis2=2) * UNIT + 1e-290)[:, None, None] * np.eye(gram.shape[1])
+        missing = np.sqrt(t.width) * t.a - _apply(t.Q, z)
+        return z + _apply_t(weighted, np.linalg.solve(gram, missing[:, :, None])[:, :, 0])
+
+    def _fits(self, w: Array, rows: Index) -> NDArray[np.bool_]:
+        """Whether points that solve the equation but for rounding can be corrected to solve it inside the open box."""
+        t, lower, upper = self.target, self.box[0][rows], self.box[1][rows]
+        proved: NDArray[np.bool_] = (_slack(w, lower, upper) > 0.0).all(axis=1)
+        if not proved.any():
+            return proved
+        some = np.flatnonzero(proved)
+        w, Q, a = w[some], t.Q[rows[some]], t.a[rows[some]]
+        slack = _slack(w, lower[some], upper[some])
+        norms = np.sqrt(np.einsum("trk,trk->tk", Q, Q))
+        # the residual as computed, and what summing k products may have hidden of it
+        left = np.linalg.norm(np.sqrt(t.width) * a - _apply(Q, w), axis=1)
+        left += 4.0 * (t.h.shape[1] + 8) * UNIT * np.einsum("tk,tk->t", norms, np.abs(w))
+        left += 4.0 * UNIT * np.sqrt(t.width) * np.linalg.norm(a, axis=1)
+        square = np.square(np.fmin(slack, 1.0))
+        smallest = np.linalg.eigvalsh(np.matmul(Q * square[:, None, :], Q.swapaxes(1, 2)))[:, 0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            moved = square * norms * (left / smallest)[:, None]
+        proved[some] = (smallest > 0.0) & (slack > 2.0 * moved + 4.0 * UNIT * np.abs(w)).all(axis=1)
         return proved
 
     def outside(self) -> tuple[NDArray[np.bool_], Array]:
@@ -199,6 +234,11 @@ class _Iterate:
             gap = level - terms.sum(axis=1) - rounding
             distance = gap / (np.sqrt(t.width) * np.linalg.norm(normal / t.S, axis=1))
         return np.where(np.isfinite(distance) & (gap > 0.0), distance, 0.0)
+
+
+def _slack(w: Array, lower: Array, upper: Array) -> Array:
+    """Distance to the nearer bound."""
+    return np.minimum(w - lower, upper - w)
 
 
 def _product_rounding(normal: Array, Q: Array, lower: Array, upper: Array) -> Array:

@@ -120,7 +120,8 @@ def restart_margin(flow: ReducedFlow, seen: Observation, psi: Array, error: Arra
     norm_J = np.sqrt((np.trace(gram, axis1=1, axis2=2) + (square_z if mode == "both" else 0.0)) / k)
     # |J| and the column norms grow by what theta may be off
     moved = norm_A * (norm_J + signal.at(error) * error) * error
-    moved = flow.loss.psi_slope(flow.problems.U.shape[1]) * moved
+    # a loss of the user's own may have no slope: then only an exact state certifies
+    moved = np.where(moved > 0.0, flow.loss.psi_slope(flow.problems.U.shape[1]) * np.fmax(moved, 1e-300), 0.0)
     drift = error if mode == "both" else 0.0
     path = ObservedPath.build(
         Branch(

@@ -1,0 +1,363 @@
+"""The other tables of an experiment file, and the file as a whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, PlainValidator, model_validator
+
+from mc.activations import NAMES as ACTIVATIONS
+from mc.ensemble import OUTPUT_LAWS
+from mc.guarantees import CLAIMS
+from mc.losses import NAMES as LOSSES
+from mc.losses import Loss as LossObject
+from mc.losses import get as get_loss
+from mc.schema.base import (
+    AUTO,
+    Table,
+    check_activation,
+    check_loss,
+    check_output_law,
+    distinct,
+    increasing,
+    listed,
+)
+from mc.schema.messages import Refusal, choose, show
+from mc.schema.problem import Path, Problem
+
+MODES = ("hidden", "both")
+LADDER = ("paper", "trial", "sharp", "exact", "conserved")
+ONE_MODE = {"exact": "hidden", "conserved": "both"}
+"""The certificates that only one mode has."""
+METHODS = ("auto", "explicit")
+MOST_TRIALS = 10**15
+MOST_WIDTHS = 10**4
+LARGEST_WIDTH = 10**9
+MOST_SAVED = 5 * 10**7
+
+Width = Annotated[int, Field(ge=1, le=LARGEST_WIDTH)]
+
+
+def _times(value: Any) -> int | tuple[float, ...]:
+    fix = "use a whole number from 2 to 10000 (log-spaced times) or an increasing list of positive times"
+    if isinstance(value, int) and not isinstance(value, bool) and 2 <= value <= 10**4:
+        return value
+    if not isinstance(value, tuple) or not 1 <= len(value) <= 10**4:
+        raise Refusal(f"{show(value)} is not valid; {fix}")
+    if any(isinstance(t, bool) or not isinstance(t, (int, float)) or not 0 < t < math.inf for t in value):
+        raise Refusal(f"{show(value)} holds an entry that is not a positive number; {fix}")
+    times = tuple(float(t) for t in value)
+    if any(a >= b for a, b in pairwise(times)):
+        raise Refusal(f"{show(value)} is not increasing; {fix}")
+    return times
+
+
+def _claim(value: Any) -> str:
+    return choose(value, ("all", *CLAIMS), "a claim")
+
+
+class Header(Table):
+    """[experiment]."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        description="text of at most 100 letters, digits and ._- (it names the folder of the run)",
+    )
+    seed: int = Field(ge=0, lt=2**63, description="a whole number from 0 to 2^63 - 1")
+    trials: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_TRIALS,
+        description="a whole number from 1 to 10^15, without quotes (absent with [sampling])",
+    )
+    block_size: int | None = Field(
+        None, ge=1, le=2**20, description="a whole number of trials (written by dipmc; drop it from a file of yours)"
+    )
+
+
+class Network(Table):
+    """[network]."""
+
+    mode: tuple[Literal["hidden", "both"], ...] = Field(description="'hidden', 'both' or a list of the two")
+    activation: Annotated[Any, PlainValidator(check_activation)] = Field(
+        "sigmoid", description="one of " + ", ".join(ACTIVATIONS)
+    )
+    output_law: Annotated[Any, PlainValidator(check_output_law)] = Field(
+        "uniform", description="one of " + ", ".join(OUTPUT_LAWS)
+    )
+    d: int = Field(500, ge=1, le=LARGEST_WIDTH, description=f"a whole number from 1 to {LARGEST_WIDTH}")
+
+    grid: ClassVar[tuple[str, ...]] = ("mode",)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists(cls, data: Any) -> Any:
+        data = listed(data, cls.grid)
+        if isinstance(data, Mapping) and "mode" in data:
+            # One order, so that the identity does not depend on how the list was written.
+            order = [mode for mode in MODES if mode in data["mode"]]
+            if len(order) == len(data["mode"]):
+                data = {**data, "mode": tuple(order)}
+        return data
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        distinct("mode", self.mode)
+        return self
+
+
+class Loss(Table):
+    """[loss]."""
+
+    kind: Annotated[Any, PlainValidator(check_loss)] = Field("mse", description="one of " + ", ".join(LOSSES))
+    p: float | None = Field(None, ge=2, le=100, description="a number from 2 to 100 (kind 'power' only)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, data: Any) -> Any:
+        """A loss object of the registry is its name and exponent."""
+        kind = data.get("kind") if isinstance(data, Mapping) else None
+        if isinstance(kind, LossObject) and "p" not in data and kind.kind in LOSSES:
+            exponent = kind.p if kind.kind == "power" else None
+            if type(get_loss(kind.kind, exponent)) is type(kind):
+                return {"kind": kind.kind} if exponent is None else {"kind": kind.kind, "p": exponent}
+        return data
+
+    @model_validator(mode="after")
+    def _p_of_power(self) -> Self:
+        power = isinstance(self.kind, str) and self.kind == "power"
+        if power and self.p is None:
+            raise Refusal("is missing; kind 'power' needs it: write p = a number from 2 to 100", "p")
+        if not power and self.p is not None:
+            raise Refusal(f"belongs to kind 'power', not to {show(self.kind)}; drop it or write kind = 'power'", "p")
+        return self
+
+
+class Widths(Table):
+    """[widths]: `values`, or the numbers 10^(i/per_decade) from `from` to `to`."""
+
+    values: tuple[Width, ...] | None = Field(
+        None, max_length=MOST_WIDTHS, description=f"an increasing list of whole numbers from 1 to {LARGEST_WIDTH}"
+    )
+    start: Width | None = Field(None, alias="from", description=f"a whole number from 1 to {LARGEST_WIDTH}")
+    to: Width | None = Field(None, description=f"a whole number from 1 to {LARGEST_WIDTH}, not below from")
+    per_decade: int | None = Field(None, ge=1, le=1000, description="a whole number from 1 to 1000")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        spaced = {"from": self.start, "to": self.to, "per_decade": self.per_decade}
+        given = [key for key, value in spaced.items() if value is not None]
+        if self.values is not None and given:
+            raise Refusal(f"excludes values; give either values or from, to, per_decade: drop {given[0]}", given[0])
+        if self.values is None and not given:
+            raise Refusal("is missing; write values = [10, 100, 1000], or from, to and per_decade", "values")
+        if self.values is None:
+            for key in spaced.keys() - set(given):
+                raise Refusal(f"is missing; from, to and per_decade go together: write {key} = a whole number", key)
+        elif not self.values:
+            raise Refusal("[] is empty; list at least one width", "values")
+        else:
+            increasing("values", self.values)
+        if self.start is not None and self.to is not None and self.to < self.start:
+            raise Refusal(f"{self.to} is below from = {self.start}; use a whole number not below from", "to")
+        return self
+
+    def resolved(self) -> tuple[int, ...]:
+        """The widths: increasing, each once; `from` and `to` included."""
+        if self.values is not None:
+            return self.values
+        if self.start is None or self.to is None or self.per_decade is None:  # refused above
+            return ()
+        p = self.per_decade
+        # Whole decades are exact powers of ten; counted from 1 so that a wider range keeps the widths it had.
+        powers = (round(10 ** (i // p) * 10 ** (i % p / p)) for i in range(9 * p + 1))
+        inside = {width for width in powers if self.start <= width <= self.to}
+        return tuple(sorted(inside | {self.start, self.to}))
+
+
+class Certificates(Table):
+    """[certificates]."""
+
+    ladder: tuple[Literal["paper", "trial", "sharp", "exact", "conserved"], ...] | None = Field(
+        None, min_length=1, description="a list of names among " + ", ".join(LADDER)
+    )
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        distinct("ladder", self.ladder)
+        return self
+
+
+class Save(Table):
+    """[flow.save]: the first `trials` trials keep their trajectories at `times`."""
+
+    trials: int = Field(0, ge=0, le=10**5, description="a whole number from 0 to 100000")
+    times: Annotated[int | tuple[float, ...], PlainValidator(_times)] = Field(
+        64, description="a whole number from 2 to 10000 (log-spaced times) or an increasing list of positive times"
+    )
+
+
+class Flow(Table):
+    """[flow]: what is integrated, and how; without it nothing is."""
+
+    widths: tuple[Width, ...] = Field(min_length=1, description="an increasing list of widths among those of [widths]")
+    rule: Literal["restart", "tolerance", "gd"] = Field("restart", description="one of restart, tolerance, gd")
+    rtol: float = Field(1e-5, gt=0, le=0.1, description="a number above 0 and at most 0.1")
+    atol: float = Field(1e-8, gt=0, description="a number above 0")
+    loss_tolerance: float = Field(1e-7, gt=0, description="a number above 0")
+    horizon: float = Field(1e6, gt=0, description="a number above 0 (a time)")
+    max_steps: int = Field(100_000, ge=1, le=10**12, description="a whole number from 1 to 10^12")
+    method: Literal["auto", "explicit"] = Field("auto", description="one of " + ", ".join(METHODS))
+    gamma: float | None = Field(
+        None, gt=0, description="a number above 0 (rule 'gd' only), or 'auto' for the largest step proved stable"
+    )
+    save: Save = Field(default_factory=Save, description="a table { trials = 16, times = 64 }")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gamma_of_gd(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and data.get("gamma") is not None:
+            rule = data.get("rule", "restart")
+            if rule != "gd":
+                raise Refusal(f"belongs to rule 'gd', not to {show(rule)}; drop it or write rule = 'gd'", "gamma")
+            if isinstance(data["gamma"], str) and data["gamma"] == AUTO:
+                data = {key: value for key, value in data.items() if key != "gamma"}
+        return data
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        increasing("widths", self.widths)
+        times = self.save.times if isinstance(self.save.times, int) else len(self.save.times)
+        if self.save.trials * times * len(self.widths) > MOST_SAVED:
+            raise Refusal(
+                f"{self.save.trials} trials x {times} times x {len(self.widths)} widths exceed {MOST_SAVED} saved "
+                "points; use fewer",
+                "save",
+            )
+        return self
+
+    def plain(self) -> dict[str, Any]:
+        """The table as TOML holds it."""
+        found = super().plain()
+        return {**found, "gamma": AUTO} if self.rule == "gd" and self.gamma is None else found
+
+
+class Claims(Table):
+    """[claims]."""
+
+    check: tuple[Annotated[str, PlainValidator(_claim)], ...] = Field(
+        ("all",), min_length=1, description="'all' or a list of names that `dipmc claims` lists"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all(cls, data: Any) -> Any:
+        word = data.get("check") if isinstance(data, Mapping) else None
+        return {**data, "check": (word,)} if isinstance(word, str) and word == "all" else data
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        distinct("check", self.check)
+        if "all" in self.check and len(self.check) > 1:
+            raise Refusal("'all' stands alone; use 'all' or a list of names that `dipmc claims` lists", "check")
+        return self
+
+
+class Sampling(Table):
+    """[sampling]: the number of trials follows the data."""
+
+    target_half_width: float | None = Field(None, gt=0, lt=0.5, description="a number strictly between 0 and 0.5")
+    decide: bool = Field(False, description="true or false, without quotes")
+    min_trials: int = Field(100, ge=1, le=MOST_TRIALS, description="a whole number from 1 to 10^15")
+    max_trials: int = Field(
+        100_000, ge=1, le=MOST_TRIALS, description="a whole number from 1 to 10^15, not below min_trials"
+    )
+    alpha: float = Field(0.05, gt=0, lt=0.5, description="a number strictly between 0 and 0.5")
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> Self:
+        if (self.target_half_width is not None) == self.decide:
+            problem = "excludes decide = true" if self.decide else "is missing, and so is decide = true"
+            raise Refusal(f"{problem}; give exactly one of target_half_width and decide = true", "target_half_width")
+        if self.max_trials < self.min_trials:
+            raise Refusal(f"{self.max_trials} is below min_trials = {self.min_trials}; use at least that", "max_trials")
+        return self
+
+
+class Estimate(Table):
+    """[estimate]."""
+
+    level: float = Field(0.95, gt=0.5, lt=1, description="a number strictly between 0.5 and 1")
+    simultaneous: bool = Field(True, description="true or false, without quotes")
+
+
+class Document(Table):
+    """All tables of an experiment file, and what ties them together."""
+
+    experiment: Header
+    problem: Problem
+    network: Network
+    widths: Widths
+    loss: Loss = Field(default_factory=Loss)
+    certificates: Certificates = Field(default_factory=Certificates)
+    flow: Flow | None = None
+    claims: Claims = Field(default_factory=Claims)
+    sampling: Sampling | None = None
+    estimate: Estimate = Field(default_factory=Estimate)
+
+    @model_validator(mode="after")
+    def _tables_agree(self) -> Self:
+        if self.experiment.trials is None and self.sampling is None:
+            raise Refusal("is missing; write trials = a whole number, or add [sampling]", "trials", "experiment")
+        if self.experiment.trials is not None and self.sampling is not None:
+            raise Refusal("excludes [sampling], which chooses the number; drop trials", "trials", "experiment")
+        widths = self.widths.resolved()
+        for width in self.flow.widths if self.flow is not None else ():
+            if width not in widths:
+                near = min(widths, key=lambda k: abs(k - width))
+                raise Refusal(f"{width} is not among [widths] (nearest {near}); use {near} or add it", "widths", "flow")
+        return self
+
+
+class SuiteTable(Table):
+    """[suite]: a file that runs and reports several experiments as one."""
+
+    experiments: tuple[Path, ...] = Field(min_length=1, description="a list of paths of experiment files, in quotes")
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        distinct("experiments", self.experiments)
+        return self
+
+
+class SuiteHeader(Table):
+    """[experiment] of a suite."""
+
+    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description=Header.keys()["name"])
+
+
+class SuiteDocument(Table):
+    """All tables of a suite file."""
+
+    suite: SuiteTable
+    experiment: SuiteHeader = Field(default_factory=SuiteHeader)
+
+
+KEYS: dict[str, dict[str, str]] = {
+    "experiment": Header.keys(),
+    "problem": Problem.keys(),
+    "network": Network.keys(),
+    "widths": Widths.keys(),
+    "loss": Loss.keys(),
+    "certificates": Certificates.keys(),
+    "flow": Flow.keys(),
+    "flow.save": Save.keys(),
+    "claims": Claims.keys(),
+    "sampling": Sampling.keys(),
+    "estimate": Estimate.keys(),
+    "suite": SuiteTable.keys(),
+}
+"""Every table and key of the file and what it takes."""

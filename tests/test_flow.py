@@ -1,0 +1,269 @@
+"""The reduced flow against the full one, its conserved quantities, the integrator's order, and how runs end."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cases import random_network, random_problem, reduced
+from scipy.integrate import solve_ivp
+from scipy.integrate._ivp.rk import RK45
+
+from mc.activations import get as get_activation
+from mc.flow import explicit
+from mc.flow.descent import Descent, descend, stable_step
+from mc.flow.driver import Controls, Ending, integrate
+from mc.flow.explicit import DormandPrince
+from mc.flow.fields import ReducedFlow
+from mc.flow.record import OBSERVABLES, Recorder, log_times
+from mc.flow.stopping import RestartRule, ToleranceRule, restart_margin
+from mc.losses import get as get_loss
+from mc.network import Network, flow_field
+from mc.outcomes import Outcome
+from mc.problem import ProblemBatch
+
+MODES = ("hidden", "both")
+TIGHT = Controls(rtol=1e-11, atol=1e-13, horizon=20.0)
+
+
+def full_flow(problem, network: Network, mode: str, loss, t: float) -> Network:
+    """The full state (V, W) at time t by DOP853 at a tolerance of 1e-12."""
+    field = flow_field(problem.A, problem.y, network.u, network.activation, loss, mode, network.V.shape)
+    theta = np.concatenate([network.V.ravel(), network.W.ravel()])
+    solution = solve_ivp(field, (0.0, t), theta, method="DOP853", rtol=1e-12, atol=1e-13)
+    end, split = solution.y[:, -1], network.V.size
+    return Network(end[:split].reshape(network.V.shape), end[split:].reshape(network.W.shape), network.u, network.activation)
+
+
+def to_horizon(flow: ReducedFlow, h: np.ndarray, controls: Controls = TIGHT, **kwargs: object) -> Ending:
+    return integrate(flow, h, controls, ToleranceRule(-1.0), **kwargs)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("activation", "loss", "p"),
+    [("sigmoid", "mse", 2.0), ("tanh", "power", 4.0), ("softplus", "logcosh", 2.0), ("gelu", "mse", 2.0)],
+)
+def test_reduced_against_full_flow(rng: np.random.Generator, activation: str, loss: str, p: float, mode: str) -> None:
+    problem, network = random_problem(rng, 3, 5), random_network(rng, 5, 8, 4, activation)
+    flow = reduced(problem, network, mode, loss, p)
+    full = full_flow(problem, network, mode, flow.loss, 20.0)
+    ending = to_horizon(flow, network.pre_activations[None])
+    assert ending.outcome[0] == Outcome.HORIZON
+    h = ending.state[0, 0]
+    np.testing.assert_allclose(h, full.pre_activations, atol=1e-8)
+    # d drops out: W moves along u alone
+    np.testing.assert_allclose(network.W + np.outer(h - network.pre_activations, network.u), full.W, atol=1e-8)
+    assert ending.loss[0] == pytest.approx(float(flow.loss.value(problem.A @ full.output - problem.y)), abs=1e-8)
+    if mode == "both":
+        Q = ending.state[0, 1:]
+        np.testing.assert_allclose(Q, problem.Z.T @ full.V, atol=1e-8)
+        np.testing.assert_allclose(network.V + problem.Z @ (Q - flow.Q_start[0]), full.V, atol=1e-8)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "softplus", "arctan", "erf", "identity", "sin", "silu", "gelu"])
+def test_conserved_quantities(rng: np.random.Generator, activation: str) -> None:
+    """theory §3.3: Phi(h) + Q^T Lambda/sqrt k in `hidden`; §3.4: |Z^T V_i|^2/2 - Pi(h_i) in `both`."""
+    problem, network = random_problem(rng, 3, 5), random_network(rng, 5, 8, 4, activation)
+    h, phi, k = network.pre_activations, network.activation, 8
+    both = to_horizon(reduced(problem, network, "both"), h[None]).state[0]
+    start = np.square(problem.Z.T @ network.V).sum(axis=0) / 2 - phi.ratio_primitive(h)
+    end = np.square(both[1:]).sum(axis=0) / 2 - phi.ratio_primitive(both[0])
+    np.testing.assert_allclose(end, start, rtol=1e-8, atol=1e-8)
+    flow = reduced(problem, network, "hidden")
+    hidden = to_horizon(flow, h[None]).state[0, 0]
+    # Phi(h) - Phi(h(0)) lies in the row space of Q
+    moved = phi.primitive(hidden) - phi.primitive(h)
+    dual, *_ = np.linalg.lstsq(flow.Q_start[0].T, -moved * np.sqrt(k), rcond=None)
+    np.testing.assert_allclose(moved, -flow.Q_start[0].T @ dual / np.sqrt(k), rtol=1e-8, atol=1e-8)
+    assert np.abs(moved).max() > 1e-3
+
+
+def test_tableau_is_that_of_scipy() -> None:
+    rows = [row[: i + 1] for i, row in enumerate(RK45.A)][1:]
+    for ours, theirs in zip(explicit._A[:-1], rows, strict=False):
+        np.testing.assert_allclose(ours, theirs[: len(ours)], rtol=1e-15)
+    np.testing.assert_allclose(explicit._A[-1], RK45.B, rtol=1e-15)
+    np.testing.assert_allclose(explicit._ERROR, RK45.E, rtol=1e-12)
+    np.testing.assert_allclose(explicit._DENSE, RK45.P, rtol=1e-15)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_order_by_regression(rng: np.random.Generator, mode: str) -> None:
+    """Fixed steps: log error against log step has the slope of the order, at the end and between steps."""
+    problem, network = random_problem(rng, 3, 5), random_network(rng, 5, 12, 4, "tanh")
+    flow, h = reduced(problem, network, mode), network.pre_activations[None]
+    span = 1.0
+
+    def march(steps: int) -> tuple[np.ndarray, np.ndarray]:
+        stepper, dt = DormandPrince(flow, flow.start(h)), np.array([span / steps])
+        between = None
+        for step in range(steps):
+            old = stepper.state[0].copy()
+            new, seen, _ = stepper.attempt(dt)
+            if step == steps // 2:
+                # an interior point that every grid has at the same fraction of its step
+                between = stepper.interpolate(0, old, dt[0], np.array([0.4]))[0], (step + 0.4) * dt[0]
+            stepper.accept(np.array([True]), new, seen)
+        reference = to_horizon(flow, h, Controls(rtol=1e-13, atol=1e-15, horizon=between[1])).state[0]
+        return stepper.state[0], np.linalg.norm(between[0] - reference)
+
+    reference = to_horizon(flow, h, Controls(rtol=1e-13, atol=1e-15, horizon=span)).state[0]
+    steps = np.array([24, 32, 40, 48, 56])
+    ends, between = zip(*(march(s) for s in steps), strict=True)
+    slope = np.polyfit(np.log(span / steps), np.log([np.linalg.norm(e - reference) for e in ends]), 1)[0]
+    assert abs(slope - 5.0) < 0.4
+    # the interpolant has order 4, its local error h^5
+    assert np.polyfit(np.log(span / steps), np.log(between), 1)[0] > 4.5
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_error_follows_the_tolerance_at_every_width(rng: np.random.Generator, mode: str) -> None:
+    """The error in theta stays of the order of rtol times the path, from 20 to 2000 neurons: the norm knows no width."""
+    for k in (20, 200, 2000):
+        problem, network = random_problem(rng, 3, 5), random_network(rng, 5, k, 2, "sigmoid")
+        flow, h = reduced(problem, network, mode), network.pre_activations[None]
+        exact = to_horizon(flow, h).state[0]
+        path = np.linalg.norm(exact - flow.start(h)[0])
+        for rtol in (1e-4, 1e-6):
+            ending = to_horizon(flow, h, Controls(rtol=rtol, atol=1e-12, horizon=20.0))
+            error = np.linalg.norm(ending.state[0] - exact)
+            assert error < 10.0 * rtol * path
+            # the stored estimate bounds it: the sum of the errors of the lower formula
+            assert error < ending.error[0]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_trial_does_not_depend_on_its_batch(rng: np.random.Generator, mode: str) -> None:
+    problem, k = random_problem(rng, 3, 5), 30
+    networks = [random_network(rng, 5, k, 2, "sigmoid") for _ in range(6)]
+    h = np.stack([net.pre_activations for net in networks])
+    Q = np.stack([problem.Z.T @ net.V for net in networks])
+    phi, loss = get_activation("sigmoid"), get_loss("mse")
+    flow = ReducedFlow(mode, phi, loss, ProblemBatch.stack([problem]), Q)
+    many = integrate(flow, h, Controls(horizon=1e3), ToleranceRule(1e-7))
+    for trial in range(6):
+        one = integrate(flow.take(np.array([trial])), h[trial : trial + 1], Controls(horizon=1e3), ToleranceRule(1e-7))
+        assert one.steps[0] == many.steps[trial]
+        np.testing.assert_allclose(one.state[0], many.state[trial], rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(one.time[0], many.time[trial], rtol=1e-11)
+
+
+def test_endings(rng: np.random.Generator) -> None:
+    problem, network = random_problem(rng, 3, 5), random_network(rng, 5, 40, 2, "sigmoid")
+    flow, h = reduced(problem, network, "both"), network.pre_activations[None]
+    converged = integrate(flow, h, Controls(), ToleranceRule(1e-7))
+    assert converged.outcome[0] == Outcome.CONVERGED_TOLERANCE
+    assert converged.loss[0] <= 1e-7
+    horizon = integrate(flow, h, Controls(horizon=1.5), ToleranceRule(1e-7))
+    assert horizon.outcome[0] == Outcome.HORIZON
+    assert horizon.time[0] == 1.5
+    budget = integrate(flow, h, Controls(max_steps=3), ToleranceRule(1e-7))
+    assert budget.outcome[0] == Outcome.STEP_BUDGET
+    assert budget.steps[0] == 3
+    broken = integrate(flow, np.full_like(h, np.nan), Controls(), ToleranceRule(1e-7))
+    assert broken.outcome[0] == Outcome.NON_FINITE
+    certified = integrate(flow, h, Controls(), RestartRule(1))
+    assert certified.outcome[0] == Outcome.CONVERGED_CERTIFIED
+    assert 0.0 < certified.time[0] < converged.time[0]
+
+
+def test_restart_is_right(rng: np.random.Generator) -> None:
+    """What restart certifies does converge, and the perturbed margin is below the plain one."""
+    for mode in MODES:
+        problem, network = random_problem(rng, 3, 5), random_network(rng, 5, 60, 2, "tanh")
+        flow, h = reduced(problem, network, mode), network.pre_activations[None]
+        ending = integrate(flow, h, Controls(), RestartRule(1))
+        assert ending.outcome[0] == Outcome.CONVERGED_CERTIFIED
+        seen = flow.observe(ending.state)
+        psi = flow.loss.psi(seen.loss)
+        plain, none = restart_margin(flow, seen, psi, np.zeros(1))
+        perturbed, moved = restart_margin(flow, seen, psi, np.array([1e-3]))
+        assert plain[0] > 1.0 and none[0] == 0.0
+        assert perturbed[0] < plain[0] and moved[0] > 0.0
+        onward = ReducedFlow(mode, flow.activation, flow.loss, flow.problems, seen.Q)
+        final = integrate(onward, ending.state[:, 0], Controls(rtol=1e-8), ToleranceRule(1e-14))
+        assert final.outcome[0] == Outcome.CONVERGED_TOLERANCE
+
+
+def test_the_restart_condition_is_open(rng: np.random.Generator) -> None:
+    """The margin at theta with error delta is below the plain margin at every theta' within delta (theory §5.4)."""
+    problem, network = random_problem(rng, 3, 5), random_network(rng, 5, 60, 2, "sigmoid")
+    for mode, loss in (("hidden", "mse"), ("both", "mse"), ("both", "logcosh")):
+        flow, h = reduced(problem, network, mode, loss), network.pre_activations[None]
+        state = integrate(flow, h, Controls(), RestartRule(1)).state
+        seen = flow.observe(state)
+        for delta in (1e-3, 1e-2, 0.1):
+            bound, _ = restart_margin(flow, seen, flow.loss.psi(seen.loss), np.array([delta]))
+            for _ in range(20):
+                move = rng.standard_normal(state.shape)
+                there = flow.observe(state + delta * move / np.linalg.norm(move))
+                margin, _ = restart_margin(flow, there, flow.loss.psi(there.loss), np.zeros(1))
+                assert bound[0] <= margin[0]
+
+
+def test_an_error_that_decides_is_undecided(rng: np.random.Generator) -> None:
+    """Where what is left of the loss drowns in the error nothing is certified; a little less error, and it is."""
+    problem, network = random_problem(rng, 3, 5), random_network(rng, 5, 300, 2, "sigmoid")
+    flow, h = reduced(problem, network, "hidden"), network.pre_activations[None]
+    state = integrate(flow, h, Controls(), ToleranceRule(1e-9)).state
+    seen = flow.observe(state)
+    for error, outcome in ((0.0, Outcome.CONVERGED_CERTIFIED), (1e-7, Outcome.CONVERGED_CERTIFIED), (10.0, Outcome.UNDECIDED)):
+        assert RestartRule(1).check(flow, state, seen, np.array([error]))[0] == outcome
+    early = flow.observe(flow.start(h))
+    assert RestartRule(1).check(flow, flow.start(h), early, np.zeros(1))[0] == -1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_gradient_descent_step_for_step(rng: np.random.Generator, mode: str) -> None:
+    """theory §3.1-3.2 hold for gradient descent exactly: 50 steps of the full state."""
+    problem, network = random_problem(rng, 3, 5), random_network(rng, 5, 8, 4, "tanh")
+    flow, h = reduced(problem, network, mode), network.pre_activations[None]
+    gamma, net = 0.3, network
+    for _ in range(50):
+        grad_V, grad_W = net.gradient(problem.A, problem.y, flow.loss, mode)
+        net = Network(net.V - gamma * grad_V, net.W - gamma * grad_W, net.u, net.activation)
+    ending = descend(flow, h, Descent(gamma, 0.0, 50))
+    assert ending.outcome[0] == Outcome.STEP_BUDGET
+    assert ending.steps[0] == 50
+    # fifty steps of rounding
+    np.testing.assert_allclose(ending.state[0, 0], net.pre_activations, rtol=1e-12, atol=1e-13)
+    assert ending.loss[0] == pytest.approx(float(flow.loss.value(problem.A @ net.output - problem.y)), rel=1e-11)
+    converged = descend(flow, h, Descent(None, 1e-7, 25_000))
+    assert converged.outcome[0] == Outcome.CONVERGED_GD
+    assert converged.time[0] == pytest.approx(converged.steps[0] * stable_step(flow, h)[0])
+    with np.errstate(all="ignore"):
+        assert descend(flow, h, Descent(1e6, 0.0, 50)).outcome[0] in (Outcome.STEP_BUDGET, Outcome.NON_FINITE)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_observables_against_the_full_state(rng: np.random.Generator, mode: str) -> None:
+    """Everything that is saved along a trajectory, from dense matrices at the same times."""
+    problem, network = random_problem(rng, 3, 5), random_network(rng, 5, 9, 4, "sigmoid")
+    flow, h = reduced(problem, network, mode), network.pre_activations[None]
+    times = np.array([[0.0, 0.3, 2.0, 7.0]])
+    recorder = Recorder(flow, h, times, [problem], [network.V])
+    controls = Controls(rtol=1e-10, atol=1e-12, horizon=7.0)
+    ending = to_horizon(flow, h, controls, on_step=recorder.on_step)
+    recorder.finish(0, ending.state[0], ending.time[0])
+    for at, t in enumerate(times[0]):
+        net = full_flow(problem, network, mode, flow.loss, t) if t else network
+        error = net.output - problem.xbar
+        in_range = problem.Z @ (problem.Z.T @ error)
+        expected = (
+            float(flow.loss.value(problem.A @ net.output - problem.y)),
+            np.sqrt(((net.V - network.V) ** 2).sum() + ((net.W - network.W) ** 2).sum()),
+            np.linalg.svd(net.jacobian(mode), compute_uv=False)[-1],
+            np.linalg.norm(problem.A @ net.output - problem.ybar),
+            np.linalg.norm(error),
+            np.linalg.norm(in_range),
+            np.linalg.norm(error - in_range),
+        )
+        for name, value in zip(OBSERVABLES, expected, strict=True):
+            assert recorder.values[name][0, at] == pytest.approx(value, rel=1e-6, abs=1e-7), name
+
+
+def test_log_times() -> None:
+    times = log_times(5, np.array([0.1]), np.array([100.0]))
+    np.testing.assert_allclose(times, [[0.0, 0.1, 1.0, 10.0, 100.0]])
+    np.testing.assert_array_equal(log_times(2, np.array([0.1]), np.array([3.0])), [[0.0, 3.0]])
+    np.testing.assert_array_equal(log_times(1, np.array([0.1]), np.array([3.0])), [[0.0]])
