@@ -1,0 +1,263 @@
+"""The command line: one command a verb, one line for a mistake, progress on the terminal."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from mc.errors import InputError
+from mc.execute import BACKENDS, Interrupted
+from mc.execute import merge as merge_run
+from mc.execute import run as run_experiment
+from mc.experiment import Experiment, load_file
+from mc.export import export_trial
+from mc.guarantees import CLAIMS
+from mc.jobs import Record
+from mc.plan import FROZEN, estimate_cost, status
+from mc.theory_table import TheoryRequest, theory_lines
+from mc.version import __version__
+
+QUIET_SECONDS = 10.0
+"""Time between two lines of progress where there is no terminal."""
+
+FOLDER = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="dipmc")
+def cli() -> None:
+    """Monte Carlo validation of the theory of neural networks on inverse problems."""
+
+
+def experiments_of(path: Path) -> tuple[tuple[Experiment, Path], ...]:
+    """Experiments of a file, each with its folder below the run: one, or those of a suite."""
+    found = load_file(path)
+    if isinstance(found, Experiment):
+        return ((found, Path()),)
+    return tuple((experiment, Path(experiment.name)) for experiment in found.experiments)
+
+
+def runs_of(run: Path) -> tuple[tuple[Path, Path], ...]:
+    """Run folders below a folder, each with its place: the folder itself, or the runs of a suite."""
+    if (run / FROZEN).is_file() or not run.is_dir():
+        return ((run, Path()),)
+    inner = tuple((copy.parent, Path(copy.parent.name)) for copy in sorted(run.glob(f"*/{FROZEN}")))
+    return inner or ((run, Path()),)
+
+
+def _default_run(path: Path) -> Path:
+    found = load_file(path)
+    return Path("data") / found.name
+
+
+@cli.command()
+@click.argument("experiment", type=FOLDER)
+def plan(experiment: Path) -> None:
+    """Say what an experiment would compute, and what it would cost."""
+    for each, _ in experiments_of(experiment):
+        cells, widths = each.cells(), each.widths
+        cost = estimate_cost(each)
+        click.echo(f"{each.name}: {len(cells)} cell(s), {each.n_blocks} block(s) of {each.block_size} trials each")
+        click.echo(f"  trials {each.trials}, modes {', '.join(each.modes)}, ladder {', '.join(each.ladder)}")
+        click.echo(f"  {len(widths)} widths from {widths[0]} to {widths[-1]}; flow at {list(each.flow_widths) or 'none'}")
+        for cell in cells:
+            values = ", ".join(f"{key} = {value}" for key, value in cell.attributes.items())
+            click.echo(f"  c{cell.index:03d} {cell.key}: {values}")
+        click.echo(f"  cost: {cost} ({cost.trials} trials with whole blocks)")
+
+
+@cli.command()
+@click.argument("experiment", type=FOLDER)
+@click.option("-o", "--out", type=FOLDER, help="Run folder (default data/<name>).")
+@click.option("-j", "--jobs", type=int, default=1, show_default=True, help="Worker processes; -1: one per core.")
+@click.option("--backend", type=click.Choice(BACKENDS), default="loky", show_default=True)
+@click.option("--shard", metavar="i/N", help="Only the blocks of shard i of N, i from 0.")
+@click.option("--yes", is_flag=True, help="Also run what takes days or fills the disk.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def run(
+    experiment: Path, out: Path | None, jobs: int, backend: str, shard: str | None, yes: bool, quiet: bool
+) -> None:
+    """Compute what a run folder lacks of an experiment (it resumes), and merge."""
+    part = None if shard is None else parse_shard(shard)
+    base = _default_run(experiment) if out is None else out
+    failures: list[str] = []
+    for each, place in experiments_of(experiment):
+        with progress_bar(each.name, quiet) as progress:
+            summary = run_experiment(
+                each, base / place, jobs=jobs, backend=backend, shard=part, yes=yes, progress=progress
+            )
+        failures += summary.failures
+        if not quiet:
+            there = f", {summary.blocks_there} were there" if summary.blocks_there else ""
+            click.echo(f"{each.name}: {summary.blocks_computed} block(s) computed{there}, {summary.seconds:.1f} s")
+            click.echo(f"  {summary.results or f'{summary.run}: not complete, other shards are missing'}")
+    if failures:
+        for failure in failures:
+            click.echo(f"failed: {failure}", err=True)
+        raise click.exceptions.Exit(1)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Shard i/N as two numbers."""
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal()):
+        raise InputError(f"--shard {text}: use i/N with i from 0 to N - 1, such as 0/4")
+    return int(index), int(count)
+
+
+@contextmanager
+def progress_bar(name: str, quiet: bool) -> Iterator[Callable[[int, int, Record], None] | None]:
+    """Progress callback: a bar on a terminal, a line now and then elsewhere, nothing when quiet."""
+    if quiet:
+        yield None
+        return
+    if not sys.stderr.isatty():
+        yield _lines(name)
+        return
+    with tqdm(desc=name, unit="block", dynamic_ncols=True, leave=False) as bar:
+
+        def update(done: int, total: int, record: Record) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield update
+
+
+def _lines(name: str) -> Callable[[int, int, Record], None]:
+    begin = last = time.monotonic()
+
+    def update(done: int, total: int, record: Record) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < QUIET_SECONDS and done < total:
+            return
+        last = now
+        rate = done / max(now - begin, 1e-9)
+        click.echo(f"{name}: {done}/{total} blocks, {rate:.2f} blocks/s, {(total - done) / rate:.0f} s left", err=True)
+
+    return update
+
+
+@cli.command(name="status")
+@click.argument("run", type=FOLDER)
+def status_command(run: Path) -> None:
+    """Say how far a run is."""
+    for folder, _ in runs_of(run):
+        found, cells = status(folder)
+        click.echo(f"{folder}: {found.trials} trials in {found.n_blocks} block(s) of {found.block_size}")
+        for cell in cells:
+            least, most = min(cell.trials_present), max(cell.trials_present)
+            trials = f"{least}" if least == most else f"{least} to {most}"
+            click.echo(
+                f"  {cell.cell.group} {cell.cell.key}: {cell.complete_blocks}/{cell.blocks} blocks complete, "
+                f"{trials} trials at every width"
+            )
+
+
+@cli.command()
+@click.argument("run", type=FOLDER)
+def merge(run: Path) -> None:
+    """Write results.h5 from the blocks that are there."""
+    for folder, _ in runs_of(run):
+        click.echo(merge_run(folder))
+
+
+@cli.command()
+@click.argument("run", type=FOLDER)
+@click.option("-o", "--out", type=FOLDER, help="Folder of the report (default reports/<name>).")
+@click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
+def report(run: Path, out: Path | None, show: bool) -> None:
+    """Write the report of a run, complete or not: index.html, summary.json, figures as SVG and CSV."""
+    # matplotlib takes a second to import: only this command pays for it
+    from mc.report import write_report
+
+    base = Path("reports") / run.resolve().name if out is None else out
+    for folder, place in runs_of(run):
+        page = write_report(folder, base / place)
+        click.echo(page)
+        if show:
+            webbrowser.open(page.resolve().as_uri())
+
+
+@cli.command()
+@click.option("-n", type=int, default=10, show_default=True, help="Length of the signal.")
+@click.option("-m", type=int, default=5, show_default=True, help="Number of observations.")
+@click.option("--operator", default="orthonormal", show_default=True)
+@click.option("--condition", type=float, help="Condition number, for the operator spectrum.")
+@click.option("--keep", type=float, help="Share of samples kept, for the operator mask.")
+@click.option("--blur-width", type=float, help="For the operator blur.")
+@click.option("--noise", type=float, default=0.0, show_default=True, help="Noise relative to |A xbar|.")
+@click.option("--activation", default="sigmoid", show_default=True)
+@click.option("--output-law", default="uniform", show_default=True)
+@click.option("--loss", default="mse", show_default=True)
+@click.option("-p", type=float, help="Exponent of the loss power.")
+@click.option("--delta", type=float, multiple=True, default=(0.5, 0.1, 0.01), show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of operator and signal.")
+def theory(**request: Any) -> None:
+    """Widths from which the bounds promise each certificate with probability 1 - delta (theory §7.1-3)."""
+    for line in theory_lines(TheoryRequest(**request)):
+        click.echo(line)
+
+
+@cli.command()
+@click.argument("run", type=FOLDER)
+@click.option("--cell", type=int, default=0, show_default=True)
+@click.option("--trial", type=int, required=True)
+@click.option("--width", type=int, required=True)
+@click.option("-o", "--out", type=FOLDER, required=True, help="File to write (.npz).")
+def export(run: Path, cell: int, trial: int, width: int, out: Path) -> None:
+    """Write one trial's problem and network as plain arrays."""
+    click.echo(export_trial(run, cell, trial, width, out))
+
+
+@cli.command()
+def claims() -> None:
+    """List the claims: name, modes, formula, hypothesis, source."""
+    for claim in CLAIMS.values():
+        click.echo(f"{claim.name} ({claim.kind}; {', '.join(claim.modes)}; {claim.source})")
+        click.echo(f"  {claim.formula}   if {claim.hypothesis}" if claim.hypothesis != "none" else f"  {claim.formula}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Words of the command; those of the process by default.
+
+    Returns
+    -------
+    int
+        Exit status: 0 done, 1 a block failed, 2 a mistake in what was given, 130 stopped by a signal.
+    """
+    try:
+        # the exit status of a command that ends by itself
+        return int(cli.main(arguments, prog_name="dipmc", standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 2
+    except click.ClickException as error:
+        return _mistake(error.format_message())
+    except InputError as error:
+        return _mistake(str(error))
+    except Interrupted as error:
+        click.echo(f"dipmc: {error}", err=True)
+        return 128 + signal.SIGINT
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("dipmc: stopped", err=True)
+        return 128 + signal.SIGINT
+
+
+def _mistake(message: str) -> int:
+    click.echo("dipmc: " + " ".join(message.split()), err=True)
+    return 2
