@@ -1,0 +1,278 @@
+"""Real special functions the activations need: Wright omega, the root of h + sinh h, a safeguarded Newton."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+Function = Callable[[FloatArray], FloatArray]
+Residual = Callable[[FloatArray, NDArray[np.intp]], tuple[FloatArray, FloatArray]]
+
+_CHUNK = 8192
+_OMEGA_LOW, _OMEGA_HIGH, _OMEGA_SCALE = -36.0, 60.0, 2048.0
+_OMEGA_ASYMPTOTIC = 1e8
+_SINH_REACH, _SINH_SCALE = 64.0, 512.0
+
+
+def wright_omega(x: ArrayLike) -> FloatArray:
+    """Wright omega of a real argument: the root omega > 0 of omega + log(omega) = x.
+
+    Parameters
+    ----------
+    x : array_like, any shape
+
+    Returns
+    -------
+    ndarray, same shape
+        Relative error of a few units in the last place; underflows to 0 only where exp(x) does.
+
+    Notes
+    -----
+    At an x_j with omega_j known, omega_j + log(omega_j) - x is x_j - x, so one step of Fritsch, Shafer and Crowley
+    (CACM 16, 1973; error of fourth order) from the nearest node of a table needs no logarithm.
+    """
+    x = np.asarray(x, dtype=np.float64)
+    flat = x.reshape(-1)
+    omega = np.empty_like(flat)
+    for start in range(0, flat.size, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        _omega_chunk(flat[part], omega[part])
+    return omega.reshape(x.shape)
+
+
+def log_wright_omega(x: ArrayLike) -> FloatArray:
+    """Logarithm of `wright_omega`, finite for every finite x.
+
+    Parameters
+    ----------
+    x : array_like, any shape
+
+    Returns
+    -------
+    ndarray, same shape
+        x - omega(x) below 1, where omega may underflow; log(omega(x)) above, where the difference would cancel.
+    """
+    x = np.asarray(x, dtype=np.float64)
+    omega = wright_omega(x)
+    return np.asarray(np.where(x < 1.0, x - omega, np.log(np.maximum(omega, 0.5))))
+
+
+def _omega_chunk(x: FloatArray, out: FloatArray) -> None:
+    least, most = x.min(), x.max()
+    if least >= _OMEGA_LOW and most <= _OMEGA_HIGH:
+        _omega_middle(x, out)
+        return
+    if most < _OMEGA_LOW:
+        out[...] = _omega_low(x)
+        return
+    middle = (x >= _OMEGA_LOW) & (x <= _OMEGA_HIGH)
+    _omega_middle(np.where(middle, x, 0.0), out)  # all, then mend: cheaper than gathering when few are outside
+    high = np.flatnonzero(x > _OMEGA_HIGH)
+    low = np.flatnonzero(~(middle | (x > _OMEGA_HIGH)))  # holds NaN too, which must come out as NaN
+    out[low] = _omega_low(x[low])
+    out[high] = _omega_high(x[high])
+
+
+@cache
+def _omega_table() -> FloatArray:
+    """omega at the nodes of the middle range, rounded from extended precision where the platform has it."""
+    x = np.arange(_OMEGA_LOW * _OMEGA_SCALE, _OMEGA_HIGH * _OMEGA_SCALE + 1.0).astype(np.longdouble) / _OMEGA_SCALE
+    u = np.exp(np.minimum(x, 1.0))
+    omega = np.where(x < 1.0, u / (1.0 + u), x - np.log(np.maximum(x, 1.0)))
+    # Far left log(omega) of the start is x - log1p(u), free of the cancellation in x - log(omega); one step is enough.
+    omega = _fsc_step(omega, np.where(x < -4.0, np.log1p(u) - omega, x - omega - np.log(omega)))
+    right = x >= -4.0
+    for _ in range(2):
+        omega[right] = _fsc_step(omega[right], x[right] - omega[right] - np.log(omega[right]))
+    return np.asarray(omega, dtype=np.float64)
+
+
+def _fsc_step(omega: Any, residual: Any) -> Any:
+    """One Fritsch-Shafer-Crowley step, residual = x - omega - log(omega)."""
+    one_more = 1.0 + omega
+    target = one_more * (one_more + residual * (2.0 / 3.0)) - residual
+    return omega + omega * residual / one_more * (1.0 + 0.5 * residual / target)
+
+
+def _omega_middle(x: FloatArray, out: FloatArray) -> None:
+    """Table and one step, written in place because this is the hot path of the conserved certificate; out may be x."""
+    node = x * _OMEGA_SCALE
+    np.rint(node, out=node)
+    index = node.astype(np.intp)
+    index -= int(_OMEGA_LOW * _OMEGA_SCALE)
+    omega = np.take(_omega_table(), index, mode="clip")
+    np.multiply(node, 1.0 / _OMEGA_SCALE, out=node)
+    residual = np.subtract(x, node, out=node)
+    one_more = omega + 1.0
+    target = residual * (2.0 / 3.0)
+    target += one_more
+    target *= one_more
+    target -= residual
+    np.divide(residual, target, out=target)
+    target *= 0.5
+    target += 1.0
+    residual *= target
+    residual /= one_more
+    residual *= omega
+    np.add(omega, residual, out=out)
+
+
+def _omega_low(x: FloatArray) -> FloatArray:
+    """x < -36: u/(1 + u) with u = exp(x) is exact to u^2 < 1e-31."""
+    u = np.exp(x)
+    u /= 1.0 + u
+    return u
+
+
+def _omega_high(x: FloatArray) -> FloatArray:
+    log_x = np.log(x)
+    start = x - log_x + log_x / x
+    bounded = np.minimum(start, _OMEGA_ASYMPTOTIC)  # the step squares its argument
+    near = np.minimum(x, _OMEGA_ASYMPTOTIC)
+    return np.where(x < _OMEGA_ASYMPTOTIC, _fsc_step(bounded, near - bounded - np.log(bounded)), start)
+
+
+def double_sinh_inverse(c: ArrayLike) -> FloatArray:
+    """Root h of 2 h + 2 sinh h = c (the inverse primitive of the sigmoid, theory §3.3).
+
+    Parameters
+    ----------
+    c : array_like, any shape, finite
+
+    Returns
+    -------
+    ndarray, same shape
+        A function of c alone (no warm start), relative error of a few units in the last place up to |c| = 1e300.
+
+    Notes
+    -----
+    As dh/dc = phi'(h) <= 1/4 and the nearest singularity is at c = 2 pi i, four Taylor terms from the nearest of
+    nodes 1/512 apart are exact to rounding; beyond |c| = 64, Newton on h = asinh(c/2 - h), which cannot overflow.
+    """
+    c = np.asarray(c, dtype=np.float64)
+    flat = c.reshape(-1)
+    h = np.empty_like(flat)
+    for start in range(0, flat.size, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        _sinh_chunk(flat[part], h[part])
+    return h.reshape(c.shape)
+
+
+def _sinh_chunk(c: FloatArray, out: FloatArray) -> None:
+    if max(c.max(), -c.min()) <= _SINH_REACH:
+        _sinh_middle(c, out)
+        return
+    middle = np.abs(c) <= _SINH_REACH
+    _sinh_middle(np.where(middle, c, 0.0), out)
+    far = np.flatnonzero(~middle)
+    out[far] = np.copysign(_sinh_far(np.abs(c[far])), c[far])
+
+
+@cache
+def _sinh_table() -> tuple[FloatArray, FloatArray]:
+    """h and T = tanh(h/2) at the nodes of c in [-64, 64]."""
+    half = np.arange(_SINH_REACH * _SINH_SCALE + 1.0).astype(np.longdouble) / (2.0 * _SINH_SCALE)
+    h = np.arcsinh(half)
+    for _ in range(8):
+        h -= (h - np.arcsinh(half - h)) / (1.0 + 1.0 / np.hypot(1.0, half - h))
+    h = np.concatenate([-h[:0:-1], h])
+    return h.astype(np.float64), np.tanh(h / 2.0).astype(np.float64)
+
+
+def _sinh_middle(c: FloatArray, out: FloatArray) -> None:
+    """Taylor to fourth order in q = phi'(h_j)(c - c_j), with phi' = (1 - T^2)/4 and phi'' = -T phi'; out may be c."""
+    node = c * _SINH_SCALE
+    np.rint(node, out=node)
+    index = node.astype(np.intp)
+    index += int(_SINH_REACH * _SINH_SCALE)
+    table_h, table_t = _sinh_table()
+    h, t = np.take(table_h, index, mode="clip"), np.take(table_t, index, mode="clip")
+    np.multiply(node, 1.0 / _SINH_SCALE, out=node)
+    q = np.subtract(c, node, out=node)
+    square = t * t
+    slope = 1.0 - square
+    slope *= 0.25
+    q *= slope
+    square *= 5.0 / 12.0
+    fourth = np.subtract(2.0 / 12.0, square, out=slope)  # T (2 - 5 T^2)/12
+    fourth *= t
+    fourth *= q
+    fourth += square
+    fourth -= 1.0 / 12.0  # (5 T^2 - 1)/12
+    fourth *= q
+    t *= 0.5
+    fourth -= t
+    fourth *= q
+    fourth *= q
+    fourth += q
+    np.add(h, fourth, out=out)
+
+
+def _sinh_far(c: FloatArray) -> FloatArray:
+    half = 0.5 * c
+    h = np.arcsinh(half - np.arcsinh(half))
+    for _ in range(3):
+        rest = half - h
+        h = h - (h - np.arcsinh(rest)) / (1.0 + 1.0 / np.hypot(1.0, rest))
+    return h
+
+
+def piecewise(first: NDArray[np.bool_], when_true: Function, when_false: Function, x: FloatArray) -> FloatArray:
+    """when_true(x) where `first` holds, when_false(x) elsewhere, each called on its own elements only (flattened)."""
+    if first.all():
+        return when_true(x)
+    if not first.any():
+        return when_false(x)
+    out = np.empty_like(x)
+    out[first] = when_true(x[first])
+    out[~first] = when_false(x[~first])
+    return out
+
+
+def solve_increasing(
+    residual: Residual, lower: ArrayLike, upper: ArrayLike, start: ArrayLike, scale: ArrayLike, *, iterations: int = 200
+) -> FloatArray:
+    """Elementwise root of an increasing function: Newton, bisection where Newton leaves the bracket.
+
+    Parameters
+    ----------
+    residual : callable (x, index) -> (value, slope)
+        Value and slope at `x` of the functions numbered `index` (flat positions), the unfinished ones only.
+    lower, upper, start : array_like, broadcast together
+        Finite bracket and starting point of every element.
+    scale : array_like
+        Length over which the slope changes by a factor of order 1: a Newton step below 1e-8 of it is the last one,
+        because it leaves an error of its square.
+    iterations : int
+        Cap; bisection alone needs about 60 from a bracket of relative width 1.
+
+    Returns
+    -------
+    ndarray, the broadcast shape
+        Roots as near as the rounding of `residual` allows; a root outside the bracket gives the nearer end.
+    """
+    arrays = (np.array(v, dtype=np.float64) for v in np.broadcast_arrays(lower, upper, start, scale))
+    low, high, x, last = (v.reshape(-1) for v in arrays)
+    np.clip(x, low, high, out=x)
+    active = np.arange(x.size)
+    for _ in range(iterations):
+        here = x[active]
+        value, slope = residual(here, active)
+        left = np.where(value <= 0.0, here, low[active])
+        right = np.where(value >= 0.0, here, high[active])
+        low[active], high[active] = left, right
+        with np.errstate(all="ignore"):
+            new = here - value / slope
+        newton = (new >= left) & (new <= right)
+        new = np.where(newton, new, left + 0.5 * (right - left))
+        x[active] = new
+        small = newton & (np.abs(new - here) <= 1e-8 * last[active])
+        active = active[~(small | (right - left <= 2.0 * np.spacing(np.abs(here))))]
+        if active.size == 0:
+            break
+    return x.reshape(np.broadcast_shapes(*(np.shape(v) for v in (lower, upper, start, scale))))

@@ -1,0 +1,131 @@
+"""Files written whole or not at all: unique temporary name, fsync, rename; and the leavings of killed writers."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mc.errors import InputError
+
+STALE_AFTER = 86400.0
+"""Seconds after which a temporary counts as left behind, whoever wrote it."""
+
+_TEMPORARY = re.compile(r"\.(?P<final>.+)~(?P<host>[^~]*)~(?P<pid>\d+)~[0-9a-f]{8}\.tmp")
+
+
+def host_name() -> str:
+    """Name of the machine, fit for a file name."""
+    return re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())
+
+
+def temporary_name(final: Path) -> Path:
+    """A name in the folder of `final` that no other writer, here or on another machine, uses."""
+    return final.with_name(f".{final.name}~{host_name()}~{os.getpid()}~{uuid.uuid4().hex[:8]}.tmp")
+
+
+def sync(path: Path) -> None:
+    """Force a file or a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # some network file systems refuse to fsync a folder; the rename itself has happened
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP, errno.EBADF)):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def write_failure(path: Path, error: BaseException) -> InputError:
+    """The one line a user reads when a file could not be written."""
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        advice = "no space left in the folder: free some, then run again (what is there is kept)"
+    elif number in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+        advice = "the folder cannot be written to: choose another one with -o"
+    else:
+        advice = f"writing failed ({error}): run again (what is there is kept)"
+    return InputError(f"{path.parent}: {advice}; {path.name} was not written")
+
+
+@contextmanager
+def replacing(final: Path) -> Iterator[Path]:
+    """A temporary path to write to, renamed to `final` at the end of the block; nothing is left when it fails.
+
+    Raises
+    ------
+    InputError
+        Naming the folder, when the disk is full, read-only or otherwise refuses.
+    """
+    temporary = temporary_name(final)
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, final)
+        sync(final.parent)
+    except OSError as error:
+        _discard(temporary)
+        raise write_failure(final, error) from error
+    except BaseException:
+        _discard(temporary)
+        raise
+
+
+def _discard(temporary: Path) -> None:
+    try:
+        temporary.unlink(missing_ok=True)
+    except OSError:
+        # the error that brought us here says what is wrong with the folder
+        return
+
+
+def write_bytes(final: Path, content: bytes) -> None:
+    """Write a file whole or not at all; see `replacing`."""
+    with replacing(final) as temporary:
+        temporary.write_bytes(content)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def sweep(folder: Path, *, alive: Callable[[int], bool] = _alive) -> tuple[Path, ...]:
+    """Remove temporaries that dead writers left in a folder.
+
+    One of this machine goes when its process is gone; any goes when it is older than a day.
+
+    Returns
+    -------
+    tuple of Path
+        What was removed.
+    """
+    if not folder.is_dir():
+        return ()
+    removed = []
+    for path in sorted(folder.iterdir()):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match is None:
+            continue
+        try:
+            old = time.time() - path.stat().st_mtime > STALE_AFTER
+            if old or (match["host"] == host_name() and not alive(int(match["pid"]))):
+                path.unlink()
+                removed.append(path)
+        except OSError:
+            # another process swept it first, or the folder is read-only: then the writers will say so
+            continue
+    return tuple(removed)

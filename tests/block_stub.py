@@ -1,0 +1,133 @@
+"""Blocks of made-up numbers on the true layout: a function of (cell, trial, width, mode) alone, and cheap."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mc.block import BlockTask
+from mc.errors import InputError
+from mc.layout import BLOCK_LAYOUT, Field, field_of, wanted
+
+FAMILY_MEMBERS = ("slack_rate_paper", "slack_time_rate_paper", "verdict_rate_paper", "bound_rate")
+TIMES = 3
+
+
+def values(field: Field, axes: dict[str, NDArray[Any]], salt: int) -> NDArray[Any]:
+    """Numbers that differ with the name, the cell and every index, and now and then are NaN."""
+    grids = np.meshgrid(*(axes[dim] for dim in field.dims), indexing="ij", sparse=True)
+    mixed = salt % 1009 + sum(map(ord, field.name)) + sum((7 * i + 3) * grid for i, grid in enumerate(grids))
+    if field.dtype == "float64":
+        found = np.sin(mixed.astype(np.float64)) / 3
+        return np.where(mixed % 17 == 0, np.nan, found)
+    if field.enum is not None:
+        return (mixed % (len(field.enum) + 1) - 1).astype(np.int8)
+    return mixed.astype(np.int64) % 1000
+
+
+def block_arrays(
+    trials: Sequence[int],
+    widths: Sequence[int],
+    flow_widths: Sequence[int],
+    modes: Sequence[str],
+    ladder: Sequence[str],
+    *,
+    save_trials: int = 0,
+    salt: int = 0,
+) -> dict[str, NDArray[Any]]:
+    """What `compute_block` returns, with made-up numbers."""
+    axes = {
+        "trial": np.asarray(trials),
+        "width": np.asarray(widths),
+        "flow_width": np.asarray(flow_widths),
+        "mode": np.array([sum(map(ord, mode)) for mode in modes]),
+        "saved_trial": np.array([trial for trial in trials if trial < save_trials], dtype=np.int64),
+        "time": np.arange(TIMES),
+    }
+    found = {}
+    for field in (*BLOCK_LAYOUT, *map(field_of, FAMILY_MEMBERS)):
+        flows = bool({"flow_width"} & set(field.dims))
+        if (flows and not len(flow_widths)) or not wanted(field.name, ladder):
+            continue
+        if "saved_trial" in field.dims and not axes["saved_trial"].size:
+            continue
+        found[field.name] = values(field, axes, salt)
+    return found
+
+
+def stub(task: BlockTask) -> dict[str, NDArray[Any]]:
+    """Stands in for `compute_block`."""
+    return block_arrays(
+        range(task.first_trial, task.first_trial + task.n_trials),
+        task.widths,
+        task.flow_widths,
+        task.modes,
+        task.ladder,
+        save_trials=0 if task.flow is None else task.flow.save_trials,
+        salt=task.cell[0] + task.seed,
+    )
+
+
+def slow_stub(task: BlockTask) -> dict[str, NDArray[Any]]:
+    """Takes long enough for a signal to meet it at work."""
+    time.sleep(0.15)
+    return stub(task)
+
+
+def failing_stub(task: BlockTask) -> dict[str, NDArray[Any]]:
+    """Raises in the second block of each cell."""
+    if task.first_trial == task.n_trials:
+        raise ArithmeticError("division of the stub")
+    return stub(task)
+
+
+def refusing_stub(task: BlockTask) -> dict[str, NDArray[Any]]:
+    """Finds a user's file gone."""
+    raise InputError("operator.npy: no such file; restore it")
+
+
+def misshapen_stub(task: BlockTask) -> dict[str, NDArray[Any]]:
+    """Breaks the layout: psi_0 of one axis."""
+    return {**stub(task), "psi_0": np.zeros(task.n_trials)}
+
+
+@dataclass(frozen=True)
+class KilledOnce:
+    """Dies in block 1 as by the kernel's out-of-memory killer; the marker remembers that it did."""
+
+    marker: Path
+    always: bool = False
+
+    def __call__(self, task: BlockTask) -> dict[str, NDArray[Any]]:
+        if task.first_trial == task.n_trials and (self.always or not self.marker.exists()):
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return stub(task)
+
+
+@dataclass(frozen=True)
+class Sleeping:
+    """Tells by the marker that it began, and does not end in the time of a test."""
+
+    marker: Path
+
+    def __call__(self, task: BlockTask) -> dict[str, NDArray[Any]]:
+        self.marker.touch()
+        time.sleep(300)
+        return stub(task)
+
+
+def threads_stub(task: BlockTask) -> dict[str, NDArray[Any]]:
+    """Counts the BLAS threads it is given, in place of the rank."""
+    import threadpoolctl
+
+    pools = [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+    return {**stub(task), "rank": np.full(task.n_trials, max(pools), dtype=np.int64)}
