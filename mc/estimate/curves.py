@@ -1,0 +1,198 @@
+"""Probability curves: one event, one cell, one mode, all widths, with exact simultaneous limits (design §7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mc.errors import InputError
+from mc.estimate.counts import CellLike, Counts, IntArray, decisions, event_widths
+from mc.estimate.intervals import lower_limit, upper_limit
+from mc.estimate.theory import TheoryCurve
+from mc.estimate.verdicts import Support, at_least
+
+METHOD, METHOD_CLASS = "clopper-pearson", "exact"
+THEORY_ERRORS = 3.0
+"""Standard errors of a mean P_theory that a verdict allows for."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One estimated probability with everything needed to judge it (design §7).
+
+    Parameters
+    ----------
+    event, cell, mode, width
+        What was counted, and where; `cell` is the index of the cell.
+    trials, holds, fails, undecided : int
+        Counts.
+    method, method_class : str
+        How the interval was made and of which class it is (exact, approximate, time-uniform).
+    level : float
+        Confidence level of the whole curve.
+    simultaneous_level : float
+        Level of this interval alone: 1 - (1 - level)/K for K widths, or `level` when not simultaneous.
+    interval : tuple of float
+        Lower limit with every undecided trial a failure, upper limit with every one a success.
+    bracket : tuple of float
+        Observed frequency with all undecided failing, and all holding.
+    theory : float or None
+        P_theory at this width; 0 is vacuous, None means that no bound is compared.
+    theory_source : str or None
+        Which bound, and over how many problems.
+    verdict : Support or None
+        On "P >= theory".
+    """
+
+    event: str
+    cell: int
+    mode: str
+    width: int
+    trials: int
+    holds: int
+    fails: int
+    undecided: int
+    method: str
+    method_class: str
+    level: float
+    simultaneous_level: float
+    interval: tuple[float, float]
+    bracket: tuple[float, float]
+    theory: float | None = None
+    theory_source: str | None = None
+    verdict: Support | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The probability of one event as a function of the width.
+
+    Parameters
+    ----------
+    event, mode : str
+    cell : int
+        Index of the cell.
+    widths : ndarray of int64, shape (K,)
+    counts : Counts
+    lower, upper : ndarray, shape (K,)
+        The band: exact limits at `simultaneous_level`, undecided trials against both.
+    level, simultaneous_level : float
+        Of the band and of one interval of it.
+    theory : TheoryCurve or None
+        The bound to compare with, at the same widths.
+    """
+
+    event: str
+    mode: str
+    cell: int
+    widths: IntArray
+    counts: Counts
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+    level: float
+    simultaneous_level: float
+    theory: TheoryCurve | None = None
+
+    @property
+    def frequency(self) -> NDArray[np.float64]:
+        """Observed frequency, an undecided trial counted half; NaN where nothing was computed."""
+        with np.errstate(invalid="ignore"):
+            return (self.counts.holds + 0.5 * self.counts.undecided) / self.counts.trials
+
+    @property
+    def verdicts(self) -> tuple[Support, ...] | None:
+        """Verdict on "P >= P_theory" per width, None without a theory."""
+        if self.theory is None:
+            return None
+        # Vacuous widths claim nothing and are known before the data: they need no share of alpha.
+        tests = int(np.sum((self.theory.p > 0.0) & (self.counts.trials > 0)))
+        error = THEORY_ERRORS * self.theory.standard_error
+        return at_least(self.counts, self.theory.p, 1.0 - self.level, tests, error)
+
+    def against(self, theory: TheoryCurve | None) -> Curve:
+        """The same curve compared with a bound."""
+        return replace(self, theory=theory)
+
+    def estimates(self) -> tuple[Estimate, ...]:
+        """One `Estimate` per width."""
+        verdicts = self.verdicts or (None,) * len(self.widths)
+        trials = self.counts.trials
+        return tuple(
+            Estimate(
+                event=self.event,
+                cell=self.cell,
+                mode=self.mode,
+                width=int(width),
+                trials=int(trials[i]),
+                holds=int(self.counts.holds[i]),
+                fails=int(self.counts.fails[i]),
+                undecided=int(self.counts.undecided[i]),
+                method=METHOD,
+                method_class=METHOD_CLASS,
+                level=self.level,
+                simultaneous_level=self.simultaneous_level,
+                interval=(float(self.lower[i]), float(self.upper[i])),
+                bracket=_bracket(self.counts, i),
+                theory=None if self.theory is None else float(self.theory.p[i]),
+                theory_source=None if self.theory is None else self.theory.source,
+                verdict=verdicts[i],
+            )
+            for i, width in enumerate(self.widths)
+        )
+
+
+def _bracket(counts: Counts, i: int) -> tuple[float, float]:
+    trials = int(counts.trials[i])
+    if trials == 0:
+        return (0.0, 1.0)
+    return (float(counts.holds[i] / trials), float((counts.holds[i] + counts.undecided[i]) / trials))
+
+
+def curve_of_counts(
+    event: str, mode: str, cell: int, widths: IntArray, counts: Counts, level: float = 0.95, simultaneous: bool = True
+) -> Curve:
+    """The curve of given counts.
+
+    Parameters
+    ----------
+    level : float
+        Confidence that the band covers the probability at every width together (`simultaneous`) or at each one.
+    simultaneous : bool
+        Bonferroni over the widths that have trials.
+
+    Returns
+    -------
+    Curve
+    """
+    if not 0.0 < level < 1.0:
+        raise InputError(f"[estimate] level = {level!r}: give a confidence level strictly between 0 and 1, e.g. 0.95")
+    observed = max(int(np.sum(counts.trials > 0)), 1) if simultaneous else 1
+    tail = (1.0 - level) / observed
+    lower = lower_limit(counts.holds, counts.trials, tail / 2.0)
+    upper = upper_limit(counts.holds + counts.undecided, counts.trials, tail / 2.0)
+    return Curve(event, mode, cell, widths, counts, lower, upper, level, 1.0 - tail)
+
+
+def curve(cell: CellLike, event: str, mode: str, level: float = 0.95, simultaneous: bool = True) -> Curve | None:
+    """The probability curve of an event in a cell.
+
+    Parameters
+    ----------
+    cell : CellLike
+    event : str
+        A name of `mc.estimate.counts.EVENTS`.
+    mode : {"hidden", "both"}
+    level, simultaneous
+        As in `curve_of_counts`.
+
+    Returns
+    -------
+    Curve or None
+        None where the event does not apply or was not computed.
+    """
+    decided = decisions(cell, event, mode)
+    if decided is None:
+        return None
+    return curve_of_counts(event, mode, cell.index, event_widths(cell, event), Counts.of(decided), level, simultaneous)

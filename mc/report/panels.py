@@ -1,0 +1,87 @@
+"""What a figure is made of: panels as SVG, the numbers behind them as CSV, a message and a caption."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mc.estimate.study import CellStudy
+from mc.report.style import MODE_NAMES, inline
+
+Row = Sequence[object]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One drawn panel.
+
+    Parameters
+    ----------
+    name : str
+        File name without ending.
+    svg : str
+        Stand-alone document.
+    alternative : str
+        The panel in words.
+    """
+
+    name: str
+    svg: str
+    alternative: str
+
+    @property
+    def inline(self) -> str:
+        """The panel as an element of a page."""
+        return inline(self.svg, self.name, self.alternative)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: panels, the numbers behind them and the words beside them.
+
+    Parameters
+    ----------
+    name : str
+        File name of the table without ending.
+    title : str
+        The message.
+    caption : str
+        How to read it.
+    panels : tuple of Panel
+    table : str
+        The numbers, as CSV.
+    """
+
+    name: str
+    title: str
+    caption: str
+    panels: tuple[Panel, ...]
+    table: str
+
+
+def csv_text(header: Row, rows: Iterable[Row]) -> str:
+    """A table as CSV; floats with all their digits, NaN and None empty."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow(["" if v is None or (isinstance(v, float) and math.isnan(v)) else v for v in row])
+    return buffer.getvalue()
+
+
+def cell_prefix(study: CellStudy) -> str:
+    """Start of the file names of a cell."""
+    return f"c{study.cell.index:03d}"
+
+
+def mode_name(mode: str) -> str:
+    """A mode in words."""
+    return MODE_NAMES.get(mode, mode)
+
+
+def mode_phrase(mode: str) -> str:
+    """A mode in words, as a sentence goes on after "with"."""
+    return f"the {mode_name(mode)}" if mode == "hidden" else mode_name(mode)

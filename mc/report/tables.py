@@ -1,0 +1,116 @@
+"""Tables and sentences of the page: numbers of a study as a reader meets them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mc.estimate.study import CellStudy, Study
+from mc.estimate.thresholds import spaced
+from mc.estimate.verdicts import Support
+from mc.guarantees import CLAIMS
+from mc.report.style import EVENT_LINES
+from mc.report.summary import cell_claims, plain
+
+RUNG_WORDS = {
+    "exact": "zero loss is reached, decided exactly for hidden-layer training",
+    "conserved": "a quantity conserved by each neuron keeps the rate positive",
+    "sharp": "path-length form of the theorem, on the range of A",
+    "trial": "the theorem with the Lipschitz constant of the draw",
+    "paper": "the theorem with the published Lipschitz constant",
+}
+
+
+def short(value: float | None, digits: int = 3) -> str:
+    """A number for a table; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
+def medians_table(cell: CellStudy) -> tuple[Mapping[str, str], ...]:
+    """One row per certificate: its median width and interval in each mode."""
+    rows = []
+    for event, line in EVENT_LINES.items():
+        found = {mode: cell.medians.get((mode, event)) for mode in cell.cell.modes}
+        if not any(found.values()):
+            continue
+        row = {"event": event, "words": RUNG_WORDS[event], "label": line.label}
+        for mode, median in found.items():
+            row[mode] = "–" if median is None else median.label
+            row[f"{mode}_interval"] = "" if median is None else median.interval_label
+        rows.append(row)
+    return tuple(rows)
+
+
+def _place(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "–"
+    width = f"k = {spaced(found['width'])}"
+    return width if found["trial"] is None else f"trial {found['trial']}, {width}"
+
+
+def _tone(verdict: str) -> str:
+    if verdict in ("violated", "contradicted"):
+        return "bad"
+    return "good" if verdict == "supported" or verdict.startswith("not violated") else "open"
+
+
+def _detail(cell: CellStudy, position: int) -> str:
+    """At how many widths a bound is supported, which one verdict over all widths does not say."""
+    if position >= len(cell.claims) or not cell.claims[position].widths:
+        return ""
+    claim = cell.claims[position]
+    supported = (claim.curve.verdicts or ()).count(Support.SUPPORTED)
+    return f"supported at {supported} of {claim.widths} widths"
+
+
+def _words(name: str) -> str:
+    claim = CLAIMS.get(name)
+    return "" if claim is None else f"{claim.formula} ({claim.source})"
+
+
+def claims_table(cell: CellStudy, names: Mapping[str, str]) -> tuple[Mapping[str, Any], ...]:
+    """One row per claim, with its verdict in words."""
+    return tuple(
+        {
+            "name": claim["name"],
+            "words": _words(claim["name"]),
+            "mode": claim["mode"],
+            "hypothesis": claim["hypothesis"],
+            "share": f"{spaced(claim['hypothesis_true'])} of {spaced(claim['trials'])}",
+            "verdict": str(claim["verdict"]),
+            "detail": _detail(cell, position),
+            "tone": _tone(str(claim["verdict"])),
+            "limits": f"{short(claim['lower'])} to {short(claim['upper'])}",
+            "slack": short(claim["slack_min"]),
+            "place": _place(claim["address"]),
+        }
+        for position, claim in enumerate(map(plain, cell_claims(cell, names)))
+    )
+
+
+def undecided_share(cell: CellStudy) -> str:
+    """Which share of the trials is undecided, by event and mode."""
+    parts = []
+    for (mode, event), curve in cell.curves.items():
+        undecided, trials = int(curve.counts.undecided.sum()), int(curve.counts.trials.sum())
+        if undecided:
+            parts.append(f"{event} ({mode}) {undecided / trials:.2%} of {spaced(trials)}")
+    return "Undecided: " + ", ".join(parts) + "." if parts else "No trial is undecided."
+
+
+def notes(study: Study, cell: CellStudy) -> tuple[str, ...]:
+    """What a reader must know before the numbers of a cell."""
+    found = []
+    if cell.trials < study.planned:
+        found.append(f"Incomplete: {spaced(cell.trials)} of {spaced(study.planned)} trials are there at every width.")
+    if cell.theory is not None and cell.theory.outside:
+        found.append(f"Outside the theorem: {cell.theory.outside.split(':')[0]}, so no bound applies to this cell.")
+    if study.adaptive:
+        found.append(
+            "The number of trials was chosen while looking at the data: fixed-size intervals are then not valid, and "
+            "those shown are indications only."
+        )
+    return tuple(found)
