@@ -279,7 +279,7 @@ def _merge(decision: Decision, rows: NDArray[np.intp], part: Decision) -> None:
 def _signal(kept: Kept, activation: Activation, neurons: int) -> Array:
     """Z^T V z over the first neurons, (T, r)."""
     z = activation.phi(kept.h[:, :neurons])
-    return np.matmul(kept.Q[:, :, :neurons], z[:, :, None])[:, :, 0]
+    return np.asarray(np.matmul(kept.Q[:, :, :neurons], z[:, :, None])[:, :, 0])
 
 
 def _decide_whole(

@@ -40,7 +40,7 @@ class Spectra:
     sigma_obs: Array
 
 
-def smallest_singular_value(gram: Array, scale: Array | float, terms: float) -> Array:
+def smallest_singular_value(gram: Array, scale: Array | float, terms: float, trace: Array | None = None) -> Array:
     """Lower bound of the smallest singular value from a Gram matrix summed in floating point.
 
     Parameters
@@ -51,14 +51,17 @@ def smallest_singular_value(gram: Array, scale: Array | float, terms: float) -> 
         Factor of the Gram matrix, here 1/k.
     terms : float
         Rounding errors that one entry may have met (theory §5: n + block + k/block).
+    trace : (...) array, optional
+        Size of what was rounded, where ``gram`` is a projection of it; the trace of ``gram`` by default.
 
     Returns
     -------
     (...) array
-        ``sqrt(max(lambda_min - terms 2^-53 trace, 0) scale)``.
+        ``sqrt(max(lambda_min - (n + terms) 2^-53 trace, 0) scale)``.
     """
     smallest = np.linalg.eigvalsh(gram)[..., 0]
-    rounding = (gram.shape[-1] + terms) * 2.0**-53 * np.trace(gram, axis1=-2, axis2=-1)
+    size = np.trace(gram, axis1=-2, axis2=-1) if trace is None else trace
+    rounding = (gram.shape[-1] + terms) * 2.0**-53 * size
     return np.asarray(np.sqrt(np.maximum(smallest - rounding, 0.0) * scale))
 
 
@@ -73,7 +76,9 @@ def _with_output_layer(gram: Array, square_z: Array, mode: str) -> Array:
     return gram + square_z[..., None, None] * np.eye(gram.shape[-1])
 
 
-def observed_spectra(gram_Z: Array, square_z: Array, S: Array, width: int, mode: str, terms: float) -> tuple[Array, Array]:
+def observed_spectra(
+    gram_Z: Array, square_z: Array, S: Array, width: int, mode: str, terms: float, trace: Array | None = None
+) -> tuple[Array, Array]:
     """(sigma_Z, sigma_obs) from the r x r Gram matrix Z^T V Dphi^2 V^T Z.
 
     Parameters
@@ -81,18 +86,26 @@ def observed_spectra(gram_Z: Array, square_z: Array, S: Array, width: int, mode:
     gram_Z : (T, r, r) array
     square_z : (T,) array
     S : (T or 1, r) array
+    trace : (T,) array, optional
+        Trace of the n x n matrix that ``gram_Z`` was projected from.
     """
     full = _with_output_layer(gram_Z, square_z, mode)
     observed = S[:, :, None] * full * S[:, None, :]
-    return smallest_singular_value(full, 1.0 / width, terms), smallest_singular_value(observed, 1.0 / width, terms)
+    size = np.trace(full, axis1=-2, axis2=-1) if trace is None else trace
+    return (
+        smallest_singular_value(full, 1.0 / width, terms, size),
+        smallest_singular_value(observed, 1.0 / width, terms, np.square(S[:, 0]) * size),
+    )
 
 
 def spectra(gram: Array, square_z: Array, problems: ProblemBatch, width: int, mode: str, terms: float) -> Spectra:
     """All three singular values from one n x n Gram matrix (theory §5)."""
     gram_Z = np.matmul(problems.Zt, np.matmul(gram, problems.Zt.swapaxes(1, 2)))
-    sigma_0 = signal_spectrum(gram, square_z, width, mode, terms)
+    whole = _with_output_layer(gram, square_z, mode)
+    trace = np.trace(whole, axis1=-2, axis2=-1)
     # the projection is a second product of n terms
-    return Spectra(sigma_0, *observed_spectra(gram_Z, square_z, problems.S, width, mode, terms + problems.n))
+    observed = observed_spectra(gram_Z, square_z, problems.S, width, mode, terms + problems.n, trace)
+    return Spectra(smallest_singular_value(whole, 1.0 / width, terms), *observed)
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,9 @@ def plan(experiment: Path) -> None:
         cost = estimate_cost(each)
         click.echo(f"{each.name}: {len(cells)} cell(s), {each.n_blocks} block(s) of {each.block_size} trials each")
         click.echo(f"  trials {each.trials}, modes {', '.join(each.modes)}, ladder {', '.join(each.ladder)}")
-        click.echo(f"  {len(widths)} widths from {widths[0]} to {widths[-1]}; flow at {list(each.flow_widths) or 'none'}")
+        click.echo(
+            f"  {len(widths)} widths from {widths[0]} to {widths[-1]}; flow at {list(each.flow_widths) or 'none'}"
+        )
         for cell in cells:
             values = ", ".join(f"{key} = {value}" for key, value in cell.attributes.items())
             click.echo(f"  c{cell.index:03d} {cell.key}: {values}")
@@ -83,9 +85,7 @@ def plan(experiment: Path) -> None:
 @click.option("--shard", metavar="i/N", help="Only the blocks of shard i of N, i from 0.")
 @click.option("--yes", is_flag=True, help="Also run what takes days or fills the disk.")
 @click.option("--quiet", is_flag=True, help="No progress.")
-def run(
-    experiment: Path, out: Path | None, jobs: int, backend: str, shard: str | None, yes: bool, quiet: bool
-) -> None:
+def run(experiment: Path, out: Path | None, jobs: int, backend: str, shard: str | None, yes: bool, quiet: bool) -> None:
     """Compute what a run folder lacks of an experiment (it resumes), and merge."""
     part = None if shard is None else parse_shard(shard)
     base = _default_run(experiment) if out is None else out

@@ -49,7 +49,8 @@ _BOTH = ("hidden", "both")
 _ALL = (
     Claim("paper-trial", Kind.IMPLICATION, "margin_trial > 1", "paper: margin_paper > 1", _BOTH, "theory §5"),
     Claim("trial-sharp", Kind.IMPLICATION, "margin_sharp > 1", "trial: margin_trial > 1", _BOTH, "theory §5.3"),
-    Claim("sharp-exact", Kind.IMPLICATION, "zero loss is reached", "sharp: margin_sharp > 1", ("hidden",), "theory §7.4"),
+    Claim("sharp-exact", Kind.IMPLICATION, "zero loss is reached", "sharp: margin_sharp > 1", ("hidden",),
+          "theory §7.4"),
     Claim("theory-trial", Kind.PROBABILITY, "P(trial) >= P_theory^trial(k)", "none", _BOTH, "theory §7.1-3"),
     Claim("theory-paper", Kind.PROBABILITY, "P(paper) >= P_theory^paper(k)", "none", _BOTH, "theory §7.1-3"),
     Claim("rate", Kind.TRAJECTORY, "L(t) <= Psi^-1(sigma^2 t + Psi(L_0))", "trial, sharp", _BOTH, "theory §4, §5.3"),

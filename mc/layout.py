@@ -104,7 +104,9 @@ BLOCK_LAYOUT: tuple[Field, ...] = (
     *_floats(TRIAL_WIDTH, psi_0="desingularizer of the initial loss, psi(L_0)"),
     Field("exact", TRIAL_WIDTH, "int8", "whether the hidden-layer flow reaches zero loss", enum=Exact, rung="exact"),
     Field("exact_by", TRIAL_WIDTH, "int8", "the argument that decided exact", enum=ExactBy, rung="exact"),
-    *_floats(TRIAL_WIDTH, "exact", limit_residual="residual norm of the hidden-layer flow at infinite time"),
+    *_floats(
+        TRIAL_WIDTH, "exact", limit_residual="proved lower bound of |y(t) - y| for all t: 0 where zero loss is reached"
+    ),
     *_floats(TRIAL_WIDTH, "conserved", sigma_low="lower bound of sigma_min(J_Z) for all times, by conservation"),
     *_floats(
         MODE_TRIAL_WIDTH,

@@ -6,6 +6,7 @@ nothing reduced and nothing reused.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,14 +82,16 @@ class Network:
         return grad_V, np.outer(dh, self.u)
 
 
-def flow_field(problem_A: Array, y: Array, u: Array, activation: Activation, loss: Loss, mode: str, shape_V: tuple[int, int]):  # type: ignore[no-untyped-def]
+def flow_field(
+    A: Array, y: Array, u: Array, activation: Activation, loss: Loss, mode: str, shape: tuple[int, int]
+) -> Callable[[float, Array], Array]:
     """Right-hand side f(t, theta) of the gradient flow on the flat state (V, W), for a general ODE solver.
 
     Parameters
     ----------
-    problem_A, y : (m, n), (m,) arrays
+    A, y : (m, n), (m,) arrays
     u : (d,) array
-    shape_V : (int, int)
+    shape : (int, int)
         Shape (n, k) of V.
 
     Returns
@@ -96,11 +99,11 @@ def flow_field(problem_A: Array, y: Array, u: Array, activation: Activation, los
     callable
         ``f(t, theta)`` with theta = V and W, flattened row-major, one after the other.
     """
-    n, k = shape_V
+    n, k = shape
 
     def field(_t: float, theta: Array) -> Array:
         network = Network(theta[: n * k].reshape(n, k), theta[n * k :].reshape(k, u.size), u, activation)
-        grad_V, grad_W = network.gradient(problem_A, y, loss, mode)
+        grad_V, grad_W = network.gradient(A, y, loss, mode)
         return -np.concatenate([grad_V.ravel(), grad_W.ravel()])
 
     return field

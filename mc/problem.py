@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,10 +162,10 @@ def draw_operator(spec: Mapping[str, Any], rng: Generator) -> Array:
     if kind == "spectrum":
         r = min(m, n)
         S = np.geomspace(1.0, 1.0 / spec["condition"], r)
-        return (haar(rng, m, r) * S) @ haar(rng, n, r).T
+        return np.asarray((haar(rng, m, r) * S) @ haar(rng, n, r).T)
     if kind == "mask":
         rows = np.sort(rng.permutation(n)[: spec.get("m", max(1, round(spec["keep"] * n)))])
-        return np.eye(n)[rows]
+        return np.asarray(np.eye(n)[rows])
     if kind == "blur":
         return blur_operator(n, spec["blur_width"])
     if kind == "identity":
@@ -232,15 +234,15 @@ def load_array(path: str | Path, *, ndim: int, digest: str | None = None) -> Arr
                 loaded = loaded["A" if "A" in names else names[0]]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file: mend the path") from None
-    except (OSError, ValueError, EOFError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, AttributeError, BadZipFile, zlib.error) as error:
         raise InputError(f"{path}: not a readable .npy or .npz array without pickles ({error}): save it anew") from None
     if loaded.ndim != ndim or loaded.dtype.kind not in "fiub" or loaded.size == 0:
         raise InputError(
             f"{path}: holds {loaded.dtype} of shape {loaded.shape}: save a real array with {ndim} axes, not empty"
         )
-    array = loaded.astype(np.float64)
+    array: Array = np.asarray(loaded, dtype=np.float64)
     if not np.isfinite(array).all():
         raise InputError(f"{path}: holds NaN or infinity: remove them")
     if digest is not None and array_digest(array) != digest:

@@ -199,5 +199,3 @@ def streamed_sums(
             carry = carry + chunk.sums(chunk_size)
             if marks[0] == start + chunk_size:
                 yield marks.pop(0), carry
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,9 @@ Arrays = dict[str, NDArray[Any]]
 
 BATCH_BYTES = 4_000_000
 """Size of the stages of a batch that is integrated together."""
+
+SAVED_STEPS = 2_000
+"""Budget of a saved trajectory: one that never converges is shown as far as this takes it."""
 
 BOUNDS = ("bound_rate", "bound_rate_sharp", "bound_conserved-rate")
 
@@ -145,7 +148,7 @@ def run_flows(
             some = np.flatnonzero(rows < saved)
             if some.size:
                 V = [network(first_trial + int(rows[row]), width)[1] for row in some]
-                recorder = _record(case.take(some), [problems[row] for row in some], V)
+                recorder = _record(case.take(some), [problems[int(row)] for row in some], V)
                 place = (index, rows[some], at)
                 out["t"][place] = recorder.times
                 for name in OBSERVABLES:
@@ -180,16 +183,15 @@ def _write_ending(out: Arrays, place: tuple[int, Index, int], ending: Ending) ->
 def _record(case: _Case, problems: Sequence[Problem], V: Sequence[Array]) -> Recorder:
     """Two passes: the first finds where the trajectory ends, the second takes the same steps and saves."""
     settings = case.settings
-    ending = case.end("tolerance")
+    controls = replace(settings.controls, max_steps=min(settings.max_steps, SAVED_STEPS))
+    ending = integrate(case.flow, case.h, controls, ToleranceRule(settings.loss_tolerance))
     if isinstance(settings.save_times, int):
         last = np.where(ending.time > 0.0, ending.time, 1.0)
         times = log_times(settings.save_times, np.fmin(ending.first_step, 1e-3 * last), last)
     else:
         times = np.tile(np.array(settings.save_times), (len(problems), 1))
     recorder = Recorder(case.flow, case.h, times, problems, V)
-    ending = integrate(
-        case.flow, case.h, settings.controls, ToleranceRule(settings.loss_tolerance), recorder.on_step
-    )
+    ending = integrate(case.flow, case.h, controls, ToleranceRule(settings.loss_tolerance), recorder.on_step)
     for trial in range(len(problems)):
         recorder.finish(trial, ending.state[trial], ending.time[trial])
     return recorder

@@ -115,7 +115,7 @@ def direct_sharp(net: Network, problem, mode: str, psi: float) -> float:
 
 
 def ell(B1: float, B2: float, c: float, a: float, k: int):
-    """int_0^s |[[a B1, 0], [B2 (c + a u), a B1]]| du / sqrt(k) by the antiderivative of theory §5.3, written as there."""
+    """int_0^s |[[a B1, 0], [B2 (c + a u), a B1]]| du / sqrt(k) by the antiderivative, as theory §5.3 writes it."""
     B1, B2, c = a * B1, a * B2, c / a
 
     def F(b: float) -> float:
@@ -134,9 +134,14 @@ def test_the_ladder_is_a_ladder() -> None:
     assert not (sharp[0] & (out["exact"] != 0)).any()
     # the implications are not empty
     assert paper.mean(axis=(1, 2)).min() > 0.005
-    assert (trial & ~paper).any() and (sharp & ~trial).any()
-    half = 0.5 * out["sigma_A"][None, :, None] * out["sigma_0"]
+    assert (trial & ~paper).any()
+    assert (sharp & ~trial).any()
+    # Proposition 1 of theory §5.3, which is more than the implications
+    half = out["sigma_A"][None, :, None] * out["sigma_0"] / np.sqrt(2.0)
     assert (out["sigma_star"][trial] >= half[trial] * (1 - 1e-9)).all()
+    defined = out["sigma_0"] > 0.0
+    ratio = 2.0 * out["radius_trial"][defined] / out["radius_needed"][defined]
+    assert (out["margin_sharp"][defined] >= ratio * (1 - 1e-9)).all()
 
 
 def test_rank_deficient_and_overdetermined_cells() -> None:

@@ -31,7 +31,9 @@ def full_flow(problem, network: Network, mode: str, loss, t: float) -> Network:
     theta = np.concatenate([network.V.ravel(), network.W.ravel()])
     solution = solve_ivp(field, (0.0, t), theta, method="DOP853", rtol=1e-12, atol=1e-13)
     end, split = solution.y[:, -1], network.V.size
-    return Network(end[:split].reshape(network.V.shape), end[split:].reshape(network.W.shape), network.u, network.activation)
+    return Network(
+        end[:split].reshape(network.V.shape), end[split:].reshape(network.W.shape), network.u, network.activation
+    )
 
 
 def to_horizon(flow: ReducedFlow, h: np.ndarray, controls: Controls = TIGHT, **kwargs: object) -> Ending:
@@ -60,7 +62,9 @@ def test_reduced_against_full_flow(rng: np.random.Generator, activation: str, lo
         np.testing.assert_allclose(network.V + problem.Z @ (Q - flow.Q_start[0]), full.V, atol=1e-8)
 
 
-@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "softplus", "arctan", "erf", "identity", "sin", "silu", "gelu"])
+@pytest.mark.parametrize(
+    "activation", ["sigmoid", "tanh", "softplus", "arctan", "erf", "identity", "sin", "silu", "gelu"]
+)
 def test_conserved_quantities(rng: np.random.Generator, activation: str) -> None:
     """theory §3.3: Phi(h) + Q^T Lambda/sqrt k in `hidden`; §3.4: |Z^T V_i|^2/2 - Pi(h_i) in `both`."""
     problem, network = random_problem(rng, 3, 5), random_network(rng, 5, 8, 4, activation)
@@ -118,7 +122,7 @@ def test_order_by_regression(rng: np.random.Generator, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_error_follows_the_tolerance_at_every_width(rng: np.random.Generator, mode: str) -> None:
-    """The error in theta stays of the order of rtol times the path, from 20 to 2000 neurons: the norm knows no width."""
+    """The error in theta stays of the order of rtol times the path, from 20 to 2000 neurons: the norm knows none."""
     for k in (20, 200, 2000):
         problem, network = random_problem(rng, 3, 5), random_network(rng, 5, k, 2, "sigmoid")
         flow, h = reduced(problem, network, mode), network.pre_activations[None]
@@ -178,8 +182,10 @@ def test_restart_is_right(rng: np.random.Generator) -> None:
         psi = flow.loss.psi(seen.loss)
         plain, none = restart_margin(flow, seen, psi, np.zeros(1))
         perturbed, moved = restart_margin(flow, seen, psi, np.array([1e-3]))
-        assert plain[0] > 1.0 and none[0] == 0.0
-        assert perturbed[0] < plain[0] and moved[0] > 0.0
+        assert plain[0] > 1.0
+        assert none[0] == 0.0
+        assert perturbed[0] < plain[0]
+        assert moved[0] > 0.0
         onward = ReducedFlow(mode, flow.activation, flow.loss, flow.problems, seen.Q)
         final = integrate(onward, ending.state[:, 0], Controls(rtol=1e-8), ToleranceRule(1e-14))
         assert final.outcome[0] == Outcome.CONVERGED_TOLERANCE
@@ -207,7 +213,11 @@ def test_an_error_that_decides_is_undecided(rng: np.random.Generator) -> None:
     flow, h = reduced(problem, network, "hidden"), network.pre_activations[None]
     state = integrate(flow, h, Controls(), ToleranceRule(1e-9)).state
     seen = flow.observe(state)
-    for error, outcome in ((0.0, Outcome.CONVERGED_CERTIFIED), (1e-7, Outcome.CONVERGED_CERTIFIED), (10.0, Outcome.UNDECIDED)):
+    for error, outcome in (
+        (0.0, Outcome.CONVERGED_CERTIFIED),
+        (1e-7, Outcome.CONVERGED_CERTIFIED),
+        (10.0, Outcome.UNDECIDED),
+    ):
         assert RestartRule(1).check(flow, state, seen, np.array([error]))[0] == outcome
     early = flow.observe(flow.start(h))
     assert RestartRule(1).check(flow, flow.start(h), early, np.zeros(1))[0] == -1

@@ -1,4 +1,4 @@
-"""The exact limit of the hidden layer: Newton and its two proofs against the linear programme, integration and a law."""
+"""The exact limit of the hidden layer: Newton and its proofs against a linear programme, integration and a law."""
 
 from __future__ import annotations
 

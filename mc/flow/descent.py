@@ -64,14 +64,13 @@ def descend(flow: ReducedFlow, h: Array, protocol: Descent) -> Ending:
     trials = h.shape[0]
     gamma = stable_step(flow, h) if protocol.gamma is None else np.full(trials, protocol.gamma)
     state = flow.start(h)
-    nan = np.full(trials, np.nan)
-    steps = np.zeros(trials, np.int64)
-    ending = Ending(np.full(trials, NOT_COMPUTED, np.int8), nan.copy(), steps, nan.copy(), nan, gamma.copy(), state.copy())
+    ending = Ending.of(state)
+    ending.first_step[:] = gamma
     rows, slope = np.arange(trials), np.empty_like(state)
     for step in range(protocol.max_steps + 1):
         with np.errstate(over="ignore", invalid="ignore"):
             seen = flow.derivative(state, slope)
-        outcome = np.where(seen.loss <= protocol.loss_tolerance, Outcome.CONVERGED_GD, NOT_COMPUTED)
+        outcome = np.where(seen.loss <= protocol.loss_tolerance, Outcome.CONVERGED_GD, NOT_COMPUTED).astype(np.int8)
         outcome = np.where(np.isfinite(seen.loss), outcome, Outcome.NON_FINITE)
         if step == protocol.max_steps:
             outcome = np.where(outcome == NOT_COMPUTED, Outcome.STEP_BUDGET, outcome)

@@ -71,6 +71,14 @@ class Ending:
     first_step: Array
     state: Array
 
+    @classmethod
+    def of(cls, start: Array) -> Ending:
+        """Endings of trials that have not begun."""
+        trials = start.shape[0]
+        time, loss, error, first_step = (np.full(trials, np.nan) for _ in range(4))
+        outcome, steps = np.full(trials, NOT_COMPUTED, np.int8), np.zeros(trials, np.int64)
+        return cls(outcome, time, steps, loss, error, first_step, start.copy())
+
     def replace(self, rows: Index, other: Ending) -> None:
         """Put the endings of some trials, integrated again, in place of theirs."""
         for field in fields(self):
@@ -91,9 +99,7 @@ class _Batch:
             setattr(self, name, getattr(self, name)[rows])
 
 
-def integrate(
-    flow: ReducedFlow, h: Array, controls: Controls, rule: Rule, on_step: OnStep | None = None
-) -> Ending:
+def integrate(flow: ReducedFlow, h: Array, controls: Controls, rule: Rule, on_step: OnStep | None = None) -> Ending:
     """Integrate T trajectories from their starts.
 
     Parameters
@@ -113,12 +119,7 @@ def integrate(
     """
     trials = h.shape[0]
     start = flow.start(h)
-    ending = Ending(
-        np.full(trials, NOT_COMPUTED, np.int8),
-        *(np.full(trials, np.nan), np.zeros(trials, np.int64)),
-        *(np.full(trials, np.nan) for _ in range(3)),
-        start.copy(),
-    )
+    ending = Ending.of(start)
     stepper, batch = DormandPrince(flow, start), _Batch(trials)
     batch.dt = _first_step(stepper)
     start = start.copy()

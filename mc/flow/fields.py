@@ -1,7 +1,7 @@
 """What is integrated: the gradient flow in reduced coordinates (theory §3.1-3.2), batched over trials.
 
-A state has shape (T, rows, k). Row 0 is h; in mode `both` rows 1..r are Q = Z^T V = S^-1 G, so that the Euclidean norm of
-a change of the state is the norm of the change of theta in either mode.
+A state has shape (T, rows, k). Row 0 is h; in mode `both` rows 1..r are Q = Z^T V = S^-1 G, so that the Euclidean
+norm of a change of the state is the norm of the change of theta in either mode.
 """
 
 from __future__ import annotations
@@ -85,12 +85,12 @@ class ReducedFlow:
 
     def _lift(self, residual: Array) -> Array:
         """Residual in the observation, (T, m)."""
-        return np.matmul(self.problems.U, residual[:, :, None])[:, :, 0]
+        return np.asarray(np.matmul(self.problems.U, residual[:, :, None])[:, :, 0])
 
     def pull(self, residual: Array) -> Array:
         """(T, r) gradient of the loss in Z^T x: S U^T grad L."""
         gradient = self.loss.gradient(self._lift(residual))
-        return self.problems.S * np.matmul(gradient[:, None, :], self.problems.U)[:, 0, :]
+        return np.asarray(self.problems.S * np.matmul(gradient[:, None, :], self.problems.U)[:, 0, :])
 
     def derivative(self, state: Array, out: Array) -> Observation:
         """Write d state/dt and return what was seen on the way."""

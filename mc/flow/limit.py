@@ -133,7 +133,8 @@ class _Iterate:
     def advance(self) -> None:
         """Newton step, shortened or lengthened per trial until the slope along it has fallen by a tenth (theory §7.4).
 
-        The slope is monotone along the step, so a bracket always closes on an acceptable length.
+        The slope is monotone along the step, so a bracket closes on an acceptable length where the data are inside.
+        Outside there may be none: then the last length that was too short stands, where the dual function has fallen.
         """
         slope = np.einsum("tr,tr->t", self.residual, self.step)
         trials = self.rows.size
@@ -151,7 +152,9 @@ class _Iterate:
             left, ratio = left[~good], ratio[~good]
             if not left.size:
                 break
-            low[left], high[left] = np.where(ratio > 0.0, length[left], low[left]), np.where(ratio > 0.0, high[left], length[left])
+            short = ratio > 0.0
+            dual[left[short]], h[left[short]] = moved[~good][short], new_h[~good][short]
+            low[left[short]], high[left[~short]] = length[left[short]], length[left[~short]]
             length[left] = np.where(np.isinf(high[left]), 4.0 * length[left], 0.5 * (low[left] + high[left]))
         self.dual, self.h = dual, h
         self.evaluate()
@@ -185,7 +188,7 @@ class _Iterate:
     def _fits(self, w: Array, rows: Index) -> NDArray[np.bool_]:
         """Whether points that solve the equation but for rounding can be corrected to solve it inside the open box."""
         t, lower, upper = self.target, self.box[0][rows], self.box[1][rows]
-        proved: NDArray[np.bool_] = (_slack(w, lower, upper) > 0.0).all(axis=1)
+        proved = np.asarray((_slack(w, lower, upper) > 0.0).all(axis=1))
         if not proved.any():
             return proved
         some = np.flatnonzero(proved)
@@ -261,11 +264,11 @@ def _tilt(normal: Array, Q: Array, g: Array, unbounded: NDArray[np.bool_]) -> Ar
 
 
 def _apply(Q: Array, z: Array) -> Array:
-    return np.matmul(Q, z[:, :, None])[:, :, 0]
+    return np.asarray(np.matmul(Q, z[:, :, None])[:, :, 0])
 
 
 def _apply_t(Q: Array, v: Array) -> Array:
-    return np.matmul(v[:, None, :], Q)[:, 0, :]
+    return np.asarray(np.matmul(v[:, None, :], Q)[:, 0, :])
 
 
 def decide(target: Target, activation: Activation) -> Decision:
@@ -332,7 +335,11 @@ def box_margin(Q: Array, level: Array, lower: Array, upper: Array, cap: float = 
     rows, limits = [], []
     for side, bound in ((-1.0, -lower), (1.0, upper)):
         finite = np.isfinite(bound)
-        rows.append(hstack([side * eye_array(k, format="csr")[np.flatnonzero(finite)], csr_array(np.ones((int(finite.sum()), 1)))]))
+        rows.append(
+            hstack(
+                [side * eye_array(k, format="csr")[np.flatnonzero(finite)], csr_array(np.ones((int(finite.sum()), 1)))]
+            )
+        )
         limits.append(bound[finite])
     answer = linprog(
         np.append(np.zeros(k), -1.0),

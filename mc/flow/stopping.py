@@ -45,8 +45,8 @@ class ToleranceRule:
 class RestartRule:
     """Converged when `sharp` certifies the flow through the computed point, integration error included (theory §5.4).
 
-    The certificate is tried at the start and each time psi(L) has fallen by ``patience``. Where it would hold but for an
-    integration error that has grown larger than what is left of psi(L), the trial is undecided.
+    The certificate is tried at the start and each time psi(L) has fallen by ``patience``. Where it would hold but for
+    an integration error that has grown larger than what is left of psi(L), the trial is undecided.
 
     Attributes
     ----------
