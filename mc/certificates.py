@@ -149,7 +149,8 @@ class ObservedPath:
         end = ends.max(axis=0)
         zero = np.zeros_like(end)
         first = np.where(signal.level(zero) >= observed.level(zero), 0, 1)
-        last = np.argmax(ends, axis=0)
+        # two constant bounds never cross
+        last = np.where(np.isinf(end), first, np.argmax(ends, axis=0))
         crossing = np.where(first == last, 0.0, _crossing(signal, observed, end))
         path = cls((signal, observed), first, last, crossing, end)
         # the branches may cross twice: then one branch alone can be the better bound

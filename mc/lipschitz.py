@@ -75,7 +75,9 @@ class TrialLipschitz:
         """
         if self.mode == "hidden" or np.all(np.asarray(self.lip_dphi) == 0.0):
             slope = self.at(0.0)
-            return slope * s, 0.5 * slope * s * s
+            # without curvature a path of any length, even infinite, loses nothing
+            ell = np.where(slope == 0.0, 0.0, slope * np.where(slope == 0.0, 0.0, s))
+            return ell, 0.5 * ell * np.where(slope == 0.0, 0.0, s)
         B1, B2 = self.sup_dphi, self.lip_dphi
         b, step = B2 * self.column_norm, B2 * s
         root, root_end = np.sqrt(b * b + 4.0 * np.square(B1)), np.sqrt(np.square(b + step) + 4.0 * np.square(B1))

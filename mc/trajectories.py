@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,11 @@ class FlowSettings:
         return Controls(self.rtol, self.atol, self.horizon, self.max_steps)
 
     @property
+    def descent(self) -> Descent:
+        """Protocol of the rule gd."""
+        return Descent(self.gamma, self.loss_tolerance, self.max_steps)
+
+    @property
     def tight(self) -> Controls:
         """Controls of the one re-run of a trial whose error left it undecided."""
         return Controls(1e-3 * self.rtol, 1e-3 * self.atol, self.horizon, self.max_steps)
@@ -90,8 +96,7 @@ class _Case:
     def end(self, rule: str) -> Ending:
         """Integrate to the end by a rule of the settings."""
         if rule == "gd":
-            s = self.settings
-            return descend(self.flow, self.h, Descent(s.gamma, s.loss_tolerance, s.max_steps))
+            return descend(self.flow, self.h, self.settings.descent)
         if rule == "tolerance":
             return integrate(self.flow, self.h, self.settings.controls, ToleranceRule(self.settings.loss_tolerance))
         ending = integrate(self.flow, self.h, self.settings.controls, RestartRule(self.h.shape[0]))
@@ -183,18 +188,34 @@ def _write_ending(out: Arrays, place: tuple[int, Index, int], ending: Ending) ->
 def _record(case: _Case, problems: Sequence[Problem], V: Sequence[Array]) -> Recorder:
     """Two passes: the first finds where the trajectory ends, the second takes the same steps and saves."""
     settings = case.settings
+    if settings.rule == "gd":
+        return _record_descent(case, problems, V)
     controls = replace(settings.controls, max_steps=min(settings.max_steps, SAVED_STEPS))
-    ending = integrate(case.flow, case.h, controls, ToleranceRule(settings.loss_tolerance))
-    if isinstance(settings.save_times, int):
-        last = np.where(ending.time > 0.0, ending.time, 1.0)
-        times = log_times(settings.save_times, np.fmin(ending.first_step, 1e-3 * last), last)
-    else:
-        times = np.tile(np.array(settings.save_times), (len(problems), 1))
-    recorder = Recorder(case.flow, case.h, times, problems, V)
-    ending = integrate(case.flow, case.h, controls, ToleranceRule(settings.loss_tolerance), recorder.on_step)
+    rule = ToleranceRule(settings.loss_tolerance)
+    ending = integrate(case.flow, case.h, controls, rule)
+    recorder = Recorder(case.flow, case.h, _times(settings, ending), problems, V)
+    ending = integrate(case.flow, case.h, controls, rule, recorder.on_step)
     for trial in range(len(problems)):
         recorder.finish(trial, ending.state[trial], ending.time[trial])
     return recorder
+
+
+def _record_descent(case: _Case, problems: Sequence[Problem], V: Sequence[Array]) -> Recorder:
+    """Iterates nearest to the wanted times; the saved times are theirs."""
+    ending = descend(case.flow, case.h, case.settings.descent)
+    gamma = ending.first_step[:, None]
+    steps = np.round(_times(case.settings, ending) / gamma).astype(np.intp)
+    recorder = Recorder(case.flow, case.h, steps * gamma, problems, V)
+    descend(case.flow, case.h, case.settings.descent, partial(recorder.on_iterate, steps))
+    return recorder
+
+
+def _times(settings: FlowSettings, ending: Ending) -> Array:
+    """Times to save of each trial, (T, P)."""
+    if not isinstance(settings.save_times, int):
+        return np.tile(np.array(settings.save_times), (ending.time.size, 1))
+    last = np.where(ending.time > 0.0, ending.time, 1.0)
+    return log_times(settings.save_times, np.fmin(ending.first_step, 1e-3 * last), last)
 
 
 def _write_bounds(

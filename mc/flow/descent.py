@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,8 @@ from mc.flow.fields import ReducedFlow
 from mc.outcomes import NOT_COMPUTED, Outcome
 
 Array = NDArray[np.float64]
+OnIterate = Callable[["NDArray[np.intp]", int, Array], None]
+"""``on_iterate(trials, step, states)`` sees every iterate of the trials that still run, the start included."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,17 @@ def stable_step(flow: ReducedFlow, h: Array) -> Array:
     return 1.0 / np.linalg.eigvalsh(S[:, :, None] * kernel * S[:, None, :])[:, -1]
 
 
-def descend(flow: ReducedFlow, h: Array, protocol: Descent) -> Ending:
+def descend(flow: ReducedFlow, h: Array, protocol: Descent, on_iterate: OnIterate | None = None) -> Ending:
     """Run gradient descent from every start.
+
+    Parameters
+    ----------
+    flow : ReducedFlow
+    h : (T, k) array
+        Pre-activations at time 0.
+    protocol : Descent
+    on_iterate : callable, optional
+        See `OnIterate`.
 
     Returns
     -------
@@ -70,6 +82,8 @@ def descend(flow: ReducedFlow, h: Array, protocol: Descent) -> Ending:
     for step in range(protocol.max_steps + 1):
         with np.errstate(over="ignore", invalid="ignore"):
             seen = flow.derivative(state, slope)
+        if on_iterate is not None:
+            on_iterate(rows, step, state)
         outcome = np.where(seen.loss <= protocol.loss_tolerance, Outcome.CONVERGED_GD, NOT_COMPUTED).astype(np.int8)
         outcome = np.where(np.isfinite(seen.loss), outcome, Outcome.NON_FINITE)
         if step == protocol.max_steps:

@@ -58,6 +58,12 @@ class Recorder:
                 states = stepper.interpolate(int(row), stepper.state[row], length, (times[at] - begin) / length)
                 self._save(int(trial), at, states)
 
+    def on_iterate(self, steps: Index, trials: Index, step: int, states: Array) -> None:
+        """Save the iterates of gradient descent whose numbers ``steps`` (T, P) has (see `mc.flow.descent.OnIterate`)."""
+        for trial, state in zip(trials, states, strict=True):
+            at = np.flatnonzero(steps[trial] == step)
+            self._save(int(trial), at, np.repeat(state[None], at.size, axis=0))
+
     def finish(self, trial: int, state: Array, end: float) -> None:
         """Save the last state at the last time, which rounding can leave just outside the last step."""
         at = np.flatnonzero(np.isnan(self.values["loss"][trial]) & (self.times[trial] <= end * (1.0 + 1e-12)))

@@ -1,0 +1,112 @@
+"""The flows of a block: what is integrated, how it ends, what is saved, and the theorem's envelopes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mc.block import BlockTask, FlowSettings, compute_block
+from mc.outcomes import Exact, Outcome
+
+WIDTHS = (10, 40, 300, 4000)
+
+
+def block(flow: FlowSettings, **changes: object) -> dict[str, np.ndarray]:
+    values = {
+        "seed": 4,
+        "cell": (1, 2),
+        "problem": {"operator": "orthonormal", "n": 6, "m": 3, "signal": "gaussian", "noise": 0.1, "resample": "trial"},
+        "activation": "sigmoid",
+        "output_law": "uniform",
+        "modes": ("hidden", "both"),
+        "d": 10,
+        "loss": "mse",
+        "p": 2.0,
+        "ladder": ("paper", "trial", "sharp", "exact", "conserved"),
+        "flow": flow,
+        "first_trial": 0,
+        "n_trials": 6,
+        "widths": WIDTHS,
+        "flow_widths": (10, 300, 4000),
+    }
+    return compute_block(BlockTask(**{**values, **changes}))
+
+
+def test_outcomes_agree_with_the_exact_limit() -> None:
+    """A trial that cannot converge is not integrated; one that can is certified, at time 0 where `sharp` holds."""
+    out = block(FlowSettings(), n_trials=40)
+    exact = out["exact"][:, [0, 2, 3]]
+    hidden, both = out["outcome"]
+    assert (hidden[exact == Exact.CANNOT] == Outcome.NOT_CONVERGED_CERTIFIED).all()
+    assert (out["steps"][0][exact == Exact.CANNOT] == 0).all()
+    assert (exact == Exact.CANNOT).any()
+    # what is too close to the boundary for the integrator stays undecided, and is never called anything else
+    reaching = hidden[exact == Exact.REACHES_ZERO]
+    assert np.isin(reaching, (Outcome.CONVERGED_CERTIFIED, Outcome.UNDECIDED)).all()
+    assert (reaching == Outcome.UNDECIDED).mean() < 0.05
+    # sigmoid, both layers: zero loss from every start (theory §7.5)
+    assert (both == Outcome.CONVERGED_CERTIFIED).all()
+    sharp = out["margin_sharp"][..., [0, 2, 3]] > 1.0
+    assert sharp.any()
+    assert (out["stop_time"][sharp] == 0.0).all()
+    assert (out["stop_time"][~sharp & (out["outcome"] == Outcome.CONVERGED_CERTIFIED)] > 0.0).all()
+
+
+@pytest.mark.parametrize("loss", [("mse", 2.0), ("power", 4.0), ("logcosh", 2.0)])
+def test_the_loss_stays_below_every_envelope(loss: tuple[str, float]) -> None:
+    out = block(
+        FlowSettings(save_trials=6, save_times=20, rtol=1e-8, horizon=1e4), loss=loss[0], p=loss[1], n_trials=6
+    )
+    for name in ("bound_rate", "bound_rate_sharp", "bound_conserved-rate"):
+        bound = out[name]
+        defined = np.isfinite(bound) & np.isfinite(out["loss"])
+        assert defined.any()
+        # rtol of the integration, on the loss
+        assert (out["loss"][defined] <= bound[defined] * (1 + 1e-6) + 1e-12).all(), name
+    for name in ("distance", "jacobian_sigma_min", "signal_error"):
+        np.testing.assert_array_equal(np.isfinite(out[name]), np.isfinite(out["loss"]))
+    total = np.hypot(out["signal_error_range"], out["signal_error_kernel"])
+    np.testing.assert_allclose(total, out["signal_error"], rtol=1e-10)
+
+
+def test_times_of_ones_own() -> None:
+    times = (0.0, 1.0, 5.0, 1e5)
+    out = block(FlowSettings(save_trials=2, save_times=times), flow_widths=(300,))
+    np.testing.assert_array_equal(out["t"], np.broadcast_to(times, out["t"].shape))
+    # all have converged long before 1e5: nothing is saved there
+    assert np.isfinite(out["loss"][..., :3]).all()
+    assert np.isnan(out["loss"][..., 3]).all()
+
+
+def test_gradient_descent_saves_its_iterates() -> None:
+    out = block(FlowSettings(rule="gd", gamma=0.5, save_trials=2, save_times=10), flow_widths=(300,), n_trials=3)
+    assert (out["outcome"] == Outcome.CONVERGED_GD).all()
+    steps = out["t"] / 0.5
+    np.testing.assert_array_equal(steps, np.round(steps))
+    assert np.isfinite(out["loss"]).all()
+    np.testing.assert_array_equal(out["t"][:, :2, 0, -1], out["stop_time"][:, :2, 0])
+    np.testing.assert_array_equal(out["loss"][:, :2, 0, -1], out["loss_final"][:, :2, 0])
+
+
+def test_only_the_first_trials_of_a_cell_are_saved() -> None:
+    settings = FlowSettings(save_trials=8, save_times=3)
+    assert block(settings, first_trial=6, flow_widths=(10,))["loss"].shape == (2, 2, 1, 3)
+    assert block(settings, first_trial=12, flow_widths=(10,))["loss"].shape == (2, 0, 1, 3)
+    assert block(settings, flow_widths=(10,))["loss"].shape == (2, 6, 1, 3)
+
+
+def test_without_the_exact_rung_everything_is_integrated() -> None:
+    out = block(FlowSettings(horizon=50.0), ladder=("sharp",), flow_widths=(10,), modes=("hidden",))
+    assert np.isin(out["outcome"], (Outcome.HORIZON, Outcome.CONVERGED_CERTIFIED)).all()
+    assert (out["outcome"] == Outcome.HORIZON).any()
+    assert (out["steps"][out["outcome"] == Outcome.HORIZON] > 0).all()
+
+
+@pytest.mark.parametrize("activation", ["sin", "silu", "gelu", "identity", "erf"])
+def test_other_activations(activation: str) -> None:
+    out = block(FlowSettings(horizon=1e3), activation=activation, flow_widths=(10, 300))
+    exact = out["exact"][:, [0, 2]]
+    assert np.isin(out["exact"], (Exact.REACHES_ZERO, Exact.CANNOT)).all()
+    certified = out["outcome"][0] == Outcome.CONVERGED_CERTIFIED
+    assert (exact[certified] == Exact.REACHES_ZERO).all()
+    assert certified.any()
