@@ -38,6 +38,10 @@ class Loss(ABC):
 
     kind: str = "custom"
     p: float = 2.0
+    radial: bool = False
+    """Whether L depends on |e| alone."""
+    quadratic: bool = False
+    """Whether the Hessian is the identity."""
 
     @property
     def name(self) -> str:
@@ -51,6 +55,17 @@ class Loss(ABC):
     @abstractmethod
     def gradient(self, e: ArrayLike) -> FloatArray:
         """Gradient of L at the residual `e`, shape (..., m) -> (..., m), always a new array."""
+
+    def hessian(self, e: ArrayLike) -> FloatArray:
+        """Hessian of L at the residual `e`, (..., m) -> (..., m, m); by differences unless a subclass knows it."""
+        e = _float(e)
+        step = 1e-5 * (1.0 + np.abs(e).max(axis=-1, keepdims=True))
+        columns = [
+            (self.gradient(e + step * unit) - self.gradient(e - step * unit)) / (2.0 * step)
+            for unit in np.eye(e.shape[-1])
+        ]
+        hessian = np.stack(columns, axis=-1)
+        return _result(0.5 * (hessian + hessian.swapaxes(-1, -2)))
 
     @abstractmethod
     def psi(self, s: ArrayLike) -> FloatArray:
@@ -104,6 +119,8 @@ class MeanSquare(Loss):
     """L = |e|^2 / 2: the KL inequality is an equality, psi(L) = |e| (theory §2)."""
 
     kind = "mse"
+    radial = True
+    quadratic = True
 
     def value(self, e: ArrayLike) -> FloatArray:
         """|e|^2 / 2, shape (..., m) -> (...)."""
@@ -112,6 +129,11 @@ class MeanSquare(Loss):
     def gradient(self, e: ArrayLike) -> FloatArray:
         """Residual e itself, shape (..., m) -> (..., m), a copy."""
         return np.array(e, dtype=np.float64)
+
+    def hessian(self, e: ArrayLike) -> FloatArray:
+        """Identity."""
+        residual = _float(e)
+        return np.broadcast_to(np.eye(residual.shape[-1]), (*residual.shape, residual.shape[-1])).copy()
 
     def psi(self, s: ArrayLike) -> FloatArray:
         """Square root of 2 s."""
@@ -163,6 +185,7 @@ class Power(Loss):
     """
 
     kind = "power"
+    radial = True
 
     def __init__(self, p: float) -> None:
         self.p = _exponent(p)
@@ -183,6 +206,14 @@ class Power(Loss):
         residual = _float(e)
         scale = _square_norm(residual) ** (0.5 * (self.p - 2.0))
         return _result(residual * scale[..., np.newaxis])
+
+    def hessian(self, e: ArrayLike) -> FloatArray:
+        """|e|^(p-2) (I + (p-2) e e^T/|e|^2); 0 at e = 0."""
+        residual = _float(e)
+        square = _square_norm(residual)[..., np.newaxis, np.newaxis]
+        outer = residual[..., :, np.newaxis] * residual[..., np.newaxis, :] / np.fmax(square, 1e-300)
+        eye = np.eye(residual.shape[-1])
+        return _result(square ** (0.5 * (self.p - 2.0)) * (eye + (self.p - 2.0) * outer))
 
     def psi(self, s: ArrayLike) -> FloatArray:
         """(p s)^(1/p)."""
@@ -232,6 +263,12 @@ class LogCosh(Loss):
     def gradient(self, e: ArrayLike) -> FloatArray:
         """Hyperbolic tangent of e_i, shape (..., m) -> (..., m)."""
         return _result(np.tanh(_float(e)))
+
+    def hessian(self, e: ArrayLike) -> FloatArray:
+        """1 - tanh(e_i)^2 on the diagonal."""
+        residual = _float(e)
+        slope = np.tanh(residual)
+        return _result((1.0 - slope * slope)[..., :, np.newaxis] * np.eye(residual.shape[-1]))
 
     def psi(self, s: ArrayLike) -> FloatArray:
         """Inverse hyperbolic cosine of exp s."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc.activations import Activation
+from mc.flow.checked import integrate_checked
 from mc.flow.descent import Descent, descend
 from mc.flow.driver import Controls, Ending, integrate
 from mc.flow.fields import ReducedFlow
@@ -72,17 +73,12 @@ class FlowSettings:
     @property
     def controls(self) -> Controls:
         """Tolerances and budgets of an integration."""
-        return Controls(self.rtol, self.atol, self.horizon, self.max_steps)
+        return Controls(self.rtol, self.atol, self.horizon, self.max_steps, self.method)
 
     @property
     def descent(self) -> Descent:
         """Protocol of the rule gd."""
         return Descent(self.gamma, self.loss_tolerance, self.max_steps)
-
-    @property
-    def tight(self) -> Controls:
-        """Controls of the one re-run of a trial whose error left it undecided."""
-        return Controls(1e-3 * self.rtol, 1e-3 * self.atol, self.horizon, self.max_steps)
 
 
 @dataclass(frozen=True)
@@ -97,15 +93,10 @@ class _Case:
         """Integrate to the end by a rule of the settings."""
         if rule == "gd":
             return descend(self.flow, self.h, self.settings.descent)
-        if rule == "tolerance":
-            return integrate(self.flow, self.h, self.settings.controls, ToleranceRule(self.settings.loss_tolerance))
-        ending = integrate(self.flow, self.h, self.settings.controls, RestartRule(self.h.shape[0]))
-        again = np.flatnonzero(ending.outcome == Outcome.UNDECIDED)
-        if again.size:
-            # the error decided, not the trajectory: once more at a tighter tolerance
-            case = self.take(again)
-            ending.replace(again, integrate(case.flow, case.h, self.settings.tight, RestartRule(again.size)))
-        return ending
+        if rule == "restart":
+            return integrate_checked(self.flow, self.h, self.settings.controls, RestartRule)
+        tolerance = self.settings.loss_tolerance
+        return integrate_checked(self.flow, self.h, self.settings.controls, lambda _: ToleranceRule(tolerance))
 
     def take(self, rows: Index) -> _Case:
         return _Case(self.settings, self.flow.take(rows), self.h[rows])

@@ -1,4 +1,4 @@
-"""How to step: the Dormand-Prince pair 5(4), batched, each trial with its own step (Hairer, Nørsett, Wanner, II.5)."""
+"""The Dormand-Prince pair 5(4), batched (Hairer, Nørsett, Wanner, Solving Ordinary Differential Equations I, II.5)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc.flow.fields import Observation, ReducedFlow
+from mc.flow.stepper import Attempt, Index, crossed, norm
 
 Array = NDArray[np.float64]
 
-ORDER = 5
 STAGES = 7
 
 _A = (
@@ -36,99 +36,76 @@ _DENSE = np.array(
 
 
 class DormandPrince:
-    """One batch of trials being stepped; the last stage of a step is the first of the next.
+    """Explicit Runge-Kutta on the reduced state; the last stage of a step is the first of the next.
 
-    Attributes
-    ----------
-    state : (T, rows, k) array
-    seen : Observation
-        Of ``state``.
-    stages : (7, T, rows, k) array
-        Derivatives at the stages of the last attempt.
+    See `mc.flow.stepper.Stepper` for the methods.
     """
 
-    def __init__(self, flow: ReducedFlow, state: Array) -> None:
-        self.flow, self.state = flow, state
-        self.stages = np.empty((STAGES, *state.shape))
-        self._work = np.empty_like(state)
-        self.seen = flow.derivative(state, self.stages[0])
+    order = 5
 
-    def attempt(self, dt: Array) -> tuple[Array, Observation, Array]:
-        """Try one step.
+    def __init__(self, flow: ReducedFlow, h: Array) -> None:
+        self.flow = flow
+        self._state = flow.start(h)
+        self._start = self._state.copy()
+        self._allocate()
+        self.seen = flow.derivative(self._state, self._stages[0])
+        self._new, self._new_seen, self._dt = self._state, self.seen, np.zeros(h.shape[0])
 
-        Parameters
-        ----------
-        dt : (T,) array
+    def _allocate(self) -> None:
+        self._stages = np.empty((STAGES, *self._state.shape))
+        self._work = np.empty_like(self._state)
 
-        Returns
-        -------
-        new : (T, rows, k) array
-            State after the step.
-        seen : Observation
-        error : (T,) array
-            Norm of the difference of the two formulas, in theta.
-        """
+    def speed(self) -> Array:
+        """|d theta/dt| now, (T,)."""
+        return norm(self._stages[0])
+
+    def attempt(self, dt: Array) -> Attempt:
+        """Try one step of size dt (T,)."""
         scale = dt[:, None, None]
-        new = np.empty_like(self.state)
+        self._new, self._dt = np.empty_like(self._state), dt
         for stage, weights in enumerate(_A, start=1):
-            target = new if stage == STAGES - 1 else self._work
+            target = self._new if stage == STAGES - 1 else self._work
             self._combine(weights, target)
             target *= scale
-            target += self.state
-            seen = self.flow.derivative(target, self.stages[stage])
+            target += self._state
+            self._new_seen = self.flow.derivative(target, self._stages[stage])
         self._combine(_ERROR, self._work)
-        error = np.sqrt(np.einsum("tik,tik->t", self._work, self._work)) * dt
-        return new, seen, error
+        error = norm(self._work) * dt
+        distance = norm(np.subtract(self._new, self._start, out=self._work))
+        sound = np.isfinite(error) & np.isfinite(self._new_seen.loss)
+        return Attempt(error, distance, sound & ~crossed(self.flow, self.seen, self._new_seen.dphi))
 
     def _combine(self, weights: tuple[float, ...], out: Array) -> None:
-        np.dot(np.asarray(weights), self.stages[: len(weights)].reshape(len(weights), -1), out=out.reshape(-1))
+        np.dot(np.asarray(weights), self._stages[: len(weights)].reshape(len(weights), -1), out=out.reshape(-1))
 
-    def accept(self, accepted: NDArray[np.bool_], new: Array, seen: Observation) -> None:
+    def accept(self, accepted: NDArray[np.bool_]) -> None:
         """Move the accepted trials on."""
         if accepted.all():
-            self.state, self.seen = new, seen
-            self.stages[0] = self.stages[-1]
+            self._state, self.seen = self._new, self._new_seen
+            self._stages[0] = self._stages[-1]
             return
-        self.state[accepted] = new[accepted]
-        self.stages[0][accepted] = self.stages[-1][accepted]
-        self.seen = Observation(
-            self.flow.Q_start if self.flow.mode == "hidden" else self.state[:, 1:],
-            *(
-                np.where(accepted.reshape(-1, *(1,) * (old.ndim - 1)), fresh, old)
-                for old, fresh in (
-                    (self.seen.z, seen.z),
-                    (self.seen.dphi, seen.dphi),
-                    (self.seen.residual, seen.residual),
-                    (self.seen.loss, seen.loss),
-                )
-            ),
-        )
+        self._state[accepted] = self._new[accepted]
+        self._stages[0][accepted] = self._stages[-1][accepted]
+        seen = self.seen.updated(accepted, self._new_seen)
+        Q = self.flow.Q_start if self.flow.mode == "hidden" else self._state[:, 1:]
+        self.seen = Observation(Q, seen.z, seen.dphi, seen.residual, seen.loss)
 
-    def interpolate(self, row: int, old: Array, dt: float, fraction: Array) -> Array:
-        """States within the last step of one trial.
+    def interpolate(self, row: int, fractions: Array) -> Array:
+        """States (times, rows, k) of one trial within the step just tried."""
+        powers = fractions[:, None] ** np.arange(1, 5)[None, :]
+        weights = self._dt[row] * powers @ _DENSE.T
+        return np.asarray(self._state[row][None] + np.tensordot(weights, self._stages[:, row], axes=(1, 0)))
 
-        Parameters
-        ----------
-        row : int
-        old : (rows, k) array
-            State before the step.
-        dt : float
-        fraction : (times,) array
-            In [0, 1].
+    def states(self) -> Array:
+        """Current states, (T, rows, k)."""
+        return self._state
 
-        Returns
-        -------
-        (times, rows, k) array
-        """
-        powers = fraction[:, None] ** np.arange(1, 5)[None, :]
-        weights = dt * powers @ _DENSE.T
-        return old[None] + np.tensordot(weights, self.stages[:, row], axes=(1, 0))
-
-    def keep(self, rows: NDArray[np.intp]) -> None:
+    def keep(self, rows: Index) -> None:
         """Drop the finished trials."""
-        self.flow, self.state = self.flow.take(rows), self.state[rows]
-        self.stages = self.stages[:, rows].copy()
-        self._work = np.empty_like(self.state)
-        seen = self.seen
-        Q = self.flow.Q_start if self.flow.mode == "hidden" else self.state[:, 1:]
-        self.seen = Observation(Q, seen.z[rows], seen.dphi[rows], seen.residual[rows], seen.loss[rows])
+        self.flow, self._state, self._start = self.flow.take(rows), self._state[rows], self._start[rows]
+        slopes = self._stages[0][rows]
+        self._allocate()
+        self._stages[0] = slopes
+        seen = self.seen.take(rows)
+        Q = self.flow.Q_start if self.flow.mode == "hidden" else self._state[:, 1:]
+        self.seen = Observation(Q, seen.z, seen.dphi, seen.residual, seen.loss)

@@ -7,6 +7,7 @@ norm of a change of the state is the norm of the change of theta in either mode.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,44 @@ class Observation:
     dphi: Array
     residual: Array
     loss: Array
+
+    @cached_property
+    def gram(self) -> Array:
+        """(T, r, r) Gram matrix Q Dphi^2 Q^T, unscaled."""
+        weighted = self.Q * np.square(self.dphi)[:, None, :]
+        return np.asarray(np.matmul(weighted, self.Q.swapaxes(1, 2)))
+
+    @cached_property
+    def square_z(self) -> Array:
+        """(T,) |z|^2."""
+        return np.asarray(np.einsum("tk,tk->t", self.z, self.z))
+
+    def take(self, rows: Index) -> Observation:
+        """Some trials, with what is already known of them."""
+        if np.array_equal(rows, np.arange(self.z.shape[0])):
+            return self
+        some = Observation(self.Q[rows], self.z[rows], self.dphi[rows], self.residual[rows], self.loss[rows])
+        for name in ("gram", "square_z"):
+            if name in vars(self):
+                vars(some)[name] = vars(self)[name][rows]
+        return some
+
+    def updated(self, accepted: NDArray[np.bool_], new: Observation) -> Observation:
+        """The new observation of the trials accepted, the old one of the others."""
+        if accepted.all():
+            return new
+
+        def choose(one: Array, two: Array) -> Array:
+            return np.where(accepted.reshape(-1, *(1,) * (one.ndim - 1)), one, two)
+
+        Q = self.Q if new.Q is self.Q else choose(new.Q, self.Q)
+        return Observation(
+            Q,
+            choose(new.z, self.z),
+            choose(new.dphi, self.dphi),
+            choose(new.residual, self.residual),
+            choose(new.loss, self.loss),
+        )
 
 
 @dataclass(frozen=True)
@@ -73,6 +112,8 @@ class ReducedFlow:
 
     def take(self, rows: Index) -> ReducedFlow:
         """Flow of some trials."""
+        if np.array_equal(rows, np.arange(self.Q_start.shape[0])):
+            return self
         return ReducedFlow(self.mode, self.activation, self.loss, self.problems.take(rows), self.Q_start[rows])
 
     def observe(self, state: Array) -> Observation:
@@ -81,16 +122,50 @@ class ReducedFlow:
         z, dphi = self.activation.phi_dphi(state[:, 0])
         signal = np.matmul(Q, z[:, :, None])[:, :, 0] / np.sqrt(self.width)
         residual = self.problems.S * signal - self.problems.target
-        return Observation(Q, z, dphi, residual, self.loss.value(self._lift(residual)))
+        return Observation(Q, z, dphi, residual, self.loss_of(residual))
 
     def _lift(self, residual: Array) -> Array:
-        """Residual in the observation, (T, m)."""
+        """Residual in the observation, (T, m); in Im(A) where the loss knows only its norm, (T, r)."""
+        if self.loss.radial:
+            return residual
         return np.asarray(np.matmul(self.problems.U, residual[:, :, None])[:, :, 0])
+
+    def loss_of(self, residual: Array) -> Array:
+        """(T,) loss of a residual in Im(A)."""
+        return self.loss.value(self._lift(residual))
+
+    def slope(self, residual: Array) -> Array:
+        """(T, r) gradient of the loss on Im(A): U^T grad L."""
+        gradient = self.loss.gradient(self._lift(residual))
+        if self.loss.radial:
+            return gradient
+        return np.asarray(np.matmul(gradient[:, None, :], self.problems.U)[:, 0, :])
+
+    def curvature_root(self, residual: Array) -> Array | None:
+        """(T, r, r) factor C with C C^T the Hessian of the loss on Im(A); None for the identity."""
+        if self.loss.quadratic:
+            return None
+        hessian = self.loss.hessian(self._lift(residual))
+        if not self.loss.radial:
+            hessian = np.matmul(self.problems.U.swapaxes(1, 2), np.matmul(hessian, self.problems.U))
+        r = hessian.shape[-1]
+        # a flat direction keeps a trace of curvature: the linear part of a step may be approximate
+        floor = 1e-10 * np.trace(hessian, axis1=1, axis2=2) / r + 1e-200
+        good = np.asarray(np.isfinite(hessian).all(axis=(1, 2)))[:, None, None]
+        hessian = np.where(good, hessian + floor[:, None, None] * np.eye(r), np.eye(r))
+        return np.asarray(np.linalg.cholesky(hessian), dtype=float)
 
     def pull(self, residual: Array) -> Array:
         """(T, r) gradient of the loss in Z^T x: S U^T grad L."""
-        gradient = self.loss.gradient(self._lift(residual))
-        return np.asarray(self.problems.S * np.matmul(gradient[:, None, :], self.problems.U)[:, 0, :])
+        return self.problems.S * self.slope(residual)
+
+    def kernel(self, seen: Observation) -> Array:
+        """(T, r, r) observed tangent kernel U^T A J J^T A^T U."""
+        kernel = seen.gram / self.width
+        if self.mode == "both":
+            kernel = kernel + (seen.square_z / self.width)[:, None, None] * np.eye(kernel.shape[1])
+        S = self.problems.S
+        return np.asarray(S[:, :, None] * kernel * S[:, None, :])
 
     def derivative(self, state: Array, out: Array) -> Observation:
         """Write d state/dt and return what was seen on the way."""

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc.certificates import signal_spectrum
-from mc.flow.explicit import DormandPrince
 from mc.flow.fields import ReducedFlow
+from mc.flow.stepper import Stepper
 from mc.problem import Problem
 
 Array = NDArray[np.float64]
@@ -49,17 +49,17 @@ class Recorder:
             at = np.flatnonzero(times[trial] == 0.0)
             self._save(trial, at, np.repeat(self.start[trial : trial + 1], at.size, axis=0))
 
-    def on_step(self, stepper: DormandPrince, rows: Index, trials: Index, t: Array, dt: Array) -> None:
+    def on_step(self, stepper: Stepper, rows: Index, trials: Index, t: Array, dt: Array) -> None:
         """Save what lies within an accepted step (see `mc.flow.driver.OnStep`)."""
         for row, trial, begin, length in zip(rows, trials, t, dt, strict=True):
             times = self.times[trial]
             at = np.flatnonzero((times > begin) & (times <= begin + length))
             if at.size:
-                states = stepper.interpolate(int(row), stepper.state[row], length, (times[at] - begin) / length)
+                states = stepper.interpolate(int(row), (times[at] - begin) / length)
                 self._save(int(trial), at, states)
 
     def on_iterate(self, steps: Index, trials: Index, step: int, states: Array) -> None:
-        """Save the iterates of gradient descent whose numbers ``steps`` (T, P) has (see `mc.flow.descent.OnIterate`)."""
+        """Save the iterates of gradient descent numbered in ``steps`` (T, P); see `mc.flow.descent.OnIterate`."""
         for trial, state in zip(trials, states, strict=True):
             at = np.flatnonzero(steps[trial] == step)
             self._save(int(trial), at, np.repeat(state[None], at.size, axis=0))

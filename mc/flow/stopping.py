@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -20,11 +20,29 @@ Index = NDArray[np.intp]
 class Rule(Protocol):
     """A stopping rule for one batch of trials."""
 
-    def check(self, flow: ReducedFlow, state: Array, seen: Observation, error: Array) -> NDArray[np.int8]:
+    def check(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.int8]:
         """`Outcome` of each trial, or -1 to go on."""
 
     def keep(self, rows: Index) -> None:
         """Drop the finished trials."""
+
+    def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.bool_]:
+        """Whether what stopped a trial holds for every state within ``error`` of the one computed."""
+
+
+class Never:
+    """Goes on to the horizon."""
+
+    def check(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.int8]:
+        """-1: go on."""
+        return np.full(error.size, NOT_COMPUTED, np.int8)
+
+    def keep(self, rows: Index) -> None:
+        """Nothing to drop."""
+
+    def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.bool_]:
+        """Nothing stops a trial."""
+        return np.ones(error.size, dtype=bool)
 
 
 @dataclass
@@ -33,7 +51,7 @@ class ToleranceRule:
 
     loss_tolerance: float
 
-    def check(self, flow: ReducedFlow, state: Array, seen: Observation, error: Array) -> NDArray[np.int8]:
+    def check(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.int8]:
         """`Outcome` of each trial, or -1 to go on."""
         reached = seen.loss <= self.loss_tolerance
         return np.where(reached, Outcome.CONVERGED_TOLERANCE, NOT_COMPUTED).astype(np.int8)
@@ -41,98 +59,143 @@ class ToleranceRule:
     def keep(self, rows: Index) -> None:
         """Nothing to drop."""
 
+    def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.bool_]:
+        """Whether the error may add no more to psi(L) than the tolerance itself."""
+        return np.asarray(possible_move(flow, seen, error) <= flow.loss.psi(np.array(self.loss_tolerance)))
+
 
 class RestartRule:
     """Converged when `sharp` certifies the flow through the computed point, integration error included (theory §5.4).
 
-    The certificate is tried at the start and each time psi(L) has fallen by ``patience``. Where it would hold but for
-    an integration error that has grown larger than what is left of psi(L), the trial is undecided.
+    The certificate is tried at the start and again when psi(L) has fallen far enough for it to have a chance. Where it
+    would hold but for an integration error that has grown larger than what is left of psi(L), the trial is undecided.
 
     Attributes
     ----------
     margin : (T,) array
-        Margin at the last test of each trial; certified iff above one.
+        Margin at the last test of each trial, or an upper bound of it below one; certified iff above one.
     """
 
     def __init__(self, trials: int, patience: float = 0.8) -> None:
         self.patience = patience
-        self.tried_at = np.full(trials, np.inf)
         self.margin = np.zeros(trials)
+        self._try_at = np.full(trials, np.inf)
 
-    def check(self, flow: ReducedFlow, state: Array, seen: Observation, error: Array) -> NDArray[np.int8]:
+    def check(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.int8]:
         """`Outcome` of each trial, or -1 to go on."""
         psi = flow.loss.psi(seen.loss)
-        rows = np.flatnonzero(psi <= self.patience * self.tried_at)
         outcome = np.full(psi.size, NOT_COMPUTED, np.int8)
+        rows = np.flatnonzero(psi <= self._try_at)
         if rows.size:
-            self.tried_at[rows] = psi[rows]
-            some, there = flow.take(rows), _rows(seen, rows)
-            self.margin[rows], moved = restart_margin(some, there, psi[rows], error[rows])
-            outcome[rows[self.margin[rows] > 1.0]] = Outcome.CONVERGED_CERTIFIED
-            lost = (self.margin[rows] <= 1.0) & (moved > psi[rows])
+            test = RestartTest.of(flow.take(rows), seen.take(rows), error[rows])
+            margin = test.margin(psi[rows])
+            self.margin[rows] = margin
+            # a margin of 1/2 wants half the psi, give or take what the spectrum changes by then
+            self._try_at[rows] = psi[rows] * np.clip(1.2 * margin, 0.3, self.patience)
+            outcome[rows[margin > 1.0]] = Outcome.CONVERGED_CERTIFIED
+            lost = (margin <= 1.0) & (test.moved > psi[rows])
             if lost.any():
-                exact, _ = restart_margin(some, there, psi[rows], np.zeros(rows.size))
+                exact = RestartTest.of(flow.take(rows), seen.take(rows), np.zeros(rows.size)).margin(psi[rows])
                 outcome[rows[lost & (exact > 1.0)]] = Outcome.UNDECIDED
         return outcome
 
     def keep(self, rows: Index) -> None:
         """Drop the finished trials."""
-        self.tried_at, self.margin = self.tried_at[rows], self.margin[rows]
+        self.margin, self._try_at = self.margin[rows], self._try_at[rows]
+
+    def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.bool_]:
+        """Whether the certificate survives the error."""
+        return np.asarray(RestartTest.of(flow, seen, error).margin(flow.loss.psi(seen.loss)) > 1.0)
 
 
-def _rows(seen: Observation, rows: Index) -> Observation:
-    return Observation(seen.Q[rows], seen.z[rows], seen.dphi[rows], seen.residual[rows], seen.loss[rows])
+def possible_move(flow: ReducedFlow, seen: Observation, error: Array) -> Array:
+    """What a state within ``error`` may add to psi(L), (T,): |A| (|J| + Lip error) error times the slope of psi."""
+    mode, k, n_obs = flow.mode, flow.width, flow.problems.U.shape[1]
+    norm_J = np.trace(seen.gram, axis1=1, axis2=2) + (seen.square_z if mode == "both" else 0.0)
+    c_Z = np.sqrt(np.square(seen.Q).sum(axis=1).max(axis=1))
+    signal = TrialLipschitz(
+        mode, flow.activation.sup_dphi, flow.activation.lip_dphi, c_Z, np.full(error.shape, float(k))
+    )
+    with np.errstate(invalid="ignore"):
+        moved = flow.problems.norm_A * (np.sqrt(norm_J / k) + signal.at(error) * error) * error
+        # a loss of the user's own may have no slope: then only an exact state says anything
+        return np.where(error > 0.0, flow.loss.psi_slope(n_obs) * np.fmax(moved, 1e-300), 0.0)
 
 
-def restart_margin(flow: ReducedFlow, seen: Observation, psi: Array, error: Array) -> tuple[Array, Array]:
-    """Margin of `sharp` at the computed state, valid for every state within ``error`` of it.
+@dataclass(frozen=True)
+class RestartTest:
+    """`sharp` at a computed state, valid for every state within an error of it.
 
-    Parameters
+    Attributes
     ----------
-    flow : ReducedFlow
-    seen : Observation
-        Of the computed state.
-    psi : (T,) array
-        psi(L) there.
-    error : (T,) array
-        Bound delta of |theta_computed - theta|.
-
-    Returns
-    -------
-    margin : (T,) array
-        The flow through the true state reaches zero loss where this exceeds one.
+    signal, observed : Branch
+        Bounds through Z^T J and through A J, of arrays (T,).
     moved : (T,) array
         What the error may add to psi(L).
     """
-    k, S, mode = flow.width, flow.problems.S, flow.mode
-    norm_A = flow.problems.norm_A
-    square_z = np.einsum("tk,tk->t", seen.z, seen.z)
-    weighted = seen.Q * np.square(seen.dphi)[:, None, :]
-    gram = np.matmul(weighted, seen.Q.swapaxes(1, 2))
-    sigma_Z, sigma_obs = observed_spectra(gram, square_z, S, k, mode, k)
-    squares = np.square(seen.Q)
-    c_Z = np.sqrt(squares.sum(axis=1).max(axis=1))
-    c_A = np.sqrt(np.matmul(np.square(S)[:, None, :], squares)[:, 0].max(axis=1))
-    width = np.asarray(float(k))
-    B1, B2 = flow.activation.sup_dphi, flow.activation.lip_dphi
-    signal = TrialLipschitz(mode, B1, B2, c_Z, width)
-    observed = TrialLipschitz(mode, norm_A * B1, norm_A * B2, c_A / norm_A, width)
-    norm_J = np.sqrt((np.trace(gram, axis1=1, axis2=2) + (square_z if mode == "both" else 0.0)) / k)
-    # |J| and the column norms grow by what theta may be off
-    moved = norm_A * (norm_J + signal.at(error) * error) * error
-    # a loss of the user's own may have no slope: then only an exact state certifies
-    moved = np.where(moved > 0.0, flow.loss.psi_slope(flow.problems.U.shape[1]) * np.fmax(moved, 1e-300), 0.0)
-    drift = error if mode == "both" else 0.0
-    path = ObservedPath.build(
-        Branch(
-            flow.problems.sigma_A,
-            np.maximum(sigma_Z - signal.integrals(error)[0], 0.0),
-            TrialLipschitz(mode, B1, B2, c_Z + drift, width),
-        ),
-        Branch(
-            1.0,
-            np.maximum(sigma_obs - observed.integrals(error)[0], 0.0),
-            TrialLipschitz(mode, norm_A * B1, norm_A * B2, c_A / norm_A + drift, width),
-        ),
-    )
-    return path.certify(psi + moved)[0], moved
+
+    signal: Branch
+    observed: Branch
+    moved: Array
+
+    @classmethod
+    def of(cls, flow: ReducedFlow, seen: Observation, error: Array) -> RestartTest:
+        """Prepare the test.
+
+        Parameters
+        ----------
+        flow : ReducedFlow
+        seen : Observation
+            Of the computed state.
+        error : (T,) array
+            Bound delta of |theta_computed - theta|.
+        """
+        k, S, mode = flow.width, flow.problems.S, flow.mode
+        sigma_Z, sigma_obs = observed_spectra(seen.gram, seen.square_z, S, k, mode, k)
+        squares = np.square(seen.Q)
+        c_Z = np.sqrt(squares.sum(axis=1).max(axis=1))
+        c_A = np.sqrt(np.matmul(np.square(S)[:, None, :], squares)[:, 0].max(axis=1))
+        norm_A = np.broadcast_to(flow.problems.norm_A, error.shape)
+        B1, B2, width = flow.activation.sup_dphi, flow.activation.lip_dphi, np.full(error.shape, float(k))
+        signal = TrialLipschitz(mode, B1, B2, c_Z, width)
+        observed = TrialLipschitz(mode, norm_A * B1, norm_A * B2, c_A / norm_A, width)
+        # the column norms grow by what theta may be off
+        drift = error if mode == "both" else 0.0
+        sigma_A = np.broadcast_to(flow.problems.sigma_A, error.shape)
+        return cls(
+            Branch(
+                sigma_A,
+                np.maximum(sigma_Z - signal.integrals(error)[0], 0.0),
+                replace(signal, column_norm=c_Z + drift),
+            ),
+            Branch(
+                np.ones_like(error),
+                np.maximum(sigma_obs - observed.integrals(error)[0], 0.0),
+                replace(observed, column_norm=c_A / norm_A + drift),
+            ),
+            possible_move(flow, seen, error),
+        )
+
+    def margin(self, psi: Array) -> Array:
+        """Margin given psi(L) at the computed state: the flow through the true state reaches zero loss above one.
+
+        Parameters
+        ----------
+        psi : (T,) array
+
+        Returns
+        -------
+        (T,) array
+            An upper bound of the margin where that is already at most one.
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            most = sum(
+                branch.factor * np.square(branch.sigma) / (2.0 * branch.lipschitz.at(0.0))
+                for branch in (self.signal, self.observed)
+            )
+            margin = np.where(np.isfinite(psi) & (most > 0.0), most / (psi + self.moved), 0.0)
+        rows = np.flatnonzero(margin > 1.0)
+        if rows.size:
+            path = ObservedPath.build(self.signal.take(rows), self.observed.take(rows))
+            margin[rows] = path.margin((psi + self.moved)[rows])
+        return margin

@@ -210,7 +210,7 @@ class Flow(Table):
     loss_tolerance: float = Field(1e-7, gt=0, description="a number above 0")
     horizon: float = Field(1e6, gt=0, description="a number above 0 (a time)")
     max_steps: int = Field(100_000, ge=1, le=10**12, description="a whole number from 1 to 10^12")
-    method: Literal["auto", "explicit"] = Field("auto", description="one of " + ", ".join(METHODS))
+    method: Literal["auto", "explicit", "dual", "lowrank"] = Field("auto", description="one of " + ", ".join(METHODS))
     gamma: float | None = Field(
         None, gt=0, description="a number above 0 (rule 'gd' only), or 'auto' for the largest step proved stable"
     )

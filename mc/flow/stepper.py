@@ -1,0 +1,81 @@
+"""The contract between the loop and a method: try a step, accept it for some trials, interpolate within it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mc.flow.fields import Observation, ReducedFlow
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a tried step would do, for T trials.
+
+    Attributes
+    ----------
+    error : (T,) array
+        Estimate of the local error, in theta.
+    distance : (T,) array
+        |theta - theta(0)| after the step.
+    sound : (T,) bool array
+        Whether every number is finite and no neuron has crossed a zero of phi' (theory §3.3).
+    """
+
+    error: Array
+    distance: Array
+    sound: NDArray[np.bool_]
+
+
+class Stepper(Protocol):
+    """One batch of trials being stepped, each with its own step.
+
+    Attributes
+    ----------
+    order : int
+        The error estimate of a step falls like dt^order.
+    flow : ReducedFlow
+    seen : Observation
+        Of the current state.
+    """
+
+    order: int
+    flow: ReducedFlow
+    seen: Observation
+
+    def speed(self) -> Array:
+        """|d theta/dt| now, (T,)."""
+
+    def attempt(self, dt: Array) -> Attempt:
+        """Try one step of size dt (T,)."""
+
+    def accept(self, accepted: NDArray[np.bool_]) -> None:
+        """Move the accepted trials on."""
+
+    def interpolate(self, row: int, fractions: Array) -> Array:
+        """States (times, rows, k) of one trial within the step just tried, before it is accepted."""
+
+    def states(self) -> Array:
+        """Current states, (T, rows, k)."""
+
+    def keep(self, rows: Index) -> None:
+        """Drop the finished trials."""
+
+
+def crossed(flow: ReducedFlow, old: Observation, dphi: Array) -> NDArray[np.bool_]:
+    """Whether a neuron has crossed a zero of phi', (T,)."""
+    if flow.activation.increasing:
+        return np.zeros(dphi.shape[0], dtype=bool)
+    return np.asarray((old.dphi * dphi < 0.0).any(axis=1))
+
+
+def norm(array: Array) -> Array:
+    """Euclidean norm over all axes but the first."""
+    flat = array.reshape(array.shape[0], -1)
+    return np.asarray(np.sqrt(np.einsum("ti,ti->t", flat, flat)))
