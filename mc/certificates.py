@@ -128,6 +128,13 @@ class Branch:
         """Derivative of the bound."""
         return -self.factor * self.lipschitz.at(s)
 
+    def take(self, rows: NDArray[np.intp]) -> Branch:
+        """Some trials, where every array is (T,)."""
+        at = self.lipschitz
+        B1, B2 = (value[rows] if isinstance(value, np.ndarray) else value for value in (at.sup_dphi, at.lip_dphi))
+        lipschitz = TrialLipschitz(at.mode, B1, B2, at.column_norm[rows], at.width[rows])
+        return Branch(np.asarray(self.factor)[rows], self.sigma[rows], lipschitz)
+
 
 @dataclass(frozen=True)
 class ObservedPath:
@@ -178,21 +185,26 @@ class ObservedPath:
         areas = areas + self._choose(self.last, (one.area(after), two.area(after)))
         return areas - self._choose(self.last, (one.area(self.crossing), two.area(self.crossing)))
 
+    def margin(self, psi_0: Array) -> Array:
+        """int m / psi_0; the certificate holds where it exceeds one."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            total = self.area(self.end)
+            return np.where(total > 0.0, total / psi_0, 0.0)
+
     def certify(self, psi_0: Array) -> tuple[Array, Array, Array]:
         """Margin, path length and final singular value.
 
         Returns
         -------
         margin : array
-            int m / psi_0; the certificate holds where it exceeds one.
+            See `margin`.
         path_length, sigma_star : arrays
             s* with int_0^{s*} m = psi_0 and m(s*); NaN where not certified.
         """
         with np.errstate(divide="ignore", invalid="ignore"):
-            total = self.area(self.end)
-            margin = np.where(total > 0.0, total / psi_0, 0.0)
+            margin = self.margin(psi_0)
             certified = margin > 1.0
-            s, moving = np.zeros_like(total), certified
+            s, moving = np.zeros_like(margin), certified
             # the area is concave: Newton from the left never overshoots
             for _ in range(50):
                 new = s + (psi_0 - self.area(s)) / self.level(s)

@@ -54,9 +54,7 @@ def test_outcomes_agree_with_the_exact_limit() -> None:
 
 @pytest.mark.parametrize("loss", [("mse", 2.0), ("power", 4.0), ("logcosh", 2.0)])
 def test_the_loss_stays_below_every_envelope(loss: tuple[str, float]) -> None:
-    out = block(
-        FlowSettings(save_trials=6, save_times=20, rtol=1e-8, horizon=1e4), loss=loss[0], p=loss[1], n_trials=6
-    )
+    out = block(FlowSettings(save_trials=6, save_times=20, rtol=1e-8, horizon=1e4), loss=loss[0], p=loss[1], n_trials=6)
     for name in ("bound_rate", "bound_rate_sharp", "bound_conserved-rate"):
         bound = out[name]
         defined = np.isfinite(bound) & np.isfinite(out["loss"])
