@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mc.outcomes import NOT_COMPUTED, Exact, ExactBy, Labelled, Outcome, Verdict
+from mc.outcomes import NOT_COMPUTED, CertifiedBy, Exact, ExactBy, Labelled, Outcome, Verdict
 
 FloatFill = float("nan")
 TRIAL = ("trial",)
@@ -132,12 +132,14 @@ BLOCK_LAYOUT: tuple[Field, ...] = (
         sigma_star="rate constant of the certificate `sharp` at time 0",
     ),
     Field("outcome", MODE_TRIAL_FLOW, "int8", "how the integration of the flow ended", enum=Outcome),
+    Field("certified_by", MODE_TRIAL_FLOW, "int8", "what proved the outcome", enum=CertifiedBy),
     *_floats(MODE_TRIAL_FLOW, stop_time="time of the flow at which the integration stopped"),
-    Field("steps", MODE_TRIAL_FLOW, "int64", "accepted steps of the integrator"),
+    Field("steps", MODE_TRIAL_FLOW, "int64", "steps tried by the integrator"),
     *_floats(
         MODE_TRIAL_FLOW,
         loss_final="loss at the stop time",
         error_estimate="estimated error of the computed parameters at the stop time",
+        conserved_drift="relative drift of the conserved quantities at the stop time",
     ),
     *_floats(
         SAVED,

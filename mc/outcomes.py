@@ -50,6 +50,15 @@ class Outcome(Labelled):
     ERROR = 9
 
 
+class CertifiedBy(Labelled):
+    """What proved the outcome of a trajectory."""
+
+    INITIAL_SHARP = 0
+    RESTART = 1
+    CONSERVED = 2
+    EXACT = 3
+
+
 class Verdict(Labelled):
     """What one trajectory says of one claim."""
 

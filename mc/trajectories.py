@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mc.activations import Activation
 from mc.flow.checked import integrate_checked
+from mc.flow.conserved import conserved_drift
 from mc.flow.descent import Descent, descend
 from mc.flow.driver import Controls, Ending, integrate
 from mc.flow.fields import ReducedFlow
@@ -19,7 +20,7 @@ from mc.flow.record import OBSERVABLES, Recorder, log_times
 from mc.flow.stopping import RestartRule, ToleranceRule
 from mc.guarantees import loss_bound
 from mc.losses import Loss
-from mc.outcomes import NOT_COMPUTED, Exact, Outcome
+from mc.outcomes import NOT_COMPUTED, CertifiedBy, Exact, Outcome
 from mc.problem import Problem, ProblemBatch
 from mc.streaming import Kept
 
@@ -136,11 +137,10 @@ def run_flows(
         for index, mode in enumerate(modes):
             flow = ReducedFlow(mode, activation, loss, batch, kept.Q[:, :, :width])
             case = _Case(settings, flow, kept.h[:, :width])
-            doomed = out["exact"][rows, column] == Exact.CANNOT if mode == "hidden" else np.zeros(rows.size, bool)
-            out["outcome"][index, rows[doomed], at] = Outcome.NOT_CONVERGED_CERTIFIED
-            out["steps"][index, rows[doomed], at] = 0
-            for some in _batches(np.flatnonzero(~doomed), flow):
-                _write_ending(out, (index, rows[some], at), case.take(some).end(settings.rule))
+            decided = _decide_at_start(out, settings, loss, mode, index, rows, column, at)
+            for some in _batches(np.flatnonzero(~decided), flow):
+                part = case.take(some)
+                _write_ending(out, (index, rows[some], at), part, part.end(settings.rule))
             some = np.flatnonzero(rows < saved)
             if some.size:
                 V = [network(first_trial + int(rows[row]), width)[1] for row in some]
@@ -152,12 +152,39 @@ def run_flows(
                 _write_bounds(out, place, loss, recorder, index, column, mode)
 
 
+def _decide_at_start(
+    out: Arrays, settings: FlowSettings, loss: Loss, mode: str, index: int, rows: Index, column: int, at: int
+) -> NDArray[np.bool_]:
+    """Write the outcomes that need no integration, and return which trials have one.
+
+    A hidden layer that cannot converge never does, by any rule; both layers with a conserved floor converge (theory
+    §7.5), which is all that `restart` asks.
+    """
+    decided = np.zeros(rows.size, dtype=bool)
+    answers = []
+    if mode == "hidden":
+        cannot = out["exact"][rows, column] == Exact.CANNOT
+        answers.append((cannot, Outcome.NOT_CONVERGED_CERTIFIED, CertifiedBy.EXACT))
+    elif settings.rule == "restart":
+        floored = (out["sigma_low"][rows, column] > 0.0) & ~(out["margin_sharp"][index, rows, column] > 1.0)
+        answers.append((floored, Outcome.CONVERGED_CERTIFIED, CertifiedBy.CONSERVED))
+    for mask, outcome, by in answers:
+        place = (index, rows[mask], at)
+        out["outcome"][place], out["certified_by"][place], out["steps"][place] = outcome, by, 0
+        if outcome == Outcome.CONVERGED_CERTIFIED:
+            out["stop_time"][place], out["error_estimate"][place] = 0.0, 0.0
+            out["loss_final"][place] = loss.psi_inverse(out["psi_0"][rows[mask], column])
+        decided |= mask
+    return decided
+
+
 def _allocate(out: Arrays, shape: tuple[int, int, int], saved: int, times: int) -> None:
     if "outcome" in out:
         return
-    out["outcome"] = np.full(shape, NOT_COMPUTED, np.int8)
+    for name in ("outcome", "certified_by"):
+        out[name] = np.full(shape, NOT_COMPUTED, np.int8)
     out["steps"] = np.full(shape, NOT_COMPUTED, np.int64)
-    for name in ("stop_time", "loss_final", "error_estimate"):
+    for name in ("stop_time", "loss_final", "error_estimate", "conserved_drift"):
         out[name] = np.full(shape, np.nan)
     for name in ("t", *OBSERVABLES, *BOUNDS):
         out[name] = np.full((shape[0], saved, shape[2], times), np.nan)
@@ -170,10 +197,15 @@ def _batches(rows: Index, flow: ReducedFlow) -> list[Index]:
     return [rows[first : first + size] for first in range(0, rows.size, size)]
 
 
-def _write_ending(out: Arrays, place: tuple[int, Index, int], ending: Ending) -> None:
+def _write_ending(out: Arrays, place: tuple[int, Index, int], case: _Case, ending: Ending) -> None:
     out["outcome"][place], out["stop_time"][place] = ending.outcome, ending.time
     out["steps"][place], out["loss_final"][place] = ending.steps, ending.loss
     out["error_estimate"][place] = ending.error
+    certified = ending.outcome == Outcome.CONVERGED_CERTIFIED
+    by = np.where(ending.time == 0.0, CertifiedBy.INITIAL_SHARP, CertifiedBy.RESTART)
+    out["certified_by"][place] = np.where(certified, by, NOT_COMPUTED)
+    if case.settings.rule != "gd":
+        out["conserved_drift"][place] = conserved_drift(case.flow, case.h, ending.state)
 
 
 def _record(case: _Case, problems: Sequence[Problem], V: Sequence[Array]) -> Recorder:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mc.block import BlockTask, FlowSettings, compute_block
-from mc.outcomes import Exact, Outcome
+from mc.outcomes import CertifiedBy, Exact, Outcome
 
 WIDTHS = (10, 40, 300, 4000)
 
@@ -46,10 +46,14 @@ def test_outcomes_agree_with_the_exact_limit() -> None:
     assert (reaching == Outcome.UNDECIDED).mean() < 0.05
     # sigmoid, both layers: zero loss from every start (theory §7.5)
     assert (both == Outcome.CONVERGED_CERTIFIED).all()
+    assert (out["certified_by"][1][out["margin_sharp"][1][:, [0, 2, 3]] <= 1.0] == CertifiedBy.CONSERVED).all()
     sharp = out["margin_sharp"][..., [0, 2, 3]] > 1.0
     assert sharp.any()
     assert (out["stop_time"][sharp] == 0.0).all()
-    assert (out["stop_time"][~sharp & (out["outcome"] == Outcome.CONVERGED_CERTIFIED)] > 0.0).all()
+    assert (out["stop_time"][out["certified_by"] == CertifiedBy.RESTART] > 0.0).all()
+    drift = out["conserved_drift"]
+    assert np.isfinite(drift[out["certified_by"] == CertifiedBy.RESTART]).all()
+    assert np.nanmax(drift) < 1e-3
 
 
 @pytest.mark.parametrize("loss", [("mse", 2.0), ("power", 4.0), ("logcosh", 2.0)])

@@ -32,7 +32,7 @@ MODES = ("hidden", "both")
 LADDER = ("paper", "trial", "sharp", "exact", "conserved")
 ONE_MODE = {"exact": "hidden", "conserved": "both"}
 """The certificates that only one mode has."""
-METHODS = ("auto", "explicit")
+METHODS = ("auto", "explicit", "dual", "lowrank")
 MOST_TRIALS = 10**15
 MOST_WIDTHS = 10**4
 LARGEST_WIDTH = 10**9
