@@ -84,6 +84,21 @@ class _Model:
         activation = activations.get(task.activation) if isinstance(task.activation, str) else task.activation
         return cls(task, activation, get_law(task.output_law), loss)
 
+    @property
+    def flows(self) -> bool:
+        """Whether anything is integrated."""
+        return self.task.flow is not None and bool(self.task.flow_widths)
+
+    @property
+    def decides(self) -> bool:
+        """Whether the exact limit is computed: the outcome of a flow may not depend on what else was asked for."""
+        return "exact" in self.task.ladder or (self.flows and "hidden" in self.task.modes)
+
+    @property
+    def floors(self) -> bool:
+        """Whether the conserved floors are summed, likewise."""
+        return "both" in self.task.modes and ("conserved" in self.task.ladder or self.flows)
+
     def network(self, trial: int, width: int, n: int) -> tuple[Array, Array]:
         """h (width,) and V (n, width) of a trial."""
         return draw_network(self.task.seed, self.task.cell, trial, width, self.law, n)
@@ -155,10 +170,9 @@ def _compute_rows(out: Arrays, model: _Model, rows: NDArray[np.intp], problems: 
     residual = batch.S[:, None, :] * streamed.observed / np.sqrt(width)[:, None] - batch.target[:, None, :]
     # a product for each width: one for all of them would round each by its neighbours
     lifted = np.matmul(batch.U[:, None], residual[..., None])[..., 0]
-    psi_0 = model.loss.psi(model.loss.value(lifted))
+    psi_0 = model.loss.psi_of(lifted)
     out["psi_0"][rows] = psi_0
-    if "conserved" in task.ladder and "both" in task.modes:
-        out["sigma_low"][rows] = streamed.sigma_low
+    out["sigma_low"][rows] = streamed.sigma_low if model.floors else np.nan
     certified = np.zeros(psi_0.shape, dtype=bool)
     for index, mode in enumerate(task.modes):
         ladder = rungs(
@@ -168,9 +182,9 @@ def _compute_rows(out: Arrays, model: _Model, rows: NDArray[np.intp], problems: 
             out[field.name][index, rows] = getattr(ladder, field.name)
         if mode == "hidden":
             certified = ladder.margin_sharp > 1.0
-    if "exact" in task.ladder:
+    if model.decides:
         _decide(out, model, rows, batch, streamed, certified)
-    if task.flow is not None and task.flow_widths:
+    if task.flow is not None and model.flows:
         run_flows(
             out,
             task.flow,
@@ -185,6 +199,12 @@ def _compute_rows(out: Arrays, model: _Model, rows: NDArray[np.intp], problems: 
             streamed.kept,
             partial(model.network, n=batch.n),
         )
+    # what only the flow needed is not an answer that was asked for
+    if "exact" not in task.ladder:
+        out["exact"][rows] = out["exact_by"][rows] = NOT_COMPUTED
+        out["limit_residual"][rows] = np.nan
+    if "conserved" not in task.ladder:
+        out["sigma_low"][rows] = np.nan
 
 
 def _subset(rank: int) -> int:
@@ -196,7 +216,7 @@ def _stream(model: _Model, rows: NDArray[np.intp], batch: ProblemBatch) -> _Stre
     """One pass over the neurons of some trials, a cache-sized group at a time."""
     task, n, r = model.task, batch.n, batch.rank
     widths = task.widths
-    subset = min(_subset(r), -(-widths[-1] // CHUNK) * CHUNK) if "exact" in task.ladder else 0
+    subset = min(_subset(r), -(-widths[-1] // CHUNK) * CHUNK) if model.decides else 0
     kept = Kept.empty(rows.size, r, max(subset, *(-(-width // CHUNK) * CHUNK for width in (0, *task.flow_widths))))
     shape = (rows.size, len(widths))
     observed, sigma_low = np.empty((*shape, r)), np.zeros(shape)
@@ -218,7 +238,7 @@ def _stream(model: _Model, rows: NDArray[np.intp], batch: ProblemBatch) -> _Stre
             model.activation,
             widths,
             chunk_size=CHUNK,
-            floors="conserved" in task.ladder and "both" in task.modes,
+            floors=model.floors,
             kept=kept.rows(here),
         )
         for at, (width, sums) in enumerate(passes):
@@ -251,6 +271,8 @@ def _decide(
     frozen = streamed.kept.h.shape[1] >= subset
     start = _signal(kept, model.activation, subset) if frozen else np.zeros_like(level)
     for at, width in enumerate(model.task.widths):
+        if "exact" not in model.task.ladder and width not in model.task.flow_widths:
+            continue
         decision = Decision.undecided(rows.size)
         decision.settle(np.flatnonzero(certified[:, at]), Exact.REACHES_ZERO, ExactBy.SHARP, 0.0)
         left = np.flatnonzero(~certified[:, at])

@@ -105,6 +105,18 @@ class Loss(ABC):
         """Lipschitz constant of e -> psi(L(e)) over R^m: what an error of e adds to psi; +inf where none is known."""
         return math.inf
 
+    def psi_of(self, e: ArrayLike) -> FloatArray:
+        """psi(L) at the residual `e`, (..., m) -> (...): without the detour through L where that loses digits."""
+        return self.psi(self.value(e))
+
+    def curvature_upper(self, psi: ArrayLike) -> FloatArray:
+        """Upper bound of the Hessian's norm over losses up to the one with the psi given (theory §9); +inf: unknown."""
+        return np.full_like(_float(psi), np.inf)
+
+    def slope_upper(self, psi: ArrayLike) -> FloatArray:
+        """Upper bound of |grad L| over losses up to the one with the psi given (theory §9); +inf: unknown."""
+        return np.full_like(_float(psi), np.inf)
+
     def __repr__(self) -> str:
         return f"<Loss {self.name}>"
 
@@ -134,6 +146,18 @@ class MeanSquare(Loss):
         """Identity."""
         residual = _float(e)
         return np.broadcast_to(np.eye(residual.shape[-1]), (*residual.shape, residual.shape[-1])).copy()
+
+    def psi_of(self, e: ArrayLike) -> FloatArray:
+        """|e|."""
+        return _result(np.linalg.norm(_float(e), axis=-1))
+
+    def curvature_upper(self, psi: ArrayLike) -> FloatArray:
+        """1."""
+        return np.ones_like(_float(psi))
+
+    def slope_upper(self, psi: ArrayLike) -> FloatArray:
+        """psi itself."""
+        return _result(_float(psi).copy())
 
     def psi(self, s: ArrayLike) -> FloatArray:
         """Square root of 2 s."""
@@ -215,6 +239,18 @@ class Power(Loss):
         eye = np.eye(residual.shape[-1])
         return _result(square ** (0.5 * (self.p - 2.0)) * (eye + (self.p - 2.0) * outer))
 
+    def psi_of(self, e: ArrayLike) -> FloatArray:
+        """|e|."""
+        return _result(np.linalg.norm(_float(e), axis=-1))
+
+    def curvature_upper(self, psi: ArrayLike) -> FloatArray:
+        """(p - 1) psi^(p-2)."""
+        return _result((self.p - 1.0) * _float(psi) ** (self.p - 2.0))
+
+    def slope_upper(self, psi: ArrayLike) -> FloatArray:
+        """psi^(p-1)."""
+        return _result(_float(psi) ** (self.p - 1.0))
+
     def psi(self, s: ArrayLike) -> FloatArray:
         """(p s)^(1/p)."""
         return _result((self.p * _float(s)) ** (1.0 / self.p))
@@ -269,6 +305,14 @@ class LogCosh(Loss):
         residual = _float(e)
         slope = np.tanh(residual)
         return _result((1.0 - slope * slope)[..., :, np.newaxis] * np.eye(residual.shape[-1]))
+
+    def curvature_upper(self, psi: ArrayLike) -> FloatArray:
+        """1."""
+        return np.ones_like(_float(psi))
+
+    def slope_upper(self, psi: ArrayLike) -> FloatArray:
+        """|tanh e| <= |e| <= psi."""
+        return _result(_float(psi).copy())
 
     def psi(self, s: ArrayLike) -> FloatArray:
         """Inverse hyperbolic cosine of exp s."""

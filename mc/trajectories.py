@@ -141,8 +141,7 @@ def run_flows(
             for some in _batches(np.flatnonzero(~decided), flow):
                 part = case.take(some)
                 _write_ending(out, (index, rows[some], at), part, part.end(settings.rule))
-            some = np.flatnonzero(rows < saved)
-            if some.size:
+            for some in _batches(np.flatnonzero(rows < saved), flow):
                 V = [network(first_trial + int(rows[row]), width)[1] for row in some]
                 recorder = _record(case.take(some), [problems[int(row)] for row in some], V)
                 place = (index, rows[some], at)
@@ -157,11 +156,13 @@ def _decide_at_start(
 ) -> NDArray[np.bool_]:
     """Write the outcomes that need no integration, and return which trials have one.
 
-    A hidden layer that cannot converge never does, by any rule; both layers with a conserved floor converge (theory
-    §7.5), which is all that `restart` asks.
+    The flow of a hidden layer that cannot converge never does; that of both layers with a conserved floor does (theory
+    §7.5), which is all that `restart` asks. Neither speaks of gradient descent (theory §9).
     """
     decided = np.zeros(rows.size, dtype=bool)
     answers = []
+    if settings.rule == "gd":
+        return decided
     if mode == "hidden":
         cannot = out["exact"][rows, column] == Exact.CANNOT
         answers.append((cannot, Outcome.NOT_CONVERGED_CERTIFIED, CertifiedBy.EXACT))
@@ -228,7 +229,7 @@ def _record_descent(case: _Case, problems: Sequence[Problem], V: Sequence[Array]
     ending = descend(case.flow, case.h, case.settings.descent)
     gamma = ending.first_step[:, None]
     steps = np.round(_times(case.settings, ending) / gamma).astype(np.intp)
-    recorder = Recorder(case.flow, case.h, steps * gamma, problems, V)
+    recorder = Recorder(case.flow, case.h, steps * gamma, problems, V, descent=True)
     descend(case.flow, case.h, case.settings.descent, partial(recorder.on_iterate, steps))
     return recorder
 
@@ -244,8 +245,10 @@ def _times(settings: FlowSettings, ending: Ending) -> Array:
 def _write_bounds(
     out: Arrays, place: tuple[int, Index, int], loss: Loss, recorder: Recorder, index: int, column: int, mode: str
 ) -> None:
-    """Right-hand sides of the rates, NaN where their hypothesis is false."""
+    """Right-hand sides of the rates, NaN where their hypothesis is false; descent has others (theory §9)."""
     rows = place[1]
+    if recorder.descent:
+        return
     sigma_A, psi_0 = out["sigma_A"][rows], out["psi_0"][rows, column]
     trial = np.where(out["margin_trial"][index, rows, column] > 1.0, out["sigma_0"][index, rows, column], np.nan)
     low = out["sigma_low"][rows, column] if mode == "both" else np.full(rows.size, np.nan)

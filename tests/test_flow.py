@@ -11,12 +11,14 @@ from scipy.integrate import solve_ivp
 from scipy.integrate._ivp.rk import RK45
 
 from mc.activations import get as get_activation
+from mc.certificates import observed_spectra
 from mc.flow import explicit
 from mc.flow.checked import integrate_checked
-from mc.flow.descent import Descent, descend, stable_step
+from mc.flow.descent import Descent, descend, proved_step, stable_step
 from mc.flow.driver import METHODS, Controls, Ending, integrate
 from mc.flow.fields import ReducedFlow
 from mc.flow.record import OBSERVABLES, Recorder, log_times
+from mc.flow.stepper import crossed
 from mc.flow.stopping import Never, RestartRule, RestartTest, ToleranceRule
 from mc.losses import get as get_loss
 from mc.network import Network, flow_field
@@ -266,8 +268,28 @@ def test_gradient_descent_step_for_step(rng: np.random.Generator, mode: str) -> 
     converged = descend(flow, h, Descent(None, 1e-7, 25_000))
     assert converged.outcome[0] == Outcome.CONVERGED_GD
     assert converged.time[0] == pytest.approx(converged.steps[0] * stable_step(flow, h)[0])
-    with np.errstate(all="ignore"):
-        assert descend(flow, h, Descent(1e6, 0.0, 50)).outcome[0] in (Outcome.STEP_BUDGET, Outcome.NON_FINITE)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_proved_step_is_stable(rng: np.random.Generator, mode: str) -> None:
+    """theory §9: where the theorem applies, descent at 1/beta keeps the rate with kappa = 1/2."""
+    problem, network = random_problem(rng, 1, 2), random_network(rng, 2, 20_000, 2, "sigmoid")
+    flow, h = reduced(problem, network, mode), network.pre_activations[None]
+    gamma = proved_step(flow, h)
+    assert 0.0 < gamma[0] <= stable_step(flow, h)[0]
+    seen = flow.observe(flow.start(h))
+    sigma_Z, _ = observed_spectra(seen.gram, seen.square_z, flow.problems.S, flow.width, mode, flow.width)
+    ending = descend(flow, h, Descent(float(gamma[0]), 0.0, 200))
+    rate = problem.sigma_A**2 * sigma_Z[0] ** 2 * 0.5 * gamma[0] / 4.0
+    assert ending.loss[0] <= flow.loss.Psi_inverse(rate * 200 + flow.loss.Psi(seen.loss))[0]
+
+
+def test_a_neuron_does_not_change_its_branch() -> None:
+    """Even an even number of zeros of phi' in one step is seen."""
+    flow = ReducedFlow("hidden", get_activation("sin"), get_loss("mse"), None, np.zeros((1, 1, 2)))
+    old = np.array([[0.1, 2.0]])
+    for new, expected in (([0.2, 2.1], False), ([0.1, 5.0], True), ([0.1, 2.0 + 2 * np.pi], True)):
+        assert crossed(flow, old, np.array([new]))[0] == expected
 
 
 @pytest.mark.parametrize("mode", MODES)

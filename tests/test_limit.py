@@ -8,11 +8,13 @@ from cases import random_network, random_problem, reduced
 from scipy.stats import binom
 
 from mc.activations import get
-from mc.block import BlockTask, compute_block
+from mc.block import BlockTask, _decide_whole, _Model, compute_block
+from mc.ensemble import draw_problem
 from mc.flow.driver import Controls, integrate
 from mc.flow.limit import Target, box_margin, decide, limit_point
 from mc.flow.stopping import ToleranceRule
 from mc.outcomes import Exact, ExactBy
+from mc.problem import ProblemBatch
 
 INCREASING = ("sigmoid", "tanh", "softplus", "arctan", "erf", "identity")
 BOXED = ("sin", "silu", "gelu")
@@ -70,7 +72,6 @@ def test_the_distance_is_a_lower_bound_that_is_nearly_attained(rng: np.random.Ge
         assert decision.residual[trial] <= distance * (1 + 1e-9)
         ratios.append(decision.residual[trial] / distance)
     assert len(ratios) > 20
-    assert min(ratios) > 0.0
     assert np.median(ratios) > 0.5
 
 
@@ -136,10 +137,6 @@ def test_a_subset_decides_as_all_neurons_do() -> None:
     out = compute_block(task)
     subset = out["exact_by"] == ExactBy.SUBSET
     assert subset.any()
-    from mc.block import _decide_whole, _Model
-    from mc.ensemble import draw_problem
-    from mc.problem import ProblemBatch
-
     for trial, at in np.argwhere(subset)[:10]:
         problem = draw_problem(task.problem, task.seed, task.cell, int(trial))
         level = np.tile(problem.target / problem.S, (30, 1))
@@ -174,3 +171,20 @@ def test_box_margin_of_an_infeasible_equation() -> None:
     assert box_margin(Q, np.array([3.0]), np.zeros(2), np.ones(2)) < 0.0
     assert box_margin(Q, np.array([3.0]), np.zeros(2), np.full(2, np.inf)) == pytest.approx(1.0)
     assert box_margin(np.zeros((1, 2)), np.array([1.0]), np.zeros(2), np.ones(2)) == -np.inf
+
+
+@pytest.mark.parametrize("law", ["uniform", "rademacher", "gaussian"])
+@pytest.mark.parametrize("activation", ["identity", "tanh", "softplus"])
+def test_fewer_neurons_than_observations(activation: str, law: str) -> None:
+    """k < r, and duplicate Rademacher columns: data in general position are never reached, nothing fails to factor."""
+    out = compute_block(block(activation, 10, 5, (1, 2, 3, 4), 400, output_law=law))
+    assert (out["exact"] == Exact.CANNOT).mean() > 0.99
+    assert not (out["exact"] == Exact.REACHES_ZERO).any()
+
+
+@pytest.mark.parametrize("first", [512, 2560, 4608, 4736])
+def test_singular_newton_systems_are_solved(first: int) -> None:
+    """Blocks in which a pivot vanished to the last bit once."""
+    spec = {"operator": "orthonormal", "n": 10, "m": 5, "signal": "gaussian", "noise": 0.0, "resample": "cell"}
+    out = compute_block(block("tanh", 10, 5, (1, 2, 3, 4, 5), 128, first_trial=first, problem=spec, seed=1))
+    assert (out["exact"][:, :4] == Exact.CANNOT).all()

@@ -97,11 +97,43 @@ def test_only_the_first_trials_of_a_cell_are_saved() -> None:
     assert block(settings, flow_widths=(10,))["loss"].shape == (2, 6, 1, 3)
 
 
-def test_without_the_exact_rung_everything_is_integrated() -> None:
-    out = block(FlowSettings(horizon=50.0), ladder=("sharp",), flow_widths=(10,), modes=("hidden",))
-    assert np.isin(out["outcome"], (Outcome.HORIZON, Outcome.CONVERGED_CERTIFIED)).all()
-    assert (out["outcome"] == Outcome.HORIZON).any()
-    assert (out["steps"][out["outcome"] == Outcome.HORIZON] > 0).all()
+@pytest.mark.parametrize("rule", ["restart", "tolerance"])
+def test_outcomes_do_not_depend_on_the_ladder(rule: str) -> None:
+    """The ladder is not part of a block's identity, so it may not change what a flow does."""
+    flow = FlowSettings(rule=rule, horizon=500.0)
+    whole, bare = (block(flow, ladder=ladder) for ladder in (("sharp", "exact", "conserved"), ("sharp",)))
+    for name in ("outcome", "certified_by", "stop_time", "steps", "loss_final", "error_estimate"):
+        np.testing.assert_array_equal(whole[name], bare[name], err_msg=name)
+    assert (bare["exact"] == -1).all()
+    assert np.isnan(bare["sigma_low"]).all()
+    assert (bare["outcome"] == Outcome.NOT_CONVERGED_CERTIFIED).any()
+
+
+def test_descent_is_judged_by_itself() -> None:
+    """No verdict of the flow is taken for gradient descent, no envelope of the flow is written beside it."""
+    flow = FlowSettings(rule="gd", max_steps=200, save_trials=2, save_times=4)
+    out = block(flow, flow_widths=(10,))
+    assert (out["exact"] == Exact.CANNOT).any()
+    assert np.isin(out["outcome"], (Outcome.STEP_BUDGET, Outcome.CONVERGED_GD)).all()
+    assert (out["steps"] > 0).all()
+    for name in ("bound_rate", "bound_rate_sharp", "bound_conserved-rate"):
+        assert np.isnan(out[name]).all()
+
+
+def test_a_descent_that_diverges_is_recorded_as_such() -> None:
+    flow = FlowSettings(rule="gd", gamma=50.0, max_steps=300, save_trials=3, save_times=8)
+    out = block(flow, flow_widths=(300,), loss="power", p=6.0, activation="softplus")
+    assert (out["outcome"] == Outcome.NON_FINITE).all()
+    assert np.isfinite(out["loss"][..., 0]).all()
+
+
+@pytest.mark.parametrize(("loss", "p"), [("mse", 2.0), ("logcosh", 2.0), ("power", 4.0), ("power", 10.0)])
+def test_the_automatic_step_descends(loss: str, p: float) -> None:
+    """gamma = auto: half of what is stable at the start lowers the loss, whatever its curvature there."""
+    flow = FlowSettings(rule="gd", max_steps=50)
+    out = block(flow, flow_widths=(300,), loss=loss, p=p, n_trials=20, modes=("hidden",))
+    start = out["psi_0"][:, 2] ** p / p if loss != "logcosh" else np.log(np.cosh(out["psi_0"][:, 2]))
+    assert (out["loss_final"][0, :, 0] < start).all()
 
 
 @pytest.mark.parametrize("activation", ["sin", "silu", "gelu", "identity", "erf"])

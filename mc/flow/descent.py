@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mc.certificates import observed_spectra
 from mc.flow.driver import Ending
 from mc.flow.fields import ReducedFlow
+from mc.lipschitz import TrialLipschitz
 from mc.outcomes import NOT_COMPUTED, Outcome
 
 Array = NDArray[np.float64]
@@ -36,7 +38,9 @@ class Descent:
 
 
 def stable_step(flow: ReducedFlow, h: Array) -> Array:
-    """One over the largest eigenvalue of the observed tangent kernel at the start, half the largest stable step of mse.
+    """Half the largest step that is stable for the linearisation at the start: one over lambda_max(H K).
+
+    An estimate, not a proof: K changes along the way. H is bounded over the losses below L_0 (theory §9).
 
     Parameters
     ----------
@@ -48,12 +52,38 @@ def stable_step(flow: ReducedFlow, h: Array) -> Array:
     (T,) array
     """
     seen = flow.observe(flow.start(h))
-    weighted = seen.Q * np.square(seen.dphi)[:, None, :]
-    kernel = np.matmul(weighted, seen.Q.swapaxes(1, 2)) / flow.width
-    if flow.mode == "both":
-        kernel = kernel + (np.square(seen.z).mean(axis=1))[:, None, None] * np.eye(kernel.shape[1])
-    S = flow.problems.S
-    return 1.0 / np.linalg.eigvalsh(S[:, :, None] * kernel * S[:, None, :])[:, -1]
+    largest = np.linalg.eigvalsh(flow.kernel(seen))[:, -1]
+    return np.asarray(1.0 / (largest * flow.loss.curvature_upper(flow.psi_of(seen.residual))))
+
+
+def proved_step(flow: ReducedFlow, h: Array) -> Array:
+    """1/beta of theory §9: the step at kappa = 1/2, half the bound gamma < 2/beta, with beta over the ball of 2 R'.
+
+    Parameters
+    ----------
+    flow : ReducedFlow
+    h : (T, k) array
+
+    Returns
+    -------
+    (T,) array
+        R' is that of sigma_Z; 0 where sigma_Z is.
+    """
+    seen = flow.observe(flow.start(h))
+    k, mode = flow.width, flow.mode
+    sigma_Z, _ = observed_spectra(seen.gram, seen.square_z, flow.problems.S, k, mode, k)
+    psi, norm_A = flow.psi_of(seen.residual), flow.problems.norm_A
+    c_Z = np.sqrt(np.square(seen.Q).sum(axis=1).max(axis=1))
+    lipschitz = TrialLipschitz(
+        mode, flow.activation.sup_dphi, flow.activation.lip_dphi, c_Z, np.full(psi.shape, float(k))
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rho = 4.0 * psi / (flow.problems.sigma_A * sigma_Z)
+        slope = lipschitz.at(rho)
+        norm_J = np.sqrt((np.trace(seen.gram, axis1=1, axis2=2) + (seen.square_z if mode == "both" else 0.0)) / k)
+        beta = flow.loss.curvature_upper(psi) * np.square(norm_A * (norm_J + slope * rho))
+        beta = beta + flow.loss.slope_upper(psi) * norm_A * slope
+        return np.where(np.isfinite(beta), 1.0 / beta, 0.0)
 
 
 def descend(flow: ReducedFlow, h: Array, protocol: Descent, on_iterate: OnIterate | None = None) -> Ending:

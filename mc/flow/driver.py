@@ -187,7 +187,7 @@ def _scale(stepper: Stepper) -> Array:
     kernel = stepper.flow.kernel(stepper.seen)
     largest = np.sqrt(np.linalg.norm(np.where(np.isfinite(kernel), kernel, 0.0), 2, axis=(1, 2)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        scale = stepper.flow.loss.psi(stepper.seen.loss) / largest
+        scale = stepper.flow.psi_of(stepper.seen.residual) / largest
     return np.where(np.isfinite(scale), scale, 0.0)
 
 

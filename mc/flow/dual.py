@@ -88,7 +88,7 @@ class DualRosenbrock:
         distance = norm(self._new_h - self._h_start)
         estimate = self._error(change, square, cube)
         sound = np.isfinite(estimate) & np.isfinite(distance) & np.isfinite(self._new_seen.loss)
-        return Attempt(estimate, distance, sound & ~crossed(self.flow, self.seen, self._new_seen.dphi))
+        return Attempt(estimate, distance, sound & ~crossed(self.flow, self._h, self._new_h))
 
     def _quadrature(self, fraction: Array) -> tuple[Array, Array]:
         """int_0^s exp((s - u) J) a u^2 du and the same with b u^3, a and b fitting the remainders at 1/2 and 1.

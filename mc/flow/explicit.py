@@ -73,7 +73,7 @@ class DormandPrince:
         error = norm(self._work) * dt
         distance = norm(np.subtract(self._new, self._start, out=self._work))
         sound = np.isfinite(error) & np.isfinite(self._new_seen.loss)
-        return Attempt(error, distance, sound & ~crossed(self.flow, self.seen, self._new_seen.dphi))
+        return Attempt(error, distance, sound & ~crossed(self.flow, self._state[:, 0], self._new[:, 0]))
 
     def _combine(self, weights: tuple[float, ...], out: Array) -> None:
         np.dot(np.asarray(weights), self._stages[: len(weights)].reshape(len(weights), -1), out=out.reshape(-1))

@@ -134,6 +134,10 @@ class ReducedFlow:
         """(T,) loss of a residual in Im(A)."""
         return self.loss.value(self._lift(residual))
 
+    def psi_of(self, residual: Array) -> Array:
+        """(T,) psi(L) of a residual in Im(A)."""
+        return self.loss.psi_of(self._lift(residual))
+
     def slope(self, residual: Array) -> Array:
         """(T, r) gradient of the loss on Im(A): U^T grad L."""
         gradient = self.loss.gradient(self._lift(residual))

@@ -107,7 +107,8 @@ class _Iterate:
         self.weight = np.square(dphi)
         self.weighted = t.Q * self.weight[:, None, :]
         K = np.matmul(self.weighted, t.Q.swapaxes(1, 2)) / t.width
-        ridge = np.trace(K, axis1=1, axis2=2) * UNIT + 1e-290
+        # above what rounding leaves of a singular matrix, so that no pivot vanishes
+        ridge = np.trace(K, axis1=1, axis2=2) * (4.0 * (K.shape[1] + 1) * UNIT) + 1e-290
         self.K = K + ridge[:, None, None] * np.eye(K.shape[1])
         self.step = -np.linalg.solve(self.K, self.residual[:, :, None])[:, :, 0]
 
@@ -181,7 +182,8 @@ class _Iterate:
         square = np.square(np.fmin(_slack(z, lower, upper), 1.0))
         weighted = t.Q * square[:, None, :]
         gram = np.matmul(weighted, t.Q.swapaxes(1, 2))
-        gram += (np.trace(gram, axis1=1, axis2=2) * UNIT + 1e-290)[:, None, None] * np.eye(gram.shape[1])
+        ridge = np.trace(gram, axis1=1, axis2=2) * (4.0 * (gram.shape[1] + 1) * UNIT) + 1e-290
+        gram += ridge[:, None, None] * np.eye(gram.shape[1])
         missing = np.sqrt(t.width) * t.a - _apply(t.Q, z)
         return z + _apply_t(weighted, np.linalg.solve(gram, missing[:, :, None])[:, :, 0])
 
@@ -201,9 +203,11 @@ class _Iterate:
         left += 4.0 * UNIT * np.sqrt(t.width) * np.linalg.norm(a, axis=1)
         square = np.square(np.fmin(slack, 1.0))
         smallest = np.linalg.eigvalsh(np.matmul(Q * square[:, None, :], Q.swapaxes(1, 2)))[:, 0]
+        # the rank counts as full only beyond what rounding could have made of a deficient one
+        least = 4.0 * sum(Q.shape[1:]) * UNIT * np.einsum("tk,tk->t", square, np.square(norms))
         with np.errstate(divide="ignore", invalid="ignore"):
             moved = square * norms * (left / smallest)[:, None]
-        proved[some] = (smallest > 0.0) & (slack > 2.0 * moved + 4.0 * UNIT * np.abs(w)).all(axis=1)
+        proved[some] = (smallest > least) & (slack > 2.0 * moved + 4.0 * UNIT * np.abs(w)).all(axis=1)
         return proved
 
     def outside(self) -> tuple[NDArray[np.bool_], Array]:
@@ -223,9 +227,11 @@ class _Iterate:
     def _separation(self, normal: Array) -> Array:
         t, (lower, upper) = self.target, self.box
         g = _apply_t(t.Q, normal)
-        unbounded = (g > 0.0) & np.isposinf(upper) | (g < 0.0) & np.isneginf(lower)
-        if unbounded.any():
-            normal = _tilt(normal, t.Q, g, unbounded)
+        # a product of the right sign by less than its rounding may be of the wrong one
+        doubt = 2.0 * (t.Q.shape[1] + 2) * UNIT * _apply_t(np.abs(t.Q), np.abs(normal))
+        up, down = (g > -doubt) & np.isposinf(upper), (g < doubt) & np.isneginf(lower)
+        if up.any() or down.any():
+            normal = _tilt(normal, t.Q, g, up.astype(float) - down)
             g = _apply_t(t.Q, normal)
         with np.errstate(invalid="ignore"):
             terms = np.where(g > 0.0, upper * g, lower * g)
@@ -251,14 +257,16 @@ def _product_rounding(normal: Array, Q: Array, lower: Array, upper: Array) -> Ar
     return np.asarray(2.0 * (Q.shape[1] + 2) * UNIT * (products * size).sum(axis=1))
 
 
-def _tilt(normal: Array, Q: Array, g: Array, unbounded: NDArray[np.bool_]) -> Array:
+def _tilt(normal: Array, Q: Array, g: Array, side: Array) -> Array:
     """Turn the normal until the neurons that would make the support infinite point inwards (theory §7.4).
 
-    At the optimum their products vanish; the smallest change that makes them -delta keeps the others in place.
+    At the optimum their products vanish; this is the smallest change of the normal that makes them -delta on the
+    unbounded ``side`` (+1 above, -1 below, 0 for the other neurons).
     """
+    unbounded = side != 0.0
     masked = Q * unbounded[:, None, :]
     inverse = np.linalg.pinv(np.matmul(masked, masked.swapaxes(1, 2)), hermitian=True)
-    delta = 1e-9 * np.linalg.norm(normal, axis=1)[:, None] * np.sign(g)
+    delta = 1e-9 * np.linalg.norm(normal, axis=1)[:, None] * side
     change = _apply(masked, (g + delta) * unbounded)
     return np.asarray(normal - np.matmul(inverse, change[:, :, None])[:, :, 0])
 
@@ -370,14 +378,16 @@ def limit_point(target: Target, activation: Activation, steps: int = NEWTON_STEP
     iterate = _Iterate(target, activation)
     h, dual = target.h.copy(), np.zeros_like(target.a)
     best = np.linalg.norm(iterate.residual, axis=1)
+    idle = np.zeros(best.size, dtype=np.intp)
     for _ in range(steps):
         iterate.advance()
         norm = np.linalg.norm(iterate.residual, axis=1)
         better = norm < best[iterate.rows]
         rows = iterate.rows[better]
         h[rows], dual[rows], best[rows] = iterate.h[better], iterate.dual[better], norm[better]
-        # a step that no longer helps is at rounding
-        iterate.keep(better)
+        # the residual need not fall at every step, but five that do not help are at rounding
+        idle[iterate.rows] = np.where(better, 0, idle[iterate.rows] + 1)
+        iterate.keep(idle[iterate.rows] < 5)
         if not iterate.rows.size:
             break
     return h, dual, best

@@ -159,7 +159,7 @@ class LowRankExponential:
         error = self._error(phi)
         distance = self._distance()
         sound = np.isfinite(error) & np.isfinite(distance) & np.isfinite(self._new.seen.loss)
-        return Attempt(error, distance, sound & ~crossed(self.flow, self.seen, self._new.seen.dphi))
+        return Attempt(error, distance, sound & ~crossed(self.flow, self._h, self._new_h))
 
     def _within(self, fraction: Array, phi: list[Array] | None = None) -> _Change:
         """Change from the start of the step to a fraction of it."""

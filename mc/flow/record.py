@@ -15,6 +15,9 @@ from mc.problem import Problem
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
+SAVE_BYTES = 16_000_000
+"""Size of the states that are turned into observables together."""
+
 OBSERVABLES = (
     "loss",
     "distance",
@@ -38,9 +41,15 @@ class Recorder:
     """
 
     def __init__(
-        self, flow: ReducedFlow, h: Array, times: Array, problems: Sequence[Problem], V_start: Sequence[Array]
+        self,
+        flow: ReducedFlow,
+        h: Array,
+        times: Array,
+        problems: Sequence[Problem],
+        V_start: Sequence[Array],
+        descent: bool = False,
     ) -> None:
-        self.flow, self.times, self.problems = flow, times, problems
+        self.flow, self.times, self.problems, self.descent = flow, times, problems, descent
         self.start = flow.start(h)
         # ker(A) part of V: it never moves (theory §3.2)
         self.V_kernel = [V - p.Z @ (p.Z.T @ V) for p, V in zip(problems, V_start, strict=True)]
@@ -54,9 +63,10 @@ class Recorder:
         for row, trial, begin, length in zip(rows, trials, t, dt, strict=True):
             times = self.times[trial]
             at = np.flatnonzero((times > begin) & (times <= begin + length))
-            if at.size:
-                states = stepper.interpolate(int(row), (times[at] - begin) / length)
-                self._save(int(trial), at, states)
+            most = max(1, SAVE_BYTES // (8 * self.start[0].size))
+            for first in range(0, at.size, most):
+                some = at[first : first + most]
+                self._save(int(trial), some, stepper.interpolate(int(row), (times[some] - begin) / length))
 
     def on_iterate(self, steps: Index, trials: Index, step: int, states: Array) -> None:
         """Save the iterates of gradient descent numbered in ``steps`` (T, P); see `mc.flow.descent.OnIterate`."""
@@ -70,13 +80,21 @@ class Recorder:
         self._save(trial, at, np.repeat(state[None], at.size, axis=0))
 
     def _save(self, trial: int, at: Index, states: Array) -> None:
-        if not at.size:
-            return
+        """Observables of the finite states; a descent that diverges leaves NaN."""
+        finite = np.isfinite(states).all(axis=(1, 2))
+        at, states = at[finite], states[finite]
+        most = max(1, SAVE_BYTES // (8 * self.flow.width * (self.problems[trial].A.shape[1] + states.shape[1])))
+        for first in range(0, at.size, most):
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._save_some(trial, at[first : first + most], states[first : first + most])
+
+    def _save_some(self, trial: int, at: Index, states: Array) -> None:
         flow = self.flow.take(np.full(at.size, trial))
         seen, problem, k = flow.observe(states), self.problems[trial], flow.width
         V = self.V_kernel[trial] + np.matmul(problem.Z, seen.Q)
         weighted = V * np.square(seen.dphi)[:, None, :]
         gram = np.matmul(weighted, V.swapaxes(1, 2))
+        gram = np.where(np.isfinite(gram).all(axis=(1, 2))[:, None, None], gram, 0.0)
         error = np.matmul(V, seen.z[:, :, None])[:, :, 0] / np.sqrt(k) - problem.xbar
         in_range = error @ problem.Z
         moved = (states - self.start[trial]).reshape(at.size, -1)

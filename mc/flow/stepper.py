@@ -68,11 +68,12 @@ class Stepper(Protocol):
         """Drop the finished trials."""
 
 
-def crossed(flow: ReducedFlow, old: Observation, dphi: Array) -> NDArray[np.bool_]:
-    """Whether a neuron has crossed a zero of phi', (T,)."""
-    if flow.activation.increasing:
-        return np.zeros(dphi.shape[0], dtype=bool)
-    return np.asarray((old.dphi * dphi < 0.0).any(axis=1))
+def crossed(flow: ReducedFlow, old: Array, new: Array) -> NDArray[np.bool_]:
+    """Whether a neuron has crossed a zero of phi' between two pre-activations (T, k), shape (T,)."""
+    zeros = flow.activation.critical_points
+    if not zeros.size:
+        return np.zeros(old.shape[0], dtype=bool)
+    return np.asarray((np.searchsorted(zeros, old) != np.searchsorted(zeros, new)).any(axis=1))
 
 
 def norm(array: Array) -> Array:

@@ -83,7 +83,7 @@ class RestartRule:
 
     def check(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.int8]:
         """`Outcome` of each trial, or -1 to go on."""
-        psi = flow.loss.psi(seen.loss)
+        psi = flow.psi_of(seen.residual)
         outcome = np.full(psi.size, NOT_COMPUTED, np.int8)
         rows = np.flatnonzero(psi <= self._try_at)
         if rows.size:
@@ -105,7 +105,7 @@ class RestartRule:
 
     def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.bool_]:
         """Whether the certificate survives the error."""
-        return np.asarray(RestartTest.of(flow, seen, error).margin(flow.loss.psi(seen.loss)) > 1.0)
+        return np.asarray(RestartTest.of(flow, seen, error).margin(flow.psi_of(seen.residual)) > 1.0)
 
 
 def possible_move(flow: ReducedFlow, seen: Observation, error: Array) -> Array:

@@ -212,7 +212,9 @@ class Flow(Table):
     max_steps: int = Field(100_000, ge=1, le=10**12, description="a whole number from 1 to 10^12")
     method: Literal["auto", "explicit", "dual", "lowrank"] = Field("auto", description="one of " + ", ".join(METHODS))
     gamma: float | None = Field(
-        None, gt=0, description="a number above 0 (rule 'gd' only), or 'auto' for the largest step proved stable"
+        None,
+        gt=0,
+        description="a number above 0 (rule 'gd' only), or 'auto' for half the largest step estimated stable",
     )
     save: Save = Field(default_factory=Save, description="a table { trials = 16, times = 64 }")
 
