@@ -177,7 +177,9 @@ def test_box_margin_of_an_infeasible_equation() -> None:
 @pytest.mark.parametrize("activation", ["identity", "tanh", "softplus"])
 def test_fewer_neurons_than_observations(activation: str, law: str) -> None:
     """k < r, and duplicate Rademacher columns: data in general position are never reached, nothing fails to factor."""
-    out = compute_block(block(activation, 10, 5, (1, 2, 3, 4), 400, output_law=law))
+    # the identity leaves no hyperplane to find: each of its trials is a linear programme
+    trials = 30 if activation == "identity" else 400
+    out = compute_block(block(activation, 10, 5, (1, 2, 3, 4), trials, output_law=law))
     assert (out["exact"] == Exact.CANNOT).mean() > 0.99
     assert not (out["exact"] == Exact.REACHES_ZERO).any()
 

@@ -58,13 +58,13 @@ def test_outcomes_agree_with_the_exact_limit() -> None:
 
 @pytest.mark.parametrize("loss", [("mse", 2.0), ("power", 4.0), ("logcosh", 2.0)])
 def test_the_loss_stays_below_every_envelope(loss: tuple[str, float]) -> None:
-    out = block(FlowSettings(save_trials=6, save_times=20, rtol=1e-8, horizon=1e4), loss=loss[0], p=loss[1], n_trials=6)
+    out = block(FlowSettings(save_trials=3, save_times=12, rtol=1e-7, horizon=1e3), loss=loss[0], p=loss[1], n_trials=3)
     for name in ("bound_rate", "bound_rate_sharp", "bound_conserved-rate"):
         bound = out[name]
         defined = np.isfinite(bound) & np.isfinite(out["loss"])
         assert defined.any()
         # rtol of the integration, on the loss
-        assert (out["loss"][defined] <= bound[defined] * (1 + 1e-6) + 1e-12).all(), name
+        assert (out["loss"][defined] <= bound[defined] * (1 + 1e-5) + 1e-11).all(), name
     for name in ("distance", "jacobian_sigma_min", "signal_error"):
         np.testing.assert_array_equal(np.isfinite(out[name]), np.isfinite(out["loss"]))
     total = np.hypot(out["signal_error_range"], out["signal_error_kernel"])
@@ -123,8 +123,9 @@ def test_descent_is_judged_by_itself() -> None:
 def test_a_descent_that_diverges_is_recorded_as_such() -> None:
     flow = FlowSettings(rule="gd", gamma=50.0, max_steps=300, save_trials=3, save_times=8)
     out = block(flow, flow_widths=(300,), loss="power", p=6.0, activation="softplus")
-    assert (out["outcome"] == Outcome.NON_FINITE).all()
+    assert (out["outcome"] == Outcome.NON_FINITE).sum() > 2
     assert np.isfinite(out["loss"][..., 0]).all()
+    assert np.isnan(out["loss"]).any()
 
 
 @pytest.mark.parametrize(("loss", "p"), [("mse", 2.0), ("logcosh", 2.0), ("power", 4.0), ("power", 10.0)])
