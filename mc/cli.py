@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import signal
-import sys
-import time
 import webbrowser
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
+from mc.cli_progress import progress_bar
 from mc.errors import InputError
 from mc.execute import BACKENDS, Interrupted
 from mc.execute import merge as merge_run
@@ -21,21 +17,29 @@ from mc.execute import run as run_experiment
 from mc.experiment import Experiment, load_file
 from mc.export import export_trial
 from mc.guarantees import CLAIMS
-from mc.jobs import Record
-from mc.plan import FROZEN, estimate_cost, status
-from mc.theory_table import TheoryRequest, theory_lines
+from mc.plan import FROZEN, agreed, estimate_cost, load_frozen, refuse_if_costly, status
+from mc.records import BLOCKS
+from mc.schema.reading import one_line
+from mc.store import RESULTS
+from mc.theory_table import DEFAULT_M, TheoryRequest, theory_lines
 from mc.version import __version__
 
-QUIET_SECONDS = 10.0
-"""Time between two lines of progress where there is no terminal."""
+MOST_FAILURES = 20
+"""Failed blocks that are named."""
 
 FOLDER = click.Path(path_type=Path)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="dipmc")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Monte Carlo validation of the theory of neural networks on inverse problems."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+        raise click.UsageError("Missing command.", context)
 
 
 def experiments_of(path: Path) -> tuple[tuple[Experiment, Path], ...]:
@@ -48,15 +52,23 @@ def experiments_of(path: Path) -> tuple[tuple[Experiment, Path], ...]:
 
 def runs_of(run: Path) -> tuple[tuple[Path, Path], ...]:
     """Run folders below a folder, each with its place: the folder itself, or the runs of a suite."""
-    if (run / FROZEN).is_file() or not run.is_dir():
-        return ((run, Path()),)
-    inner = tuple((copy.parent, Path(copy.parent.name)) for copy in sorted(run.glob(f"*/{FROZEN}")))
-    return inner or ((run, Path()),)
+    if not (run / FROZEN).is_file() and run.is_dir():
+        inner = tuple((copy.parent, Path(copy.parent.name)) for copy in sorted(run.glob(f"*/{FROZEN}")))
+        if inner:
+            return inner
+    if not (run / RESULTS).is_file():
+        load_frozen(run)  # refuses what is no run folder
+    return ((run, Path()),)
 
 
 def _default_run(path: Path) -> Path:
-    found = load_file(path)
-    return Path("data") / found.name
+    return Path("data") / load_file(path).name
+
+
+def _default_report(run: Path) -> Path:
+    """Named after the experiment, wherever it ran; a suite's name is that of its folder."""
+    name = load_frozen(run).name if (run / FROZEN).is_file() else run.resolve().name
+    return Path("reports") / name
 
 
 @cli.command()
@@ -89,8 +101,13 @@ def run(experiment: Path, out: Path | None, jobs: int, backend: str, shard: str 
     """Compute what a run folder lacks of an experiment (it resumes), and merge."""
     part = None if shard is None else parse_shard(shard)
     base = _default_run(experiment) if out is None else out
+    asked = experiments_of(experiment)
+    for each, place in asked:
+        # all of a suite before its first: hours later nobody is there to read the refusal
+        refuse_if_costly(estimate_cost(each), base / place, yes=yes or (base / place / BLOCKS).is_dir())
+        agreed(each, base / place)
     failures: list[str] = []
-    for each, place in experiments_of(experiment):
+    for each, place in asked:
         with progress_bar(each.name, quiet) as progress:
             summary = run_experiment(
                 each, base / place, jobs=jobs, backend=backend, shard=part, yes=yes, progress=progress
@@ -101,8 +118,10 @@ def run(experiment: Path, out: Path | None, jobs: int, backend: str, shard: str 
             click.echo(f"{each.name}: {summary.blocks_computed} block(s) computed{there}, {summary.seconds:.1f} s")
             click.echo(f"  {summary.results or f'{summary.run}: not complete, other shards are missing'}")
     if failures:
-        for failure in failures:
-            click.echo(f"failed: {failure}", err=True)
+        for failure in failures[:MOST_FAILURES]:
+            click.echo(f"failed: {one_line(failure)}", err=True)
+        if len(failures) > MOST_FAILURES:
+            click.echo(f"failed: {len(failures) - MOST_FAILURES} more", err=True)
         raise click.exceptions.Exit(1)
 
 
@@ -112,39 +131,6 @@ def parse_shard(text: str) -> tuple[int, int]:
     if not (slash and index.isdecimal() and count.isdecimal()):
         raise InputError(f"--shard {text}: use i/N with i from 0 to N - 1, such as 0/4")
     return int(index), int(count)
-
-
-@contextmanager
-def progress_bar(name: str, quiet: bool) -> Iterator[Callable[[int, int, Record], None] | None]:
-    """Progress callback: a bar on a terminal, a line now and then elsewhere, nothing when quiet."""
-    if quiet:
-        yield None
-        return
-    if not sys.stderr.isatty():
-        yield _lines(name)
-        return
-    with tqdm(desc=name, unit="block", dynamic_ncols=True, leave=False) as bar:
-
-        def update(done: int, total: int, record: Record) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield update
-
-
-def _lines(name: str) -> Callable[[int, int, Record], None]:
-    begin = last = time.monotonic()
-
-    def update(done: int, total: int, record: Record) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last < QUIET_SECONDS and done < total:
-            return
-        last = now
-        rate = done / max(now - begin, 1e-9)
-        click.echo(f"{name}: {done}/{total} blocks, {rate:.2f} blocks/s, {(total - done) / rate:.0f} s left", err=True)
-
-    return update
 
 
 @cli.command(name="status")
@@ -177,11 +163,13 @@ def merge(run: Path) -> None:
 @click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
 def report(run: Path, out: Path | None, show: bool) -> None:
     """Write the report of a run, complete or not: index.html, summary.json, figures as SVG and CSV."""
+    run = run.parent if run.name == RESULTS and run.is_file() else run
+    found = runs_of(run)
+    base = _default_report(run) if out is None else out
     # matplotlib takes a second to import: only this command pays for it
     from mc.report import write_report
 
-    base = Path("reports") / run.resolve().name if out is None else out
-    for folder, place in runs_of(run):
+    for folder, place in found:
         page = write_report(folder, base / place)
         click.echo(page)
         if show:
@@ -190,7 +178,7 @@ def report(run: Path, out: Path | None, show: bool) -> None:
 
 @cli.command()
 @click.option("-n", type=int, default=10, show_default=True, help="Length of the signal.")
-@click.option("-m", type=int, default=5, show_default=True, help="Number of observations.")
+@click.option("-m", type=int, help=f"Number of observations.  [default: {DEFAULT_M}, or as the operator has it]")
 @click.option("--operator", default="orthonormal", show_default=True)
 @click.option("--condition", type=float, help="Condition number, for the operator spectrum.")
 @click.option("--keep", type=float, help="Share of samples kept, for the operator mask.")
@@ -243,9 +231,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         # the exit status of a command that ends by itself
         return int(cli.main(arguments, prog_name="dipmc", standalone_mode=False) or 0)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        return 2
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "dipmc"
+        return _mistake(f"{error.format_message().rstrip('.')}; see `{command} --help`")
     except click.ClickException as error:
         return _mistake(error.format_message())
     except InputError as error:
@@ -256,8 +244,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("dipmc: stopped", err=True)
         return 128 + signal.SIGINT
+    except OSError as error:
+        # the world refused what no module foresaw: a full disk under the output, a folder that vanished
+        where = f"{error.filename}: " if error.filename else ""
+        return _mistake(f"{where}{error.strerror or error}; mend it and run again")
 
 
 def _mistake(message: str) -> int:
-    click.echo("dipmc: " + " ".join(message.split()), err=True)
+    click.echo("dipmc: " + one_line(message), err=True)
     return 2

@@ -29,6 +29,7 @@ from mc.jobs import Compute, Job, Record, build_job, work
 from mc.merge import merge as merge_blocks
 from mc.plan import (
     Gap,
+    agreed,
     estimate_cost,
     freeze,
     gaps,
@@ -268,15 +269,16 @@ def run(
     if not isinstance(experiment, Experiment):
         experiment = Experiment.from_toml(experiment)
     folder = Path("data") / experiment.name if out is None else Path(out)
-    # before anything is written: a refused run leaves no folder behind
+    # all checks before anything is written: a refused run leaves no folder behind, and one that is there as it was
     refuse_if_costly(estimate_cost(experiment, trials=trials), folder, yes=yes or (folder / BLOCKS).is_dir())
-    experiment = freeze(experiment, folder)
-    sweep(folder)
-    sweep(folder / BLOCKS)
+    experiment = agreed(experiment, folder)
     plan, digests = run_plan(experiment, trials), stream_digests(experiment)
     every = gaps(folder, plan, digests)
     missing = [gap for gap in every if in_shard(gap, plan, shard)]
     refuse_if_costly(estimate_cost(experiment, missing, trials), folder, yes=yes)
+    freeze(experiment, folder)
+    sweep(folder)
+    sweep(folder / BLOCKS)
     facts = {**versions(), "git_commit": git_commit()}
     todo = [build_job(experiment, plan, gap, digests[gap.cell.key], folder / BLOCKS, facts) for gap in missing]
     with _Signals() as signals:

@@ -13,6 +13,9 @@ from mc.errors import InputError
 from mc.experiment import Experiment
 from mc.plan import load_frozen
 
+LARGEST_BYTES = 2e9
+"""Size of a network that is still written: drawing and compressing it takes memory a few times over."""
+
 
 def export_trial(run: Path, cell: int, trial: int, width: int, out: Path) -> Path:
     """Write a trial's problem and network to a .npz file.
@@ -24,7 +27,7 @@ def export_trial(run: Path, cell: int, trial: int, width: int, out: Path) -> Pat
     cell, trial : int
         Address of the trial.
     width : int
-        Number k of neurons.
+        Number k of neurons, up to the largest width of the run; it need not be one of its widths.
     out : Path
         File to write.
 
@@ -40,12 +43,22 @@ def export_trial(run: Path, cell: int, trial: int, width: int, out: Path) -> Pat
     """
     experiment = load_frozen(run)
     cells = experiment.cells()
-    _require_in("--cell", cell, len(cells))
-    trials = experiment.trials
-    if trials is not None:
-        _require_in("--trial", trial, trials)
-    if width < 1:
-        raise InputError(f"--width {width}: give a positive number of neurons")
+    _require_in("--cell", cell, len(cells), "cells")
+    if experiment.trials is not None:
+        _require_in("--trial", trial, experiment.trials, "trials")
+    elif trial < 0:
+        raise InputError(f"--trial {trial}: trials are numbered from 0")
+    largest = experiment.widths[-1]
+    if not 1 <= width <= largest:
+        raise InputError(f"--width {width}: the run goes up to {largest}; use 1 to {largest}")
+    size = 8 * width * (cells[cell].problem["n"] + 1)
+    if size > LARGEST_BYTES:
+        fix = "use a smaller width"
+        raise InputError(
+            f"--width {width}: V0 and h0 take {size / 1e9:.3g} GB, more than {LARGEST_BYTES / 1e9:g}; {fix}"
+        )
+    if out.is_dir():
+        raise InputError(f"{out}: is a folder; give the name of a file to write (.npz)")
     return write_export(experiment, cell, trial, width, out)
 
 
@@ -79,6 +92,6 @@ def write_export(experiment: Experiment, cell: int, trial: int, width: int, out:
     return out
 
 
-def _require_in(name: str, value: int, count: int) -> None:
+def _require_in(name: str, value: int, count: int, what: str) -> None:
     if not 0 <= value < count:
-        raise InputError(f"{name} {value}: the run has {count}; use 0 to {count - 1}")
+        raise InputError(f"{name} {value}: the {what} of the run are numbered from 0 to {count - 1}; use one of these")

@@ -59,14 +59,20 @@ def run_plan(experiment: Experiment, trials: int | None = None) -> RunPlan:
     InputError
         When neither gives a number of trials, or the run would have more than `MOST_BLOCKS` blocks.
     """
+    plan = _any_plan(experiment, trials)
+    if len(plan.cells) * plan.n_blocks > MOST_BLOCKS:
+        raise InputError(
+            f"[experiment] trials: {plan.trials} trials of {len(plan.cells)} cells make more than {MOST_BLOCKS} "
+            "block files; use fewer trials"
+        )
+    return plan
+
+
+def _any_plan(experiment: Experiment, trials: int | None) -> RunPlan:
+    """The plan of an experiment, however many blocks it has: enough to forecast its cost."""
     number = experiment.trials if trials is None else trials
     if number is None:
         raise InputError("[experiment] trials: absent, since [sampling] chooses it; say how many trials are wanted")
-    if number > MOST_BLOCKS * experiment.block_size / len(experiment.cells()):
-        raise InputError(
-            f"[experiment] trials: {number} trials of {len(experiment.cells())} cells make more than {MOST_BLOCKS} "
-            "block files; use fewer trials"
-        )
     flow = experiment.flow
     cells = tuple(
         CellPlan(
@@ -107,8 +113,8 @@ def load_frozen(run: Path) -> Experiment:
     return Experiment.from_toml(path, reading=True)
 
 
-def freeze(experiment: Experiment, run: Path) -> Experiment:
-    """Write the frozen copy of an experiment, or check that the one that is there agrees.
+def agreed(experiment: Experiment, run: Path) -> Experiment:
+    """Check that the frozen copy of a folder agrees with an experiment, if there is one; nothing is written.
 
     Parameters
     ----------
@@ -119,23 +125,26 @@ def freeze(experiment: Experiment, run: Path) -> Experiment:
     Returns
     -------
     Experiment
-        With the block size of the copy that was there, so that its blocks stay usable.
+        With the block size of the copy that is there, so that its blocks stay usable.
 
     Raises
     ------
     InputError
         When the folder holds another experiment; the message names the setting that differs. Name, trials, widths,
-        flow widths, ladder, claims, estimate and the grid of problems may differ: then the copy is rewritten.
+        flow widths, ladder, claims, estimate and the grid of problems may differ.
     """
-    path = run / FROZEN
-    if not path.is_file():
-        write_bytes(path, experiment.to_toml().encode())
+    if not (run / FROZEN).is_file():
         return experiment
     old = load_frozen(run)
     _require_same(old, experiment, run)
-    experiment = experiment.with_block_size(old.block_size)
-    text = experiment.to_toml().encode()
-    if path.read_bytes() != text:
+    return experiment.with_block_size(old.block_size)
+
+
+def freeze(experiment: Experiment, run: Path) -> Experiment:
+    """Write the frozen copy of an experiment where the folder has none, or one that it agrees with; see `agreed`."""
+    experiment = agreed(experiment, run)
+    path, text = run / FROZEN, experiment.to_toml().encode()
+    if not path.is_file() or path.read_bytes() != text:
         write_bytes(path, text)
     return experiment
 
@@ -313,7 +322,7 @@ def estimate_cost(experiment: Experiment, missing: Sequence[Gap] | None = None, 
     trials : int, optional
         See `run_plan`.
     """
-    plan = run_plan(experiment, trials)
+    plan = _any_plan(experiment, trials)
     times = 0 if experiment.flow is None else experiment.flow.save.times
     save_times = times if isinstance(times, int) else len(times)
     if missing is None:
@@ -357,4 +366,5 @@ def refuse_if_costly(cost: Cost, run: Path, *, yes: bool = False) -> None:
         reasons.append(f"more than the {free / 1e9:.3g} GB free in {existing}")
     if reasons:
         what = f"{cost.blocks} blocks ({cost.trials} trials) would take {cost}"
-        raise InputError(f"{what}: {' and '.join(reasons)}; reduce trials or widths, or add --yes")
+        limit = f" (with which {MOST_BLOCKS} blocks are the most)" if cost.blocks > MOST_BLOCKS else ""
+        raise InputError(f"{what}: {' and '.join(reasons)}; reduce trials or widths, or add --yes{limit}")

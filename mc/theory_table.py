@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from mc import activations, losses
 from mc.bounds import FORMS, MODES, PublishedForm, Setting, k_theory
 from mc.ensemble import draw_problem, get_law
 from mc.errors import InputError
+from mc.experiment import Experiment
+
+DEFAULT_M = 5
+"""Observations, where neither the user nor the operator says how many."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +22,7 @@ class TheoryRequest:
     """Problem and network of the question; names and values as in an experiment file."""
 
     n: int
-    m: int
+    m: int | None
     operator: str
     condition: float | None
     keep: float | None
@@ -29,43 +35,49 @@ class TheoryRequest:
     delta: tuple[float, ...]
     seed: int
 
-    def checked(self) -> TheoryRequest:
-        """Refuse impossible values, and options that the operator lacks.
+    def experiment(self) -> Experiment:
+        """The experiment whose cell this is, with one problem for all trials; its file would be refused alike.
 
         Raises
         ------
         InputError
+            When a value is impossible, or an option does not belong to the operator or the loss.
         """
-        for name in ("n", "m"):
-            if getattr(self, name) < 1:
-                raise InputError(f"-{name} {getattr(self, name)}: give at least 1")
-        if not self.noise >= 0.0:
-            raise InputError(f"--noise {self.noise}: give a number that is not negative")
         for delta in self.delta:
             if not 0.0 < delta < 1.0:
                 raise InputError(f"--delta {delta}: give a probability between 0 and 1")
-        for operator, option in (("spectrum", "condition"), ("mask", "keep"), ("blur", "blur_width")):
-            if self.operator == operator and getattr(self, option) is None:
-                raise InputError(f"--operator {operator} needs --{option.replace('_', '-')}: give it")
-        if self.operator in ("blur", "identity") and self.m != self.n:
-            raise InputError(f"-m {self.m}: the operator {self.operator} is square; give -m {self.n}")
         if self.operator == "file":
             raise InputError("--operator file: describe it in an experiment file and see its report")
-        return self
+        m = DEFAULT_M if self.m is None and self.operator not in ("mask", "blur", "identity") else self.m
+        options = {name: getattr(self, name) for name in ("n", "operator", "condition", "keep", "blur_width", "noise")}
+        tables: dict[str, dict[str, Any]] = {
+            "experiment": {"name": "theory", "seed": self.seed, "trials": 1},
+            "problem": {**options, "m": m, "resample": "cell"},
+            "network": {"mode": MODES, "activation": self.activation, "output_law": self.output_law},
+            "loss": {"kind": self.loss, "p": self.p},
+            "widths": {"values": [1]},
+        }
+        given = {name: {k: v for k, v in table.items() if v is not None} for name, table in tables.items()}
+        return Experiment.from_dict(given, "options")
 
 
 def theory_lines(request: TheoryRequest) -> Iterator[str]:
-    """Lines of the table: k_theory(delta) for every mode and form, and the note on the published form."""
-    request = request.checked()
+    """Lines of the table: k_theory(delta) for every mode and form, and the note on the published form.
+
+    Raises
+    ------
+    InputError
+        See `TheoryRequest.experiment`.
+    """
+    experiment = request.experiment()
+    cell = experiment.cells()[0]
     law = get_law(request.output_law)
     loss = losses.get(request.loss, request.p)
     activation = activations.get(request.activation)
-    names = ("n", "m", "operator", "condition", "keep", "blur_width", "noise")
-    spec = {name: getattr(request, name) for name in names if getattr(request, name) is not None}
-    problem = draw_problem({**spec, "signal": "gaussian", "resample": "cell"}, request.seed, (0, 0), 0)
+    problem = draw_problem(cell.problem, experiment.seed, cell.id, 0)
     facts = problem.facts()
     setting = Setting(
-        n=request.n,
+        n=problem.A.shape[1],
         m=problem.A.shape[0],
         loss=loss,
         activation=activation,
@@ -74,17 +86,22 @@ def theory_lines(request: TheoryRequest) -> Iterator[str]:
         **{name: facts[name] for name in ("sigma_A", "norm_A", "frobenius_A", "frobenius_AAT", "norm_y")},
     )
     yield (
-        f"n = {request.n}, m = {setting.m}, rank {problem.rank}, sigma_A = {setting.sigma_A:.4g}, "
+        f"n = {setting.n}, m = {setting.m}, rank {problem.rank}, sigma_A = {setting.sigma_A:.4g}, "
         f"|A| = {setting.norm_A:.4g}, |y| = {setting.norm_y:.4g}; {activation.name}, {loss.name}, {law.name}"
     )
     yield "smallest width k with P_theory(k) >= 1 - delta:"
-    yield "  mode    form   " + "".join(f"{f'delta = {delta:g}':>18}" for delta in request.delta)
+    yield "  mode    form   " + "".join(f"{f'delta = {delta:g}':>20}" for delta in request.delta)
     for mode in MODES:
         for form in FORMS:
-            widths = "".join(f"{k_theory(setting, mode, form, delta):>18.6g}" for delta in request.delta)
+            widths = "".join(f"{_digits(k_theory(setting, mode, form, delta)):>20}" for delta in request.delta)
             yield f"  {mode:<7} {form:<6} {widths}"
     yield "(inf: no width; trial and paper are the certificates with the trial's and the published Lipschitz constant)"
     yield (
         "published: k >= C' n psi^2/sigma_A^2 (hidden), C' n psi^4/sigma_A^4 (both), C' unspecified "
         f"({PublishedForm().citation_note})"
     )
+
+
+def _digits(width: float) -> str:
+    """All digits of a width: the bound is exact, so one may check that k - 1 does not do."""
+    return "inf" if math.isinf(width) else str(int(width))

@@ -38,7 +38,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("theory_table",),
     ("estimate",),
     ("report",),
-    ("cli*", "<root>"),
+    ("cli_*",),
+    ("cli", "<root>"),
     ("__main__",),
 )
 

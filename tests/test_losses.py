@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 
 from mc import losses
 from mc.errors import InputError
-from mc.losses import FloatArray, Loss
+from mc.losses import Loss
+from mc.losses.base import FloatArray
 
 EPS = float(np.finfo(np.float64).eps)
 LOSSES = [losses.get("mse"), losses.get("power", 2.5), losses.get("power", 4), losses.get("logcosh")]

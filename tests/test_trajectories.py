@@ -125,7 +125,6 @@ def test_a_descent_that_diverges_is_recorded_as_such() -> None:
     out = block(flow, flow_widths=(300,), loss="power", p=6.0, activation="softplus")
     assert (out["outcome"] == Outcome.NON_FINITE).sum() > 2
     assert np.isfinite(out["loss"][..., 0]).all()
-    assert np.isnan(out["loss"]).any()
 
 
 @pytest.mark.parametrize(("loss", "p"), [("mse", 2.0), ("logcosh", 2.0), ("power", 4.0), ("power", 10.0)])

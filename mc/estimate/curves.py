@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from mc.errors import InputError
 from mc.estimate.counts import CellLike, Counts, IntArray, decisions, event_widths
-from mc.estimate.intervals import lower_limit, upper_limit
+from mc.estimate.methods import get_method
 from mc.estimate.theory import TheoryCurve
+from mc.estimate.undecided import Policy, reading
 from mc.estimate.verdicts import Support, at_least
 
-METHOD, METHOD_CLASS = "clopper-pearson", "exact"
 THEORY_ERRORS = 3.0
 """Standard errors of a mean P_theory that a verdict allows for."""
 
@@ -44,6 +44,10 @@ class Estimate:
         Which bound, and over how many problems.
     verdict : Support or None
         On "P >= theory".
+    policy : str
+        What undecided trials count as (`mc.estimate.undecided.POLICIES`).
+    undecided_share : float
+        Undecided out of all trials, whatever the policy; 0 without trials.
     """
 
     event: str
@@ -63,6 +67,8 @@ class Estimate:
     theory: float | None = None
     theory_source: str | None = None
     verdict: Support | None = None
+    policy: Policy = "bracket"
+    undecided_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,8 @@ class Curve:
         Of the band and of one interval of it.
     theory : TheoryCurve or None
         The bound to compare with, at the same widths.
+    method, policy : str
+        How the limits were made, and what undecided trials count as.
     """
 
     event: str
@@ -94,12 +102,15 @@ class Curve:
     level: float
     simultaneous_level: float
     theory: TheoryCurve | None = None
+    method: str = "clopper-pearson"
+    policy: Policy = "bracket"
 
     @property
     def frequency(self) -> NDArray[np.float64]:
-        """Observed frequency, an undecided trial counted half; NaN where nothing was computed."""
+        """Observed frequency, an undecided trial counted half under "bracket"; NaN where nothing was computed."""
+        read = reading(self.counts, self.policy)
         with np.errstate(invalid="ignore"):
-            return (self.counts.holds + 0.5 * self.counts.undecided) / self.counts.trials
+            return (read.least + 0.5 * (read.most - read.least)) / read.trials
 
     @property
     def verdicts(self) -> tuple[Support, ...] | None:
@@ -109,7 +120,7 @@ class Curve:
         # Vacuous widths claim nothing and are known before the data: they need no share of alpha.
         tests = int(np.sum((self.theory.p > 0.0) & (self.counts.trials > 0)))
         error = THEORY_ERRORS * self.theory.standard_error
-        return at_least(self.counts, self.theory.p, 1.0 - self.level, tests, error)
+        return at_least(self.counts, self.theory.p, 1.0 - self.level, tests, error, self.method, self.policy)
 
     def against(self, theory: TheoryCurve | None) -> Curve:
         """The same curve compared with a bound."""
@@ -118,7 +129,7 @@ class Curve:
     def estimates(self) -> tuple[Estimate, ...]:
         """One `Estimate` per width."""
         verdicts = self.verdicts or (None,) * len(self.widths)
-        trials = self.counts.trials
+        trials, method = self.counts.trials, get_method(self.method)
         return tuple(
             Estimate(
                 event=self.event,
@@ -129,8 +140,8 @@ class Curve:
                 holds=int(self.counts.holds[i]),
                 fails=int(self.counts.fails[i]),
                 undecided=int(self.counts.undecided[i]),
-                method=METHOD,
-                method_class=METHOD_CLASS,
+                method=method.name,
+                method_class=method.method_class,
                 level=self.level,
                 simultaneous_level=self.simultaneous_level,
                 interval=(float(self.lower[i]), float(self.upper[i])),
@@ -138,6 +149,8 @@ class Curve:
                 theory=None if self.theory is None else float(self.theory.p[i]),
                 theory_source=None if self.theory is None else self.theory.source,
                 verdict=verdicts[i],
+                policy=self.policy,
+                undecided_share=float(self.counts.undecided[i] / max(trials[i], 1)),
             )
             for i, width in enumerate(self.widths)
         )
@@ -151,7 +164,15 @@ def _bracket(counts: Counts, i: int) -> tuple[float, float]:
 
 
 def curve_of_counts(
-    event: str, mode: str, cell: int, widths: IntArray, counts: Counts, level: float = 0.95, simultaneous: bool = True
+    event: str,
+    mode: str,
+    cell: int,
+    widths: IntArray,
+    counts: Counts,
+    level: float = 0.95,
+    simultaneous: bool = True,
+    method: str = "clopper-pearson",
+    policy: Policy = "bracket",
 ) -> Curve:
     """The curve of given counts.
 
@@ -161,6 +182,10 @@ def curve_of_counts(
         Confidence that the band covers the probability at every width together (`simultaneous`) or at each one.
     simultaneous : bool
         Bonferroni over the widths that have trials.
+    method : str
+        A name of `mc.estimate.methods.METHODS`; "beta-binomial" where the number of trials followed the data.
+    policy : {"bracket", "fail", "hold", "drop"}
+        What undecided trials count as.
 
     Returns
     -------
@@ -168,14 +193,22 @@ def curve_of_counts(
     """
     if not 0.0 < level < 1.0:
         raise InputError(f"[estimate] level = {level!r}: give a confidence level strictly between 0 and 1, e.g. 0.95")
+    read = reading(counts, policy)
     observed = max(int(np.sum(counts.trials > 0)), 1) if simultaneous else 1
     tail = (1.0 - level) / observed
-    lower = lower_limit(counts.holds, counts.trials, tail / 2.0)
-    upper = upper_limit(counts.holds + counts.undecided, counts.trials, tail / 2.0)
-    return Curve(event, mode, cell, widths, counts, lower, upper, level, 1.0 - tail)
+    lower, upper = get_method(method).two_sided(read.least, read.most, read.trials, tail)
+    return Curve(event, mode, cell, widths, counts, lower, upper, level, 1.0 - tail, method=method, policy=policy)
 
 
-def curve(cell: CellLike, event: str, mode: str, level: float = 0.95, simultaneous: bool = True) -> Curve | None:
+def curve(
+    cell: CellLike,
+    event: str,
+    mode: str,
+    level: float = 0.95,
+    simultaneous: bool = True,
+    method: str = "clopper-pearson",
+    policy: Policy = "bracket",
+) -> Curve | None:
     """The probability curve of an event in a cell.
 
     Parameters
@@ -184,7 +217,7 @@ def curve(cell: CellLike, event: str, mode: str, level: float = 0.95, simultaneo
     event : str
         A name of `mc.estimate.counts.EVENTS`.
     mode : {"hidden", "both"}
-    level, simultaneous
+    level, simultaneous, method, policy
         As in `curve_of_counts`.
 
     Returns
@@ -195,4 +228,5 @@ def curve(cell: CellLike, event: str, mode: str, level: float = 0.95, simultaneo
     decided = decisions(cell, event, mode)
     if decided is None:
         return None
-    return curve_of_counts(event, mode, cell.index, event_widths(cell, event), Counts.of(decided), level, simultaneous)
+    widths, counts = event_widths(cell, event), Counts.of(decided)
+    return curve_of_counts(event, mode, cell.index, widths, counts, level, simultaneous, method, policy)

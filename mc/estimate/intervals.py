@@ -6,15 +6,25 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betainccinv, betaincinv
+from scipy.special import betainc, betaincc, betainccinv, betaincinv, betaln, xlog1py, xlogy
 
 from mc.errors import InputError
 
 Side = Literal["two", "lower", "upper"]
 SIDES: tuple[Side, ...] = ("two", "lower", "upper")
 
+MANY_TRIALS = 10_000
+"""Trials beyond which the inverse of the incomplete beta function is followed by a Newton step."""
 
-def _checked_counts(holds: ArrayLike, trials: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+
+def checked_counts(holds: ArrayLike, trials: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Counts as floats of one shape.
+
+    Raises
+    ------
+    InputError
+        If they are not whole numbers with 0 <= holds <= trials.
+    """
     s, n = np.broadcast_arrays(np.asarray(holds, dtype=np.float64), np.asarray(trials, dtype=np.float64))
     if not (np.all(np.isfinite(s)) and np.all(np.isfinite(n))):
         raise InputError("holds and trials must be finite whole numbers: remove the NaN or infinite entries")
@@ -44,10 +54,14 @@ def lower_limit(holds: ArrayLike, trials: ArrayLike, tail: float) -> NDArray[np.
     InputError
         If the counts are not whole numbers with 0 <= holds <= trials, or `tail` is outside (0, 1).
     """
-    s, n = _checked_counts(holds, trials)
-    _check_tail(tail)
+    s, n = checked_counts(holds, trials)
+    checked_tail(tail)
     # The replaced argument keeps betaincinv inside its domain where the limit is exactly 0.
-    return np.where(s > 0, betaincinv(np.maximum(s, 1.0), n - s + 1.0, tail), 0.0)
+    a, b = np.maximum(s, 1.0), n - s + 1.0
+    limit = betaincinv(a, b, tail)
+    if n.size and n.max() > MANY_TRIALS:
+        limit = _polished(limit, betainc(a, b, limit) - tail, a, b)
+    return np.where(s > 0, limit, 0.0)
 
 
 def upper_limit(holds: ArrayLike, trials: ArrayLike, tail: float) -> NDArray[np.float64]:
@@ -55,15 +69,49 @@ def upper_limit(holds: ArrayLike, trials: ArrayLike, tail: float) -> NDArray[np.
 
     Parameters, return value and errors are those of `lower_limit`; exactly 1 where holds = trials.
     """
-    s, n = _checked_counts(holds, trials)
-    _check_tail(tail)
+    s, n = checked_counts(holds, trials)
+    checked_tail(tail)
     # The complementary inverse keeps its accuracy at tail = 1e-12, where 1 - tail has lost four digits.
-    return np.where(s < n, betainccinv(s + 1.0, np.maximum(n - s, 1.0), tail), 1.0)
+    a, b = s + 1.0, np.maximum(n - s, 1.0)
+    limit = betainccinv(a, b, tail)
+    if n.size and n.max() > MANY_TRIALS:
+        limit = _polished(limit, tail - betaincc(a, b, limit), a, b)
+    return np.where(s < n, limit, 1.0)
 
 
-def _check_tail(tail: float) -> None:
+def _polished(
+    limit: NDArray[np.float64], excess: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """One Newton step on the Beta distribution function: its inverse is off by 1e-8 of the limit at 1 of 1e9."""
+    log_density = xlogy(a - 1.0, limit) + xlog1py(b - 1.0, -limit) - betaln(a, b)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        step = excess * np.exp(-log_density)
+    small = np.abs(step) < 1e-4 * limit  # larger ones come from a density that underflowed
+    return np.where(small, np.clip(limit - np.where(small, step, 0.0), 0.0, 1.0), limit)
+
+
+def checked_tail(tail: float) -> None:
+    """Refuse an error probability outside (0, 1).
+
+    Raises
+    ------
+    InputError
+    """
     if not 0.0 < tail < 1.0:
         raise InputError(f"tail = {tail!r}: the error probability of a limit lies strictly between 0 and 1")
+
+
+def checked_level(level: float, side: Side = "two") -> None:
+    """Refuse a confidence level outside (0, 1) and a side that is none.
+
+    Raises
+    ------
+    InputError
+    """
+    if not 0.0 < level < 1.0:
+        raise InputError(f"level = {level!r}: a confidence level lies strictly between 0 and 1, e.g. 0.95")
+    if side not in SIDES:
+        raise InputError(f"side = {side!r}: choose one of {', '.join(SIDES)}")
 
 
 def clopper_pearson(
@@ -90,10 +138,7 @@ def clopper_pearson(
     InputError
         If the counts, the level or the side are impossible.
     """
-    if not 0.0 < level < 1.0:
-        raise InputError(f"level = {level!r}: a confidence level lies strictly between 0 and 1, e.g. 0.95")
-    if side not in SIDES:
-        raise InputError(f"side = {side!r}: choose one of {', '.join(SIDES)}")
+    checked_level(level, side)
     tail = 1.0 - level
     if side == "lower":
         lower = lower_limit(holds, trials, tail)

@@ -12,7 +12,7 @@ import numpy as np
 
 from mc.estimate.counts import EVENTS, CellLike, IntArray, dataset
 from mc.estimate.curves import Curve, curve
-from mc.estimate.intervals import lower_limit, upper_limit
+from mc.estimate.methods import get_method
 from mc.estimate.theory import CellTheory, TheoryCurve, cell_theory
 from mc.estimate.thresholds import MedianWidth, median_width
 from mc.estimate.verdicts import Implication, Support, flow_implications, ladder_implications, together
@@ -174,8 +174,9 @@ def _theory_claim(measured: Curve, bound: TheoryCurve, width_for: float, level: 
         nan = math.nan
         return TheoryClaim(bound.form, measured.mode, verdict, 0, trials, None, nan, nan, nan, width_for, compared)
     tail = (1.0 - level) / len(says)
-    lower = lower_limit(counts.holds, counts.trials, tail)
-    upper = upper_limit(counts.holds + counts.undecided, counts.trials, tail)
+    method = get_method(measured.method)
+    lower = method.lower(counts.holds, counts.trials, tail)
+    upper = method.upper(counts.holds + counts.undecided, counts.trials, tail)
     i = int(says[np.argmin((lower - bound.p)[says])])
     slack = float(lower[i] - bound.p[i])
     return TheoryClaim(
@@ -184,11 +185,16 @@ def _theory_claim(measured: Curve, bound: TheoryCurve, width_for: float, level: 
     )  # fmt: skip
 
 
-def _implications(cell: CellLike, alpha: float) -> Iterator[Implication]:
+def _implications(cell: CellLike, alpha: float, method: str) -> Iterator[Implication]:
     for mode in cell.modes:
-        yield from ladder_implications(cell, mode, alpha)
+        yield from ladder_implications(cell, mode, alpha, method)
     for mode in cell.modes:
-        yield from flow_implications(cell, mode, alpha)
+        yield from flow_implications(cell, mode, alpha, method)
+
+
+def method_for(experiment: Mapping[str, Any]) -> str:
+    """Exact intervals where the number of trials was fixed, a confidence sequence where it followed the data."""
+    return "beta-binomial" if "sampling" in experiment else "clopper-pearson"
 
 
 def asked(name: str, experiment: Mapping[str, Any]) -> bool:
@@ -213,9 +219,10 @@ def study_cell(cell: CellLike, experiment: Mapping[str, Any], level: float, simu
     CellStudy
     """
     curves: dict[tuple[str, str], Curve] = {}
+    method = method_for(experiment)
     for mode in cell.modes:
         for event in EVENTS:
-            found = curve(cell, event, mode, level, simultaneous)
+            found = curve(cell, event, mode, level, simultaneous, method)
             if found is not None:
                 curves[mode, event] = found
     theory = cell_theory(cell, experiment)
@@ -229,7 +236,7 @@ def study_cell(cell: CellLike, experiment: Mapping[str, Any], level: float, simu
             bound, width_for = whole.at(np.searchsorted(dense, cell.widths)), theory.width_for(mode, form, DELTA)
             drawn[mode, form] = (dense, whole)
             claims.append(_theory_claim(curves[mode, form], bound, width_for, level))
-    implications = _implications(cell, 1.0 - level)
+    implications = _implications(cell, 1.0 - level, method)
     return CellStudy(
         cell=cell,
         trials=trials_present(cell),

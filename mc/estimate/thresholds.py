@@ -95,7 +95,8 @@ def pooled(values: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:
     return np.repeat([b[0] for b in blocks], [int(b[2]) for b in blocks])
 
 
-def _interpolated(widths: IntArray, fit: NDArray[np.float64], crossing: float) -> float:
+def interpolated(widths: IntArray, fit: NDArray[np.float64], crossing: float) -> float:
+    """Where a non-decreasing curve first reaches a level, linearly in log k: 0 before the widths, inf beyond."""
     reached = np.flatnonzero(fit >= crossing)
     if not len(reached):
         return math.inf
@@ -141,7 +142,7 @@ def median_width(curve: Curve, crossing: float = 0.5) -> MedianWidth:
         event=curve.event,
         mode=curve.mode,
         crossing=crossing,
-        estimate=_interpolated(widths, fit, crossing),
+        estimate=interpolated(widths, fit, crossing),
         interval=(low, high),
         grid=(int(widths[0]), int(widths[-1])),
         confidence=curve.level,

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mc.estimate.counts import CellLike, Counts, Decision, Decisions, dataset, decisions, mode_index
-from mc.estimate.intervals import lower_limit, upper_limit
+from mc.estimate.methods import get_method
+from mc.estimate.undecided import Policy, reading
 from mc.outcomes import Verdict
 
 
@@ -25,7 +26,13 @@ class Support(StrEnum):
 
 
 def at_least(
-    counts: Counts, p: ArrayLike, alpha: float = 0.05, tests: int = 1, p_error: ArrayLike = 0.0
+    counts: Counts,
+    p: ArrayLike,
+    alpha: float = 0.05,
+    tests: int = 1,
+    p_error: ArrayLike = 0.0,
+    method: str = "clopper-pearson",
+    policy: Policy = "bracket",
 ) -> tuple[Support, ...]:
     """Verdict on "P >= p" at each width.
 
@@ -44,6 +51,10 @@ def at_least(
         Number of widths the claim is tested at.
     p_error : array_like
         How far `p` itself may be off (several standard errors when it is a mean over sampled problems).
+    method : str
+        A name of `mc.estimate.methods.METHODS`; "beta-binomial" where the number of trials followed the data.
+    policy : str
+        What undecided trials count as; "bracket" as said above.
 
     Returns
     -------
@@ -51,8 +62,8 @@ def at_least(
     """
     bound, slack = (np.broadcast_to(np.asarray(x, dtype=np.float64), counts.holds.shape) for x in (p, p_error))
     tail = alpha / max(tests, 1)
-    lower = lower_limit(counts.holds, counts.trials, tail)
-    upper = upper_limit(counts.holds + counts.undecided, counts.trials, tail)
+    read, found = reading(counts, policy), get_method(method)
+    lower, upper = found.lower(read.least, read.trials, tail), found.upper(read.most, read.trials, tail)
     verdicts = np.full(bound.shape, Support.UNDECIDED, dtype=object)
     verdicts[lower >= bound + slack] = Support.SUPPORTED
     verdicts[upper < bound - slack] = Support.CONTRADICTED
@@ -131,6 +142,7 @@ def implication(
     verdict: NDArray[np.int8],
     slack: NDArray[np.float64] | None = None,
     alpha: float = 0.05,
+    method: str = "clopper-pearson",
 ) -> Implication:
     """Count violations of an implication over trials and widths.
 
@@ -142,6 +154,8 @@ def implication(
         How far the conclusion is from failing; NaN where unknown.
     alpha : float
         Error probability of each one-sided limit of the violation rate.
+    method : str
+        Of these limits, as in `at_least`.
 
     Returns
     -------
@@ -168,8 +182,8 @@ def implication(
         violations=int(bad.sum()),
         pairs=int((decided | open_).sum()),
         vacuous=bool((verdict == Verdict.VACUOUS).any()),
-        lower=float(lower_limit(bad.sum(), true, alpha)),
-        upper=float(upper_limit(bad.sum() + undecided, true, alpha)),
+        lower=float(get_method(method).lower(bad.sum(), true, alpha)),
+        upper=float(get_method(method).upper(bad.sum() + undecided, true, alpha)),
         slack_min=tightest,
         address=address,
     )
@@ -184,7 +198,9 @@ CHAIN = (("paper", "trial"), ("trial", "sharp"), ("sharp", "exact"))
 """The ladder: each certificate implies the next, trial by trial (theory §5)."""
 
 
-def ladder_implications(cell: CellLike, mode: str, alpha: float = 0.05) -> Iterator[Implication]:
+def ladder_implications(
+    cell: CellLike, mode: str, alpha: float = 0.05, method: str = "clopper-pearson"
+) -> Iterator[Implication]:
     """The implication chain of the certificates that the run computed.
 
     The slack of a certificate is its margin minus 1; `exact` has none.
@@ -195,7 +211,8 @@ def ladder_implications(cell: CellLike, mode: str, alpha: float = 0.05) -> Itera
             continue
         margin = dataset(cell, f"margin_{strong}")
         slack = None if margin is None else margin[mode_index(cell, mode)] - 1.0
-        yield implication(f"{weak}-{strong}", weak, mode, cell.widths, implied(premise, conclusion), slack, alpha)
+        verdict = implied(premise, conclusion)
+        yield implication(f"{weak}-{strong}", weak, mode, cell.widths, verdict, slack, alpha, method)
 
 
 def implied(premise: Decisions, conclusion: Decisions) -> NDArray[np.int8]:
@@ -210,7 +227,9 @@ def implied(premise: Decisions, conclusion: Decisions) -> NDArray[np.int8]:
     return verdict
 
 
-def flow_implications(cell: CellLike, mode: str, alpha: float = 0.05) -> Iterator[Implication]:
+def flow_implications(
+    cell: CellLike, mode: str, alpha: float = 0.05, method: str = "clopper-pearson"
+) -> Iterator[Implication]:
     """The claims checked along the trajectories: one per dataset ``verdict_<claim>_<hypothesis>``."""
     for field in sorted(name for name in cell.data if name.startswith("verdict_")):
         claim, _, hypothesis = field.removeprefix("verdict_").rpartition("_")
@@ -226,6 +245,7 @@ def flow_implications(cell: CellLike, mode: str, alpha: float = 0.05) -> Iterato
             verdict[mode_axis],
             None if slack is None else slack[mode_axis],
             alpha,
+            method,
         )
         if found.trials:
             yield found
