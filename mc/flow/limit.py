@@ -52,6 +52,8 @@ class Target:
 
     def take(self, rows: Index) -> Target:
         """Some trials."""
+        if np.array_equal(rows, np.arange(self.h.shape[0])):
+            return self
         S = self.S if self.S.shape[0] == 1 else self.S[rows]
         return Target(self.h[rows], self.Q[rows], self.a[rows], S, self.width)
 
@@ -94,6 +96,7 @@ class _Iterate:
         # an increasing activation has one box for all neurons
         self.box = activation.box(target.h[:, :1] if activation.increasing else target.h)
         self.dual = np.zeros_like(target.a)
+        self.norms = np.sqrt(np.einsum("trk,trk->tk", target.Q, target.Q))
         self.h = target.h
         self.iterations = -1
         self.evaluate()
@@ -120,8 +123,11 @@ class _Iterate:
 
     def keep(self, mask: NDArray[np.bool_]) -> None:
         """Drop the trials that are settled."""
+        if mask.all():
+            return
         rows = np.flatnonzero(mask)
         self.rows, self.target, self.start = self.rows[rows], self.target.take(rows), self.start[rows]
+        self.norms = self.norms[rows]
         self.box = (self.box[0][rows], self.box[1][rows])
         self.dual, self.h, self.z, self.residual = self.dual[rows], self.h[rows], self.z[rows], self.residual[rows]
         self.weight, self.weighted, self.K, self.step = (
@@ -194,9 +200,9 @@ class _Iterate:
         if not proved.any():
             return proved
         some = np.flatnonzero(proved)
-        w, Q, a = w[some], t.Q[rows[some]], t.a[rows[some]]
+        chosen = t.take(rows[some])
+        w, Q, a, norms = w[some], chosen.Q, chosen.a, self.norms[rows[some]]
         slack = _slack(w, lower[some], upper[some])
-        norms = np.sqrt(np.einsum("trk,trk->tk", Q, Q))
         # the residual as computed, and what summing k products may have hidden of it
         left = np.linalg.norm(np.sqrt(t.width) * a - _apply(Q, w), axis=1)
         left += 4.0 * (t.h.shape[1] + 8) * UNIT * np.einsum("tk,tk->t", norms, np.abs(w))
@@ -299,10 +305,12 @@ def decide(target: Target, activation: Activation) -> Decision:
     for _ in range(NEWTON_STEPS):
         inside = iterate.inside()
         decision.settle(iterate.rows[inside], Exact.REACHES_ZERO, ExactBy.NEWTON, 0.0)
+        iterate.keep(~inside)
+        if not iterate.rows.size:
+            return decision
         outside, distance = iterate.outside()
-        outside &= ~inside
         decision.settle(iterate.rows[outside], Exact.CANNOT, ExactBy.HYPERPLANE, distance[outside])
-        iterate.keep(~(inside | outside))
+        iterate.keep(~outside)
         if not iterate.rows.size:
             return decision
         iterate.advance()
