@@ -161,7 +161,7 @@ def test_version(tell: Tell) -> None:
         (["plan", "run/results.h5"], "not UTF-8 text"),
         (["plan", "sp\x1bace\n.toml"], "sp\\x1bace .toml: no such file"),
         (["status", "absent"], "absent: not a run folder"),
-        (["status", "sp\x1bace\n"], "sp\\x1bace: not a run folder"),
+        (["status", "sp\x1bace\n"], "sp\\x1bace : not a run folder"),
         (["merge", "absent"], "absent: not a run folder"),
         (["report", "absent"], "absent: not a run folder"),
         (["status", "run/blocks"], "run/blocks: not a run folder"),

@@ -245,9 +245,9 @@ def test_an_error_that_decides_is_undecided(rng: np.random.Generator) -> None:
         (1e-7, Outcome.CONVERGED_CERTIFIED),
         (10.0, Outcome.UNDECIDED),
     ):
-        assert RestartRule(1).check(flow, seen, np.array([error]))[0] == outcome
+        assert RestartRule(1).check(flow, seen, np.array([error]), np.arange(1))[0] == outcome
     early = flow.observe(flow.start(h))
-    assert RestartRule(1).check(flow, early, np.zeros(1))[0] == -1
+    assert RestartRule(1).check(flow, early, np.zeros(1), np.arange(1))[0] == -1
 
 
 @pytest.mark.parametrize("mode", MODES)

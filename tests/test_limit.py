@@ -11,7 +11,8 @@ from mc.activations import get
 from mc.block import BlockTask, _decide_whole, _Model, compute_block
 from mc.ensemble import draw_problem
 from mc.flow.driver import Controls, integrate
-from mc.flow.limit import Target, box_margin, decide, limit_point
+from mc.flow.limit import Target, decide, limit_point
+from mc.flow.limit_programme import box_margin
 from mc.flow.stopping import ToleranceRule
 from mc.outcomes import Exact, ExactBy
 from mc.problem import ProblemBatch

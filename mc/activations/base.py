@@ -38,6 +38,8 @@ class Activation(ABC):
     """
 
     name: str = ""
+    cheap_inverse: bool = False
+    """Whether `primitive_inverse` costs no more than some evaluations of phi."""
     ratio_error: float = RATIO_ERROR
     """Relative error of `ratio_primitive`, allowed for when `log_phi_floor` is rounded down."""
 

@@ -21,6 +21,7 @@ _SQRT_PI = math.sqrt(math.pi)
 class Erf(Monotone):
     """erf h."""
 
+    cheap_inverse = False
     name = "erf"
     sup_dphi = up(2.0 / _SQRT_PI)
     lip_dphi = up(math.sqrt(8.0 / (math.pi * math.e)))

@@ -40,6 +40,7 @@ class Monotone(Activation):
     """phi' > 0: one interval, the box is the range, and branches need no care."""
 
     increasing = True
+    cheap_inverse = True
     critical_points = np.empty(0)
     ratio_error = ROUNDING
     image: tuple[float, float]

@@ -26,6 +26,7 @@ class Sin(Activation):
     lip_dphi = 1.0
     sup_phi = 1.0
     increasing = False
+    cheap_inverse = True
     ratio_error = 8.0 * _EPS
 
     def phi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,8 @@ class Controls:
     max_steps : int
         Budget of attempts of a trial.
     method : {"auto", "explicit", "dual", "lowrank"}
-        See `stepper_for`.
+        ``dual`` is for the hidden layer only. ``auto`` steps a trial of the hidden layer by the explicit pair until
+        stability holds that back, and by an exponential method from there; both layers by the latter from the start.
     """
 
     rtol: float = 1e-5
@@ -91,42 +93,107 @@ class Ending:
             getattr(self, field.name)[rows] = getattr(other, field.name)
 
 
-class _Batch:
-    """Bookkeeping of the trials that still run."""
+class StepperType(Protocol):
+    """How a method begins: from the start, or from a later state."""
 
-    def __init__(self, trials: int) -> None:
-        self.trials = np.arange(trials)
-        self.t, self.error = np.zeros(trials), np.zeros(trials)
-        self.dt, self.first = np.zeros(trials), np.full(trials, np.nan)
-        self.steps = np.zeros(trials, np.int64)
-        self.scale, self.until = np.zeros(trials), np.zeros(trials)
-
-    def keep(self, rows: Index) -> None:
-        for name in ("trials", "t", "error", "dt", "first", "steps", "scale", "until"):
-            setattr(self, name, getattr(self, name)[rows])
+    def __call__(self, flow: ReducedFlow, h: Array, state: Array | None = None) -> Stepper:
+        """Begin at ``state`` (T, rows, k), at the start by default; ``h`` (T, k) are the pre-activations at time 0."""
 
 
-METHODS: dict[str, Callable[[ReducedFlow, Array], Stepper]] = {
+METHODS: dict[str, StepperType] = {
     "explicit": DormandPrince,
     "dual": DualRosenbrock,
     "lowrank": LowRankExponential,
 }
 
 
-def stepper_for(flow: ReducedFlow, h: Array, method: str) -> Stepper:
-    """Begin stepping a batch by a method.
+class _Run:
+    """Bookkeeping of T trials, and the batch of them that is being stepped."""
 
-    Parameters
-    ----------
-    flow : ReducedFlow
-    h : (T, k) array
-        Pre-activations at time 0.
-    method : str
-        A key of `METHODS`; ``dual`` is for the hidden layer only.
-    """
-    if method == "auto":
-        method = "dual" if flow.mode == "hidden" else "lowrank"
-    return METHODS[method](flow, h)
+    def __init__(self, flow: ReducedFlow, h: Array, controls: Controls, rule: Rule, on_step: OnStep | None) -> None:
+        trials = h.shape[0]
+        self.flow, self.h, self.controls, self.rule, self.on_step = flow, h, controls, rule, on_step
+        self.ending = Ending.of(flow.start(h))
+        self.t, self.error = np.zeros(trials), np.zeros(trials)
+        self.dt, self.first = np.full(trials, np.nan), np.full(trials, np.nan)
+        self.steps, self.scale = np.zeros(trials, np.int64), np.zeros(trials)
+        self.until = np.full(trials, controls.horizon)
+
+    def begin(self, method: str, trials: Index) -> Stepper:
+        """Step some trials by a method from where they are."""
+        state = self.ending.state[trials]
+        stepper = METHODS[method](self.flow.take(trials), self.h[trials], state)
+        fresh = np.isnan(self.dt[trials])
+        if fresh.any():
+            self.dt[trials] = np.where(fresh, _first_step(stepper), self.dt[trials])
+            self.scale[trials] = np.where(fresh, _scale(stepper), self.scale[trials])
+        return stepper
+
+    def march(self, method: str, trials: Index, leave_when_stiff: bool = False) -> Index:
+        """Step some trials until each has ended; returns those left because they are stiff."""
+        if not trials.size:
+            return trials
+        stepper, left = self.begin(method, trials), []
+        outcome = self.rule.check(stepper.flow, stepper.seen, self.error[trials], trials)
+        while True:
+            outcome = self.close(outcome, stepper, trials)
+            done = outcome != NOT_COMPUTED
+            stiff = ~done & stepper.stiff() if leave_when_stiff else np.zeros_like(done)
+            if done.any() or stiff.any():
+                self.record(outcome, done, stepper, trials)
+                self.ending.state[trials[stiff]] = stepper.states()[stiff]
+                left.append(trials[stiff])
+                rows = np.flatnonzero(~(done | stiff))
+                if not rows.size:
+                    return np.concatenate(left)
+                stepper.keep(rows)
+                trials = trials[rows]
+            outcome = self.advance(stepper, trials)
+
+    def close(self, outcome: NDArray[np.int8], stepper: Stepper, trials: Index) -> NDArray[np.int8]:
+        """Budgets, for the trials that their rule lets go on."""
+        t, dt = self.t[trials], self.dt[trials]
+        limits = (
+            (~np.isfinite(stepper.seen.loss), Outcome.NON_FINITE),
+            (t >= self.until[trials], Outcome.HORIZON),
+            # a step below the resolution of t cannot move on
+            ((self.steps[trials] >= self.controls.max_steps) | (t + dt <= t), Outcome.STEP_BUDGET),
+        )
+        for reached, name in limits:
+            outcome = np.where((outcome == NOT_COMPUTED) & reached, name, outcome).astype(np.int8)
+        return outcome
+
+    def record(self, outcome: NDArray[np.int8], done: NDArray[np.bool_], stepper: Stepper, trials: Index) -> None:
+        """Write how some trials ended."""
+        ending, at = self.ending, trials[done]
+        ending.outcome[at], ending.time[at], ending.steps[at] = outcome[done], self.t[at], self.steps[at]
+        ending.loss[at], ending.error[at] = stepper.seen.loss[done], self.error[at]
+        ending.first_step[at], ending.state[at] = self.first[at], stepper.states()[done]
+
+    def advance(self, stepper: Stepper, trials: Index) -> NDArray[np.int8]:
+        """One attempt for every trial; the outcome of those whose step was accepted."""
+        t, until = self.t[trials], self.until[trials]
+        dt = np.minimum(self.dt[trials], until - t)
+        with np.errstate(over="ignore", invalid="ignore"):
+            attempt = stepper.attempt(dt)
+            allowed = self.controls.atol + self.controls.rtol * (attempt.distance + self.scale[trials])
+            ratio = attempt.error / allowed
+        ratio = np.where(attempt.sound & np.isfinite(ratio), ratio, np.inf)
+        accepted = ratio <= 1.0
+        if self.on_step is not None and accepted.any():
+            rows = np.flatnonzero(accepted)
+            self.on_step(stepper, rows, trials[rows], t[rows], dt[rows])
+        stepper.accept(accepted)
+        self.t[trials] = np.where(accepted, np.where(dt < until - t, t + dt, until), t)
+        self.error[trials] += np.where(accepted, attempt.error, 0.0)
+        self.first[trials] = np.where(accepted & np.isnan(self.first[trials]), dt, self.first[trials])
+        self.steps[trials] += 1
+        with np.errstate(divide="ignore"):
+            factor = 0.9 * np.maximum(ratio, 1e-10) ** (-1.0 / stepper.order)
+        # after a rejection the step does not grow
+        self.dt[trials] = dt * np.clip(factor, 0.2, np.where(accepted, 5.0, 0.9))
+        verdict = self.rule.check(stepper.flow, stepper.seen, self.error[trials], trials)
+        return np.where(accepted, verdict, NOT_COMPUTED).astype(np.int8)
 
 
 def integrate(
@@ -156,23 +223,19 @@ def integrate(
     -------
     Ending
     """
-    ending = Ending.of(flow.start(h))
-    stepper, batch = stepper_for(flow, h, controls.method), _Batch(h.shape[0])
-    batch.dt, batch.scale = _first_step(stepper), _scale(stepper)
-    batch.until = np.full(h.shape[0], controls.horizon) if until is None else until
-    outcome = rule.check(stepper.flow, stepper.seen, batch.error)
-    while True:
-        outcome = _close(outcome, stepper, batch, controls)
-        done = outcome != NOT_COMPUTED
-        if done.any():
-            _record(ending, outcome, done, stepper, batch)
-            rows = np.flatnonzero(~done)
-            if not rows.size:
-                return ending
-            stepper.keep(rows)
-            batch.keep(rows)
-            rule.keep(rows)
-        outcome = _advance(stepper, batch, controls, rule, on_step)
+    run, trials = _Run(flow, h, controls, rule, on_step), np.arange(h.shape[0])
+    if until is not None:
+        run.until = until
+    if controls.method != "auto":
+        run.march(controls.method, trials)
+        return run.ending
+    # without a cheap inverse of Phi the dual variable costs more than it saves
+    dual = flow.mode == "hidden" and flow.activation.cheap_inverse
+    exponential = "dual" if dual else "lowrank"
+    if flow.mode == "hidden":
+        trials = run.march("explicit", trials, leave_when_stiff=True)
+    run.march(exponential, trials)
+    return run.ending
 
 
 def _first_step(stepper: Stepper) -> Array:
@@ -189,52 +252,3 @@ def _scale(stepper: Stepper) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = stepper.flow.psi_of(stepper.seen.residual) / largest
     return np.where(np.isfinite(scale), scale, 0.0)
-
-
-def _close(outcome: NDArray[np.int8], stepper: Stepper, batch: _Batch, controls: Controls) -> NDArray[np.int8]:
-    """Budgets, for the trials that their rule lets go on."""
-    limits = (
-        (~np.isfinite(stepper.seen.loss), Outcome.NON_FINITE),
-        (batch.t >= batch.until, Outcome.HORIZON),
-        # a step below the resolution of t cannot move on
-        ((batch.steps >= controls.max_steps) | (batch.t + batch.dt <= batch.t), Outcome.STEP_BUDGET),
-    )
-    for reached, name in limits:
-        outcome = np.where((outcome == NOT_COMPUTED) & reached, name, outcome).astype(np.int8)
-    return outcome
-
-
-def _record(
-    ending: Ending, outcome: NDArray[np.int8], done: NDArray[np.bool_], stepper: Stepper, batch: _Batch
-) -> None:
-    trials = batch.trials[done]
-    ending.outcome[trials], ending.time[trials], ending.steps[trials] = outcome[done], batch.t[done], batch.steps[done]
-    ending.loss[trials], ending.error[trials] = stepper.seen.loss[done], batch.error[done]
-    ending.first_step[trials], ending.state[trials] = batch.first[done], stepper.states()[done]
-
-
-def _advance(
-    stepper: Stepper, batch: _Batch, controls: Controls, rule: Rule, on_step: OnStep | None
-) -> NDArray[np.int8]:
-    """One attempt for every trial; the outcome of those whose step was accepted."""
-    dt = np.minimum(batch.dt, batch.until - batch.t)
-    with np.errstate(over="ignore", invalid="ignore"):
-        attempt = stepper.attempt(dt)
-        ratio = attempt.error / (controls.atol + controls.rtol * (attempt.distance + batch.scale))
-    ratio = np.where(attempt.sound & np.isfinite(ratio), ratio, np.inf)
-    accepted = ratio <= 1.0
-    if on_step is not None and accepted.any():
-        rows = np.flatnonzero(accepted)
-        on_step(stepper, rows, batch.trials[rows], batch.t[rows], dt[rows])
-    stepper.accept(accepted)
-    arrived = np.where(dt < batch.until - batch.t, batch.t + dt, batch.until)
-    batch.t = np.where(accepted, arrived, batch.t)
-    batch.error = np.where(accepted, batch.error + attempt.error, batch.error)
-    batch.first = np.where(accepted & np.isnan(batch.first), dt, batch.first)
-    batch.steps += 1
-    with np.errstate(divide="ignore"):
-        factor = 0.9 * np.maximum(ratio, 1e-10) ** (-1.0 / stepper.order)
-    # after a rejection the step does not grow
-    batch.dt = dt * np.clip(factor, 0.2, np.where(accepted, 5.0, 0.9))
-    verdict = rule.check(stepper.flow, stepper.seen, batch.error)
-    return np.where(accepted, verdict, NOT_COMPUTED).astype(np.int8)

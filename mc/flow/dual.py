@@ -26,12 +26,13 @@ class DualRosenbrock:
 
     order = 5
 
-    def __init__(self, flow: ReducedFlow, h: Array) -> None:
+    def __init__(self, flow: ReducedFlow, h: Array, state: Array | None = None) -> None:
         self.flow = flow
         self._h_start = h.copy()
-        self._level = flow.activation.primitive(h)
+        self._h = self._h_start if state is None else state[:, 0].copy()
+        # Lambda counts from here
+        self._level = flow.activation.primitive(self._h)
         self._dual = np.zeros((h.shape[0], flow.problems.rank))
-        self._h = self._h_start
         self.seen = flow.observe(self._h[:, None, :])
         self._slope = flow.slope(self.seen.residual)
         self._kernel = flow.kernel(self.seen)
@@ -145,6 +146,10 @@ class DualRosenbrock:
         other._d2, other._d3 = ((d[rows], x[rows]) for d, x in (self._d2, self._d3))
         other._phi = [phi[rows] for phi in self._phi]
         return other
+
+    def stiff(self) -> NDArray[np.bool_]:
+        """Never: the fast part is solved exactly."""
+        return np.zeros(self.seen.loss.size, dtype=bool)
 
     def states(self) -> Array:
         """Current states, (T, 1, k)."""

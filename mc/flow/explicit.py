@@ -11,6 +11,10 @@ from mc.flow.stepper import Attempt, Index, crossed, norm
 Array = NDArray[np.float64]
 
 STAGES = 7
+STABILITY = 2.5
+"""dt times the fastest rate from which a step counts as held back; the pair is stable up to 3.3."""
+PATIENCE = 3
+"""Steps in a row that must be held back."""
 
 _A = (
     (1 / 5,),
@@ -43,10 +47,11 @@ class DormandPrince:
 
     order = 5
 
-    def __init__(self, flow: ReducedFlow, h: Array) -> None:
+    def __init__(self, flow: ReducedFlow, h: Array, state: Array | None = None) -> None:
         self.flow = flow
-        self._state = flow.start(h)
-        self._start = self._state.copy()
+        self._start = flow.start(h)
+        self._state = self._start.copy() if state is None else state.copy()
+        self._held_back = np.zeros(h.shape[0], dtype=np.intp)
         self._allocate()
         self.seen = flow.derivative(self._state, self._stages[0])
         self._new, self._new_seen, self._dt = self._state, self.seen, np.zeros(h.shape[0])
@@ -69,6 +74,9 @@ class DormandPrince:
             target *= scale
             target += self._state
             self._new_seen = self.flow.derivative(target, self._stages[stage])
+        # stages 6 and 7 are both at the end of the step: dt |f_7 - f_6|/|y_7 - y_6| is dt times the fastest rate
+        reach = norm(self._new - self._work)
+        self._fast = dt * norm(self._stages[6] - self._stages[5]) / np.maximum(reach, 1e-300)
         self._combine(_ERROR, self._work)
         error = norm(self._work) * dt
         distance = norm(np.subtract(self._new, self._start, out=self._work))
@@ -80,6 +88,7 @@ class DormandPrince:
 
     def accept(self, accepted: NDArray[np.bool_]) -> None:
         """Move the accepted trials on."""
+        self._held_back = np.where(self._fast > STABILITY, self._held_back + accepted, 0)
         if accepted.all():
             self._state, self.seen = self._new, self._new_seen
             self._stages[0] = self._stages[-1]
@@ -96,6 +105,10 @@ class DormandPrince:
         weights = self._dt[row] * powers @ _DENSE.T
         return np.asarray(self._state[row][None] + np.tensordot(weights, self._stages[:, row], axes=(1, 0)))
 
+    def stiff(self) -> NDArray[np.bool_]:
+        """Whether several steps in a row ended near the boundary of stability, (T,)."""
+        return self._held_back >= PATIENCE
+
     def states(self) -> Array:
         """Current states, (T, rows, k)."""
         return self._state
@@ -103,6 +116,7 @@ class DormandPrince:
     def keep(self, rows: Index) -> None:
         """Drop the finished trials."""
         self.flow, self._state, self._start = self.flow.take(rows), self._state[rows], self._start[rows]
+        self._held_back = self._held_back[rows]
         slopes = self._stages[0][rows]
         self._allocate()
         self._stages[0] = slopes

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
-from scipy.sparse import csr_array, eye_array, hstack, vstack
 
 from mc.activations import Activation
+from mc.flow.limit_programme import box_margin
 from mc.outcomes import Exact, ExactBy
 
 Array = NDArray[np.float64]
@@ -328,47 +327,6 @@ def _decide_by_programme(decision: Decision, row: int, target: Target, activatio
         decision.settle(rows, Exact.REACHES_ZERO, ExactBy.LP, 0.0)
     elif margin < -LP_TOLERANCE:
         decision.settle(rows, Exact.CANNOT, ExactBy.LP, np.nan)
-
-
-def box_margin(Q: Array, level: Array, lower: Array, upper: Array, cap: float = 1.0) -> float:
-    """Largest t such that Q w = level for some w with lower + t <= w <= upper - t, by linear programming.
-
-    Parameters
-    ----------
-    Q : (r, k) array
-    level : (r,) array
-    lower, upper : (k,) arrays
-        An infinite side is no constraint.
-    cap : float
-        Upper limit of t.
-
-    Returns
-    -------
-    float
-        -inf where no t fits; NaN where the solver gave up.
-    """
-    r, k = Q.shape
-    rows, limits = [], []
-    for side, bound in ((-1.0, -lower), (1.0, upper)):
-        finite = np.isfinite(bound)
-        rows.append(
-            hstack(
-                [side * eye_array(k, format="csr")[np.flatnonzero(finite)], csr_array(np.ones((int(finite.sum()), 1)))]
-            )
-        )
-        limits.append(bound[finite])
-    answer = linprog(
-        np.append(np.zeros(k), -1.0),
-        A_ub=vstack(rows),
-        b_ub=np.concatenate(limits),
-        A_eq=np.column_stack([Q, np.zeros(r)]),
-        b_eq=level,
-        bounds=[(None, None)] * k + [(None, cap)],
-        method="highs",
-    )
-    if answer.status == 2:
-        return -np.inf
-    return float(-answer.fun) if answer.status == 0 else np.nan
 
 
 def limit_point(target: Target, activation: Activation, steps: int = NEWTON_STEPS) -> tuple[Array, Array, Array]:

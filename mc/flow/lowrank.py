@@ -68,11 +68,12 @@ class LowRankExponential:
 
     order = 4
 
-    def __init__(self, flow: ReducedFlow, h: Array) -> None:
+    def __init__(self, flow: ReducedFlow, h: Array, state: Array | None = None) -> None:
         self.flow = flow
-        self._h, self._h_start = h.copy(), h.copy()
-        self._Q = flow.Q_start
-        self.seen = flow.observe(flow.start(h))
+        state = flow.start(h) if state is None else state
+        self._h, self._h_start = state[:, 0].copy(), h.copy()
+        self.seen = flow.observe(state)
+        self._Q = self.seen.Q
         self._slope = flow.slope(self.seen.residual)
         self._kernel = flow.kernel(self.seen)
         self._spectrum = KernelSpectrum.of(self._kernel, flow.curvature_root(self.seen.residual))
@@ -247,6 +248,10 @@ class LowRankExponential:
                 lines.append(self._Q[row] + _products([(v[row : row + 1], z[row : row + 1]) for v, z in pairs])[0])
             states.append(np.concatenate(lines))
         return np.stack(states)
+
+    def stiff(self) -> NDArray[np.bool_]:
+        """Never: the fast part is solved exactly."""
+        return np.zeros(self.seen.loss.size, dtype=bool)
 
     def states(self) -> Array:
         """Current states, (T, rows, k)."""

@@ -58,6 +58,9 @@ class Stepper(Protocol):
     def accept(self, accepted: NDArray[np.bool_]) -> None:
         """Move the accepted trials on."""
 
+    def stiff(self) -> NDArray[np.bool_]:
+        """Whether stability rather than accuracy holds a trial's steps back, (T,)."""
+
     def interpolate(self, row: int, fractions: Array) -> Array:
         """States (times, rows, k) of one trial within the step just tried, before it is accepted."""
 

@@ -18,13 +18,10 @@ Index = NDArray[np.intp]
 
 
 class Rule(Protocol):
-    """A stopping rule for one batch of trials."""
+    """A stopping rule for T trials, of which it sees those that still run."""
 
-    def check(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.int8]:
+    def check(self, flow: ReducedFlow, seen: Observation, error: Array, trials: Index) -> NDArray[np.int8]:
         """`Outcome` of each trial, or -1 to go on."""
-
-    def keep(self, rows: Index) -> None:
-        """Drop the finished trials."""
 
     def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.bool_]:
         """Whether what stopped a trial holds for every state within ``error`` of the one computed."""
@@ -33,12 +30,9 @@ class Rule(Protocol):
 class Never:
     """Goes on to the horizon."""
 
-    def check(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.int8]:
+    def check(self, flow: ReducedFlow, seen: Observation, error: Array, trials: Index) -> NDArray[np.int8]:
         """-1: go on."""
         return np.full(error.size, NOT_COMPUTED, np.int8)
-
-    def keep(self, rows: Index) -> None:
-        """Nothing to drop."""
 
     def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.bool_]:
         """Nothing stops a trial."""
@@ -51,13 +45,10 @@ class ToleranceRule:
 
     loss_tolerance: float
 
-    def check(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.int8]:
+    def check(self, flow: ReducedFlow, seen: Observation, error: Array, trials: Index) -> NDArray[np.int8]:
         """`Outcome` of each trial, or -1 to go on."""
         reached = seen.loss <= self.loss_tolerance
         return np.where(reached, Outcome.CONVERGED_TOLERANCE, NOT_COMPUTED).astype(np.int8)
-
-    def keep(self, rows: Index) -> None:
-        """Nothing to drop."""
 
     def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.bool_]:
         """Whether the error may add no more to psi(L) than the tolerance itself."""
@@ -81,27 +72,23 @@ class RestartRule:
         self.margin = np.zeros(trials)
         self._try_at = np.full(trials, np.inf)
 
-    def check(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.int8]:
+    def check(self, flow: ReducedFlow, seen: Observation, error: Array, trials: Index) -> NDArray[np.int8]:
         """`Outcome` of each trial, or -1 to go on."""
         psi = flow.psi_of(seen.residual)
         outcome = np.full(psi.size, NOT_COMPUTED, np.int8)
-        rows = np.flatnonzero(psi <= self._try_at)
+        rows = np.flatnonzero(psi <= self._try_at[trials])
         if rows.size:
             test = RestartTest.of(flow.take(rows), seen.take(rows), error[rows])
             margin = test.margin(psi[rows])
-            self.margin[rows] = margin
+            self.margin[trials[rows]] = margin
             # a margin of 1/2 wants half the psi, give or take what the spectrum changes by then
-            self._try_at[rows] = psi[rows] * np.clip(1.2 * margin, 0.3, self.patience)
+            self._try_at[trials[rows]] = psi[rows] * np.clip(1.2 * margin, 0.3, self.patience)
             outcome[rows[margin > 1.0]] = Outcome.CONVERGED_CERTIFIED
             lost = (margin <= 1.0) & (test.moved > psi[rows])
             if lost.any():
                 exact = RestartTest.of(flow.take(rows), seen.take(rows), np.zeros(rows.size)).margin(psi[rows])
                 outcome[rows[lost & (exact > 1.0)]] = Outcome.UNDECIDED
         return outcome
-
-    def keep(self, rows: Index) -> None:
-        """Drop the finished trials."""
-        self.margin, self._try_at = self.margin[rows], self._try_at[rows]
 
     def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.bool_]:
         """Whether the certificate survives the error."""
