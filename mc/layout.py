@@ -160,6 +160,7 @@ FAMILIES: tuple[Field, ...] = (
     Field("slack_time_", MODE_TRIAL_FLOW, "float64", "time at which the slack is smallest: "),
     Field("slack_", MODE_TRIAL_FLOW, "float64", "smallest slack of claim and hypothesis: "),
     Field("verdict_", MODE_TRIAL_FLOW, "int8", "verdict on claim and hypothesis: ", enum=Verdict),
+    Field("error_", SAVED, "float64", "estimated integration error of "),
     Field("bound_", SAVED, "float64", "bound of the claim along the trajectory: "),
 )
 """Fields per claim and hypothesis, ``<prefix><claim>_<hypothesis>``; ``bound_<claim>``."""

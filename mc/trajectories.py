@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc.activations import Activation
-from mc.flow.checked import integrate_checked
+from mc.flow.checked import integrate_checked, loosened
 from mc.flow.conserved import conserved_drift
 from mc.flow.descent import Descent, descend
 from mc.flow.driver import Controls, Ending, integrate
 from mc.flow.fields import ReducedFlow
 from mc.flow.record import OBSERVABLES, Recorder, log_times
-from mc.flow.stopping import RestartRule, ToleranceRule
+from mc.flow.stopping import Never, RestartRule, ToleranceRule
 from mc.guarantees import loss_bound
 from mc.losses import Loss
 from mc.outcomes import NOT_COMPUTED, CertifiedBy, Exact, Outcome
@@ -148,6 +148,7 @@ def run_flows(
                 out["t"][place] = recorder.times
                 for name in OBSERVABLES:
                     out[name][place] = recorder.values[name]
+                    out[f"error_{name}"][place] = recorder.errors[name]
                 _write_bounds(out, place, loss, recorder, index, column, mode)
 
 
@@ -187,7 +188,7 @@ def _allocate(out: Arrays, shape: tuple[int, int, int], saved: int, times: int) 
     out["steps"] = np.full(shape, NOT_COMPUTED, np.int64)
     for name in ("stop_time", "loss_final", "error_estimate", "conserved_drift"):
         out[name] = np.full(shape, np.nan)
-    for name in ("t", *OBSERVABLES, *BOUNDS):
+    for name in ("t", *OBSERVABLES, *(f"error_{name}" for name in OBSERVABLES), *BOUNDS):
         out[name] = np.full((shape[0], saved, shape[2], times), np.nan)
 
 
@@ -210,17 +211,21 @@ def _write_ending(out: Arrays, place: tuple[int, Index, int], case: _Case, endin
 
 
 def _record(case: _Case, problems: Sequence[Problem], V: Sequence[Array]) -> Recorder:
-    """Two passes: the first finds where the trajectory ends, the second takes the same steps and saves."""
+    """Three passes: where the trajectory ends, the same steps saved, and a looser companion for the errors."""
     settings = case.settings
     if settings.rule == "gd":
         return _record_descent(case, problems, V)
     controls = replace(settings.controls, max_steps=min(settings.max_steps, SAVED_STEPS))
-    rule = ToleranceRule(settings.loss_tolerance)
-    ending = integrate(case.flow, case.h, controls, rule)
-    recorder = Recorder(case.flow, case.h, _times(settings, ending), problems, V)
-    ending = integrate(case.flow, case.h, controls, rule, recorder.on_step)
-    for trial in range(len(problems)):
-        recorder.finish(trial, ending.state[trial], ending.time[trial])
+    ending = integrate(case.flow, case.h, controls, ToleranceRule(settings.loss_tolerance))
+    times = _times(settings, ending)
+    recorder, companion = (Recorder(case.flow, case.h, times, problems, V) for _ in range(2))
+    for each, tolerances in ((recorder, controls), (companion, loosened(controls))):
+        last = integrate(case.flow, case.h, tolerances, Never(), each.on_step, until=ending.time)
+        for trial in range(len(problems)):
+            each.finish(trial, last.state[trial], last.time[trial])
+    for name in OBSERVABLES:
+        # twice: between steps the interpolants of both err with either sign
+        recorder.errors[name] = 2.0 * np.abs(recorder.values[name] - companion.values[name])
     return recorder
 
 

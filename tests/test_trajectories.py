@@ -67,6 +67,12 @@ def test_the_loss_stays_below_every_envelope(loss: tuple[str, float]) -> None:
         assert (out["loss"][defined] <= bound[defined] * (1 + 1e-5) + 1e-11).all(), name
     for name in ("distance", "jacobian_sigma_min", "signal_error"):
         np.testing.assert_array_equal(np.isfinite(out[name]), np.isfinite(out["loss"]))
+    # the companion's distance bounds the error of the loss where a tight run tells it
+    times = tuple(out["t"][0, 0, 0, 1:4])
+    flow = FlowSettings(save_trials=3, save_times=times, rtol=1e-11, atol=1e-13, horizon=1e3)
+    tight = block(flow, loss=loss[0], p=loss[1], n_trials=1, flow_widths=(10,), modes=("hidden",))
+    error = np.abs(tight["loss"][0, 0, 0] - out["loss"][0, 0, 0, 1:4])
+    assert (error <= out["error_loss"][0, 0, 0, 1:4] + 1e-13).all()
     total = np.hypot(out["signal_error_range"], out["signal_error_kernel"])
     np.testing.assert_allclose(total, out["signal_error"], rtol=1e-10)
 

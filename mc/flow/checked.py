@@ -25,6 +25,11 @@ LOOSER = 8.0
 TIGHTER = 1e-3
 
 
+def loosened(controls: Controls) -> Controls:
+    """Controls of a companion."""
+    return replace(controls, rtol=min(LOOSER * controls.rtol, 0.5), atol=LOOSER * controls.atol)
+
+
 def integrate_checked(flow: ReducedFlow, h: Array, controls: Controls, rule_for: Callable[[int], Rule]) -> Ending:
     """Integrate T trajectories; one that its error leaves undecided is integrated once more at a tighter tolerance.
 
@@ -55,9 +60,8 @@ def _with_companion(flow: ReducedFlow, h: Array, controls: Controls, rule_for: C
     rows = np.flatnonzero((ending.time > 0.0) & np.isfinite(ending.loss))
     if not rows.size:
         return ending
-    loose = replace(controls, rtol=min(LOOSER * controls.rtol, 0.5), atol=LOOSER * controls.atol)
     some = flow.take(rows)
-    companion = integrate(some, h[rows], loose, Never(), until=ending.time[rows])
+    companion = integrate(some, h[rows], loosened(controls), Never(), until=ending.time[rows])
     distance = norm(companion.state - ending.state[rows])
     # a companion that did not arrive tells nothing but that the error is not known
     arrived = (companion.outcome == Outcome.HORIZON) & np.isfinite(distance)

@@ -125,7 +125,7 @@ class _Run:
         stepper = METHODS[method](self.flow.take(trials), self.h[trials], state)
         fresh = np.isnan(self.dt[trials])
         if fresh.any():
-            self.dt[trials] = np.where(fresh, _first_step(stepper), self.dt[trials])
+            self.dt[trials] = np.where(fresh, _first_step(stepper, self.controls.rtol), self.dt[trials])
             self.scale[trials] = np.where(fresh, _scale(stepper), self.scale[trials])
         return stepper
 
@@ -238,10 +238,14 @@ def integrate(
     return run.ending
 
 
-def _first_step(stepper: Stepper) -> Array:
-    """A tenth of the time in which the loss would fall to nothing at its first rate."""
+def _first_step(stepper: Stepper, rtol: float) -> Array:
+    """About a tenth of the time in which the loss would fall to nothing at its first rate.
+
+    It goes with the tolerance: runs at two tolerances that began alike would hide each other's first errors.
+    """
+    part = 0.1 * min(max(rtol / 1e-5, 1e-5), 1e3) ** 0.2
     with np.errstate(divide="ignore", invalid="ignore"):
-        dt = 0.1 * stepper.seen.loss / np.square(stepper.speed())
+        dt = part * stepper.seen.loss / np.square(stepper.speed())
     return np.where(np.isfinite(dt) & (dt > 0.0), dt, 1.0)
 
 

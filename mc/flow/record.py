@@ -38,6 +38,8 @@ class Recorder:
         Increasing times of each trial; NaN where there is none.
     values : dict of (T, P) arrays
         One array for each of `OBSERVABLES`; NaN beyond the end of the trajectory.
+    errors : dict of (T, P) arrays
+        Estimated errors of ``values``, left to the caller; NaN where there is none.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Recorder:
         self.start = flow.start(h)
         # ker(A) part of V: it never moves (theory §3.2)
         self.V_kernel = [V - p.Z @ (p.Z.T @ V) for p, V in zip(problems, V_start, strict=True)]
+        self.errors = {name: np.full(times.shape, np.nan) for name in OBSERVABLES}
         self.values = {name: np.full(times.shape, np.nan) for name in OBSERVABLES}
         for trial in range(times.shape[0]):
             at = np.flatnonzero(times[trial] == 0.0)
