@@ -61,7 +61,8 @@ def main(rounds: int = 7) -> None:
     print(f"drawing {WIDTHS[-1]:,} neurons of n = {N}: {1e3 * np.median(base) / TRIALS:.1f} ms a trial")
     for name, ratios, target in (("without conserved", plain, 2.4), ("with conserved", conserved, 3.2)):
         low, high = np.quantile(ratios, [0.25, 0.75])
-        print(f"whole pass, {name}: {np.median(ratios):.2f} x drawing (quartiles {low:.2f} to {high:.2f}; target {target})")
+        quartiles = f"quartiles {low:.2f} to {high:.2f}; target {target}"
+        print(f"whole pass, {name}: {np.median(ratios):.2f} x drawing ({quartiles})")
 
 
 if __name__ == "__main__":
