@@ -230,7 +230,8 @@ def _crossing(signal: Branch, observed: Branch, end: Array) -> Array:
             low, high = np.where(before, s, low), np.where(before, high, s)
             new = s - gap / (signal.slope(s) - observed.slope(s))
             new = np.where((new > low) & (new < high), new, 0.5 * (low + high))
-            s, moving = np.where(moving, new, s), moving & (np.abs(new - s) > 1e-13 * end)
+            # the area is stationary in the crossing: half the digits give them all
+            s, moving = np.where(moving, new, s), moving & (np.abs(new - s) > 1e-8 * end)
             if not moving.any():
                 break
     return s

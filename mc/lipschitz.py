@@ -15,9 +15,15 @@ Array = NDArray[np.float64]
 
 def _minus_log1p(v: Array, log: Array) -> Array:
     """v - log(1 + v) without cancellation at small v, given the logarithm."""
-    terms = np.polynomial.polynomial.polyval(v, [(-1.0) ** j / (j + 2.0) for j in range(8)])
+    small = v < 0.02
+    if not small.any():
+        return v - log
+    terms = np.zeros_like(v)
     # eight terms leave a relative error below v^8/5
-    return np.where(v < 0.02, v * v * terms, v - log)
+    for j in range(7, -1, -1):
+        terms *= v
+        terms += (-1.0) ** j / (j + 2.0)
+    return np.where(small, v * v * terms, v - log)
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 Arrays = dict[str, NDArray[Any]]
 
-BATCH_BYTES = 4_000_000
-"""Size of the stages of a batch that is integrated together."""
+BATCH_BYTES = 6_000_000
+"""Size of a batch that is integrated together: small enough for the caches, large enough to hide the calls."""
 
 SAVED_STEPS = 2_000
 """Budget of a saved trajectory: one that never converges is shown as far as this takes it."""
@@ -193,9 +193,8 @@ def _allocate(out: Arrays, shape: tuple[int, int, int], saved: int, times: int) 
 
 
 def _batches(rows: Index, flow: ReducedFlow) -> list[Index]:
-    """Split trials into batches whose stages fit a cache."""
-    lines = 1 if flow.mode == "hidden" else 1 + flow.problems.rank
-    size = max(1, BATCH_BYTES // (8 * 10 * lines * flow.width))
+    """Split trials into batches: Q, its successor and about ten vectors of stages a trial."""
+    size = max(1, BATCH_BYTES // (8 * flow.width * (10 + 2 * (1 + flow.problems.rank))))
     return [rows[first : first + size] for first in range(0, rows.size, size)]
 
 

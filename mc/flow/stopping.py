@@ -16,6 +16,9 @@ from mc.outcomes import NOT_COMPUTED, Outcome
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
+COMPANY = 2
+"""Steps for which a trial's test may wait for those of half its batch."""
+
 
 class Rule(Protocol):
     """A stopping rule for T trials, of which it sees those that still run."""
@@ -64,20 +67,23 @@ class RestartRule:
     Attributes
     ----------
     margin : (T,) array
-        Margin at the last test of each trial, or an upper bound of it below one; certified iff above one.
+        Margin at the last test of each trial, or a bound of it on the same side of one; certified iff above one.
     """
 
     def __init__(self, trials: int, patience: float = 0.8) -> None:
         self.patience = patience
         self.margin = np.zeros(trials)
         self._try_at = np.full(trials, np.inf)
+        self._skipped = 0
 
     def check(self, flow: ReducedFlow, seen: Observation, error: Array, trials: Index) -> NDArray[np.int8]:
         """`Outcome` of each trial, or -1 to go on."""
         psi = flow.psi_of(seen.residual)
         outcome = np.full(psi.size, NOT_COMPUTED, np.int8)
         rows = np.flatnonzero(psi <= self._try_at[trials])
-        if rows.size:
+        # a test costs the batch nearly the same for one trial as for all: wait for company
+        self._skipped = 0 if 2 * rows.size >= psi.size or self._skipped >= COMPANY else self._skipped + 1
+        if rows.size and not self._skipped:
             test = RestartTest.of(flow.take(rows), seen.take(rows), error[rows])
             margin = test.margin(psi[rows])
             self.margin[trials[rows]] = margin
@@ -95,14 +101,14 @@ class RestartRule:
         return np.asarray(RestartTest.of(flow, seen, error).margin(flow.psi_of(seen.residual)) > 1.0)
 
 
-def possible_move(flow: ReducedFlow, seen: Observation, error: Array) -> Array:
+def possible_move(flow: ReducedFlow, seen: Observation, error: Array, c_Z: Array | None = None) -> Array:
     """What a state within ``error`` may add to psi(L), (T,): |A| (|J| + Lip error) error times the slope of psi."""
     mode, k, n_obs = flow.mode, flow.width, flow.problems.U.shape[1]
     norm_J = np.trace(seen.gram, axis1=1, axis2=2) + (seen.square_z if mode == "both" else 0.0)
-    c_Z = np.sqrt(np.square(seen.Q).sum(axis=1).max(axis=1))
-    signal = TrialLipschitz(
-        mode, flow.activation.sup_dphi, flow.activation.lip_dphi, c_Z, np.full(error.shape, float(k))
-    )
+    if c_Z is None:
+        c_Z = np.sqrt(np.einsum("trk,trk->tk", seen.Q, seen.Q).max(axis=1))
+    width = np.full(error.shape, float(k))
+    signal = TrialLipschitz(mode, flow.activation.sup_dphi, flow.activation.lip_dphi, c_Z, width)
     with np.errstate(invalid="ignore"):
         moved = flow.problems.norm_A * (np.sqrt(norm_J / k) + signal.at(error) * error) * error
         # a loss of the user's own may have no slope: then only an exact state says anything
@@ -160,7 +166,7 @@ class RestartTest:
                 np.maximum(sigma_obs - observed.integrals(error)[0], 0.0),
                 replace(observed, column_norm=c_A / norm_A + drift),
             ),
-            possible_move(flow, seen, error),
+            possible_move(flow, seen, error, c_Z),
         )
 
     def margin(self, psi: Array) -> Array:
@@ -173,16 +179,18 @@ class RestartTest:
         Returns
         -------
         (T,) array
-            An upper bound of the margin where that is already at most one.
+            A bound of the margin where that already tells the side of one.
         """
+        branches = (self.signal, self.observed)
         with np.errstate(divide="ignore", invalid="ignore"):
-            most = sum(
-                branch.factor * np.square(branch.sigma) / (2.0 * branch.lipschitz.at(0.0))
-                for branch in (self.signal, self.observed)
-            )
-            margin = np.where(np.isfinite(psi) & (most > 0.0), most / (psi + self.moved), 0.0)
-        rows = np.flatnonzero(margin > 1.0)
+            needed = psi + self.moved
+            most = sum(b.factor * np.square(b.sigma) / (2.0 * b.lipschitz.at(0.0)) for b in branches)
+            margin = np.where(np.isfinite(needed) & (most > 0.0), most / needed, 0.0)
+            # one branch alone, to a point that need not be its end, is a lower bound
+            least = np.maximum(*(b.area(b.lipschitz.reach(b.sigma, steps=2)) for b in branches)) / needed
+        margin = np.where((margin > 1.0) & (least > 1.0), least, margin)
+        rows = np.flatnonzero((margin > 1.0) & ~(least > 1.0))
         if rows.size:
             path = ObservedPath.build(self.signal.take(rows), self.observed.take(rows))
-            margin[rows] = path.margin((psi + self.moved)[rows])
+            margin[rows] = path.margin(needed[rows])
         return margin
