@@ -74,6 +74,7 @@ class RestartRule:
         self.patience = patience
         self.margin = np.zeros(trials)
         self._try_at = np.full(trials, np.inf)
+        self._columns = np.full((2, trials), np.nan)
         self._skipped = 0
 
     def check(self, flow: ReducedFlow, seen: Observation, error: Array, trials: Index) -> NDArray[np.int8]:
@@ -81,10 +82,13 @@ class RestartRule:
         psi = flow.psi_of(seen.residual)
         outcome = np.full(psi.size, NOT_COMPUTED, np.int8)
         rows = np.flatnonzero(psi <= self._try_at[trials])
-        # a test costs the batch nearly the same for one trial as for all: wait for company
-        self._skipped = 0 if 2 * rows.size >= psi.size or self._skipped >= COMPANY else self._skipped + 1
+        # a test costs the batch nearly the same for one trial as for all: wait for company, then test all
+        many = 2 * rows.size >= psi.size
+        self._skipped = 0 if many or self._skipped >= COMPANY else self._skipped + 1
         if rows.size and not self._skipped:
-            test = RestartTest.of(flow.take(rows), seen.take(rows), error[rows])
+            rows = np.arange(psi.size) if many else rows
+            some, there = flow.take(rows), seen.take(rows)
+            test = RestartTest.of(some, there, error[rows], self._column_norms(some, there, trials[rows]))
             margin = test.margin(psi[rows])
             self.margin[trials[rows]] = margin
             # a margin of 1/2 wants half the psi, give or take what the spectrum changes by then
@@ -92,13 +96,28 @@ class RestartRule:
             outcome[rows[margin > 1.0]] = Outcome.CONVERGED_CERTIFIED
             lost = (margin <= 1.0) & (test.moved > psi[rows])
             if lost.any():
-                exact = RestartTest.of(flow.take(rows), seen.take(rows), np.zeros(rows.size)).margin(psi[rows])
+                exact = RestartTest.of(some, there, np.zeros(rows.size)).margin(psi[rows])
                 outcome[rows[lost & (exact > 1.0)]] = Outcome.UNDECIDED
         return outcome
+
+    def _column_norms(self, flow: ReducedFlow, seen: Observation, trials: Index) -> Array:
+        """Largest |Z^T V_i| and |A V_i|, (2, T): V does not move in mode `hidden`."""
+        if flow.mode == "both":
+            return column_norms(flow, seen)
+        if np.isnan(self._columns[0, trials]).any():
+            self._columns[:, trials] = column_norms(flow, seen)
+        return self._columns[:, trials]
 
     def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.bool_]:
         """Whether the certificate survives the error."""
         return np.asarray(RestartTest.of(flow, seen, error).margin(flow.psi_of(seen.residual)) > 1.0)
+
+
+def column_norms(flow: ReducedFlow, seen: Observation) -> Array:
+    """Largest |Z^T V_i| and |A V_i| over the neurons, (2, T)."""
+    squares = np.square(seen.Q)
+    weights = np.stack([np.ones_like(flow.problems.S), np.square(flow.problems.S)], axis=1)
+    return np.asarray(np.sqrt(np.matmul(weights, squares).max(axis=2)).T)
 
 
 def possible_move(flow: ReducedFlow, seen: Observation, error: Array, c_Z: Array | None = None) -> Array:
@@ -132,7 +151,7 @@ class RestartTest:
     moved: Array
 
     @classmethod
-    def of(cls, flow: ReducedFlow, seen: Observation, error: Array) -> RestartTest:
+    def of(cls, flow: ReducedFlow, seen: Observation, error: Array, columns: Array | None = None) -> RestartTest:
         """Prepare the test.
 
         Parameters
@@ -142,12 +161,12 @@ class RestartTest:
             Of the computed state.
         error : (T,) array
             Bound delta of |theta_computed - theta|.
+        columns : (2, T) array, optional
+            See `column_norms`.
         """
         k, S, mode = flow.width, flow.problems.S, flow.mode
         sigma_Z, sigma_obs = observed_spectra(seen.gram, seen.square_z, S, k, mode, k)
-        squares = np.square(seen.Q)
-        c_Z = np.sqrt(squares.sum(axis=1).max(axis=1))
-        c_A = np.sqrt(np.matmul(np.square(S)[:, None, :], squares)[:, 0].max(axis=1))
+        c_Z, c_A = column_norms(flow, seen) if columns is None else columns
         norm_A = np.broadcast_to(flow.problems.norm_A, error.shape)
         B1, B2, width = flow.activation.sup_dphi, flow.activation.lip_dphi, np.full(error.shape, float(k))
         signal = TrialLipschitz(mode, B1, B2, c_Z, width)
