@@ -22,7 +22,7 @@ from mc.outcomes import Outcome
 Array = NDArray[np.float64]
 
 LOOSER = 8.0
-TIGHTER = 1e-3
+TIGHTER = 1e-2
 
 
 def loosened(controls: Controls) -> Controls:
