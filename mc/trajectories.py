@@ -223,8 +223,12 @@ def _record(case: _Case, problems: Sequence[Problem], V: Sequence[Array]) -> Rec
         for trial in range(len(problems)):
             each.finish(trial, last.state[trial], last.time[trial])
     for name in OBSERVABLES:
-        # twice: between steps the interpolants of both err with either sign
-        recorder.errors[name] = 2.0 * np.abs(recorder.values[name] - companion.values[name])
+        # the difference changes sign along the way: its neighbours in time tell its size where it does
+        apart = np.abs(recorder.values[name] - companion.values[name])
+        padded = np.pad(apart, ((0, 0), (1, 1)), mode="edge")
+        recorder.errors[name] = np.where(
+            np.isnan(apart), np.nan, 2.0 * np.fmax.reduce([padded[:, :-2], apart, padded[:, 2:]])
+        )
     return recorder
 
 

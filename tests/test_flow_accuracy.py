@@ -10,6 +10,7 @@ import pytest
 from cases import random_network, random_problem, reduced
 from scipy.integrate import solve_ivp
 
+from mc.flow.driver import METHODS as stepper_types
 from mc.flow.driver import Controls, Ending, integrate
 from mc.flow.fields import ReducedFlow
 from mc.flow.record import Recorder
@@ -96,12 +97,13 @@ def run(case: System, controls: Controls) -> tuple[Ending, Recorder]:
 
 
 def tolerated(case: System, ending: Ending, recorder: Recorder, controls: Controls) -> float:
-    """Steps times the tolerance of a step: atol + rtol (distance + psi(L_0)/|A J(0)|), the distance below the path."""
+    """Steps times the tolerance of one, atol + rtol (distance + psi(L_0)/|A J(0)|), raised by the method's safety."""
     flow, h = case.flow, case.start.pre_activations[None]
     seen = flow.observe(flow.start(h))
     least = float(flow.loss.psi(seen.loss)[0] / np.sqrt(np.linalg.norm(flow.kernel(seen)[0], 2)))
     path = float(recorder.values["distance"].max())
-    return float(ending.steps[0]) * (controls.atol + controls.rtol * (path + least))
+    safety = stepper_types[controls.method].safety
+    return safety * float(ending.steps[0]) * (controls.atol + controls.rtol * (path + least))
 
 
 @pytest.mark.parametrize("mode", MODES)

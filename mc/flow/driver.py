@@ -38,8 +38,9 @@ class Controls:
     max_steps : int
         Budget of attempts of a trial.
     method : {"auto", "explicit", "dual", "lowrank"}
-        ``dual`` is for the hidden layer only. ``auto`` steps a trial of the hidden layer by the explicit pair until
-        stability holds that back, and by an exponential method from there; both layers by the latter from the start.
+        ``dual`` is for the hidden layer only. ``auto`` takes the exponential methods, ``dual`` or ``lowrank``, which
+        are the most accurate at equal cost; but where Phi has no cheap inverse, a trial of the hidden layer goes by the
+        explicit pair until stability holds that back, and by ``lowrank`` from there.
     """
 
     rtol: float = 1e-5
@@ -95,6 +96,8 @@ class Ending:
 
 class StepperType(Protocol):
     """How a method begins: from the start, or from a later state."""
+
+    safety: float
 
     def __call__(self, flow: ReducedFlow, h: Array, state: Array | None = None) -> Stepper:
         """Begin at ``state`` (T, rows, k), at the start by default; ``h`` (T, k) are the pre-activations at time 0."""
@@ -185,7 +188,7 @@ class _Run:
             self.on_step(stepper, rows, trials[rows], t[rows], dt[rows])
         stepper.accept(accepted)
         self.t[trials] = np.where(accepted, np.where(dt < until - t, t + dt, until), t)
-        self.error[trials] += np.where(accepted, attempt.error, 0.0)
+        self.error[trials] += np.where(accepted, stepper.safety * attempt.error, 0.0)
         self.first[trials] = np.where(accepted & np.isnan(self.first[trials]), dt, self.first[trials])
         self.steps[trials] += 1
         with np.errstate(divide="ignore"):
@@ -230,11 +233,12 @@ def integrate(
         run.march(controls.method, trials)
         return run.ending
     # without a cheap inverse of Phi the dual variable costs more than it saves
-    dual = flow.mode == "hidden" and flow.activation.cheap_inverse
-    exponential = "dual" if dual else "lowrank"
+    if flow.mode == "hidden" and flow.activation.cheap_inverse:
+        run.march("dual", trials)
+        return run.ending
     if flow.mode == "hidden":
         trials = run.march("explicit", trials, leave_when_stiff=True)
-    run.march(exponential, trials)
+    run.march("lowrank", trials)
     return run.ending
 
 

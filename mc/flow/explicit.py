@@ -46,6 +46,7 @@ class DormandPrince:
     """
 
     order = 5
+    safety = 1.0
 
     def __init__(self, flow: ReducedFlow, h: Array, state: Array | None = None) -> None:
         self.flow = flow

@@ -67,6 +67,7 @@ class LowRankExponential:
     """
 
     order = 4
+    safety = 4.0
 
     def __init__(self, flow: ReducedFlow, h: Array, state: Array | None = None) -> None:
         self.flow = flow
@@ -201,7 +202,7 @@ class LowRankExponential:
         along = (dt / 6.0)[:, None] * (c.remainder - new.remainder) - self._spectrum.combine(inner)
         stages = self._length(_Change(((c, dt / 6.0), (new, -dt / 6.0)), along))
         linear, square = (self._length(term) for term in self._terms(np.ones_like(dt), phi))
-        return stages + 2.0 * square**4 / np.maximum((linear + square) ** 3, 1e-300)
+        return stages + 0.5 * square**4 / np.maximum((linear + square) ** 3, 1e-300)
 
     def _length(self, change: _Change) -> Array:
         """Norm of a change in theta."""

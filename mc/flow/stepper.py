@@ -40,12 +40,15 @@ class Stepper(Protocol):
     ----------
     order : int
         The error estimate of a step falls like dt^order.
+    safety : float
+        How far the error of a step may lie above its estimate: the sum of the estimates is raised by it.
     flow : ReducedFlow
     seen : Observation
         Of the current state.
     """
 
     order: int
+    safety: float
     flow: ReducedFlow
     seen: Observation
 
