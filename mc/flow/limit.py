@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 NEWTON_STEPS = 60
+BATCH_BYTES = 1_000_000
 LP_NEURONS = 20_000
 LP_TOLERANCE = 1e-6
 UNIT = 2.0**-53
@@ -297,6 +298,17 @@ def decide(target: Target, activation: Activation) -> Decision:
     Decision
         ``by`` is newton, hyperplane or lp.
     """
+    decision = Decision.undecided(target.h.shape[0])
+    # passes over Q stay in a cache
+    size = max(1, BATCH_BYTES // (8 * max(target.h.shape[1], 1) * (target.Q.shape[1] + 4)))
+    for first in range(0, target.h.shape[0], size):
+        rows = np.arange(first, min(first + size, target.h.shape[0]))
+        part = _decide_batch(target.take(rows), activation)
+        decision.exact[rows], decision.by[rows], decision.residual[rows] = part.exact, part.by, part.residual
+    return decision
+
+
+def _decide_batch(target: Target, activation: Activation) -> Decision:
     decision = Decision.undecided(target.h.shape[0])
     if target.h.shape[1] == 0:
         return decision
