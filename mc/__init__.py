@@ -11,24 +11,24 @@ Examples
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mc.errors import InputError
-from mc.execute import run
 from mc.experiment import Experiment
 from mc.store import load
 from mc.version import __version__
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from mc import estimate
+    from mc.sampling import run
 
 __all__ = ["Experiment", "InputError", "__version__", "estimate", "load", "run"]
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Load `mc.estimate` when it is asked for: its statistics take longer to import than all the rest."""
+def __getattr__(name: str) -> Any:
+    """Load `estimate`, and `run` that needs it, when asked for: the statistics take longer to import than the rest."""
     if name == "estimate":
         return import_module("mc.estimate")
+    if name == "run":
+        return import_module("mc.sampling").run
     raise AttributeError(f"module 'mc' has no attribute {name!r}")

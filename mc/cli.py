@@ -10,15 +10,13 @@ from typing import Any
 import click
 
 from mc.cli_progress import progress_bar
+from mc.cli_verify import COMMANDS
 from mc.errors import InputError
 from mc.execute import BACKENDS, Interrupted
-from mc.execute import merge as merge_run
-from mc.execute import run as run_experiment
 from mc.experiment import Experiment, load_file
 from mc.export import export_trial
 from mc.guarantees import CLAIMS
-from mc.plan import FROZEN, agreed, estimate_cost, load_frozen, refuse_if_costly, status
-from mc.records import BLOCKS
+from mc.plan import FROZEN, load_frozen
 from mc.schema.reading import one_line
 from mc.store import RESULTS
 from mc.theory_table import DEFAULT_M, TheoryRequest, theory_lines
@@ -31,7 +29,9 @@ FOLDER = click.Path(path_type=Path)
 
 
 @click.group(
-    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+    commands=COMMANDS,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(__version__, prog_name="dipmc")
 @click.pass_context
@@ -74,19 +74,12 @@ def _default_report(run: Path) -> Path:
 @cli.command()
 @click.argument("experiment", type=FOLDER)
 def plan(experiment: Path) -> None:
-    """Say what an experiment would compute, and what it would cost."""
+    """Say what an experiment would compute, what it can decide, and what it would cost."""
+    from mc.cli_plan import plan_lines
+
     for each, _ in experiments_of(experiment):
-        cells, widths = each.cells(), each.widths
-        cost = estimate_cost(each)
-        click.echo(f"{each.name}: {len(cells)} cell(s), {each.n_blocks} block(s) of {each.block_size} trials each")
-        click.echo(f"  trials {each.trials}, modes {', '.join(each.modes)}, ladder {', '.join(each.ladder)}")
-        click.echo(
-            f"  {len(widths)} widths from {widths[0]} to {widths[-1]}; flow at {list(each.flow_widths) or 'none'}"
-        )
-        for cell in cells:
-            values = ", ".join(f"{key} = {value}" for key, value in cell.attributes.items())
-            click.echo(f"  c{cell.index:03d} {cell.key}: {values}")
-        click.echo(f"  cost: {cost} ({cost.trials} trials with whole blocks)")
+        for line in plan_lines(each):
+            click.echo(line)
 
 
 @cli.command()
@@ -99,13 +92,16 @@ def plan(experiment: Path) -> None:
 @click.option("--quiet", is_flag=True, help="No progress.")
 def run(experiment: Path, out: Path | None, jobs: int, backend: str, shard: str | None, yes: bool, quiet: bool) -> None:
     """Compute what a run folder lacks of an experiment (it resumes), and merge."""
+    # the statistics take a second to import: only the commands that need them pay for it
+    from mc.sampling import check
+    from mc.sampling import run as run_experiment
+
     part = None if shard is None else parse_shard(shard)
     base = _default_run(experiment) if out is None else out
     asked = experiments_of(experiment)
     for each, place in asked:
         # all of a suite before its first: hours later nobody is there to read the refusal
-        refuse_if_costly(estimate_cost(each), base / place, yes=yes or (base / place / BLOCKS).is_dir())
-        agreed(each, base / place)
+        check(each, base / place, yes=yes)
     failures: list[str] = []
     for each, place in asked:
         with progress_bar(each.name, quiet) as progress:
@@ -116,7 +112,10 @@ def run(experiment: Path, out: Path | None, jobs: int, backend: str, shard: str 
         if not quiet:
             there = f", {summary.blocks_there} were there" if summary.blocks_there else ""
             click.echo(f"{each.name}: {summary.blocks_computed} block(s) computed{there}, {summary.seconds:.1f} s")
-            click.echo(f"  {summary.results or f'{summary.run}: not complete, other shards are missing'}")
+            missing = f"{summary.run}: not complete, other shards are missing"
+            if each.sampling is not None:
+                missing += "; when their blocks are there the same command goes on"
+            click.echo(f"  {summary.results or missing}")
     if failures:
         for failure in failures[:MOST_FAILURES]:
             click.echo(f"failed: {one_line(failure)}", err=True)
@@ -136,23 +135,20 @@ def parse_shard(text: str) -> tuple[int, int]:
 @cli.command(name="status")
 @click.argument("run", type=FOLDER)
 def status_command(run: Path) -> None:
-    """Say how far a run is."""
+    """Say how far a run is, and how wide its intervals are."""
+    from mc.cli_status import run_lines
+
     for folder, _ in runs_of(run):
-        found, cells = status(folder)
-        click.echo(f"{folder}: {found.trials} trials in {found.n_blocks} block(s) of {found.block_size}")
-        for cell in cells:
-            least, most = min(cell.trials_present), max(cell.trials_present)
-            trials = f"{least}" if least == most else f"{least} to {most}"
-            click.echo(
-                f"  {cell.cell.group} {cell.cell.key}: {cell.complete_blocks}/{cell.blocks} blocks complete, "
-                f"{trials} trials at every width"
-            )
+        for line in run_lines(folder):
+            click.echo(line)
 
 
 @cli.command()
 @click.argument("run", type=FOLDER)
 def merge(run: Path) -> None:
     """Write results.h5 from the blocks that are there."""
+    from mc.sampling import merge as merge_run
+
     for folder, _ in runs_of(run):
         click.echo(merge_run(folder))
 
@@ -205,6 +201,20 @@ def theory(**request: Any) -> None:
 def export(run: Path, cell: int, trial: int, width: int, out: Path) -> None:
     """Write one trial's problem and network as plain arrays."""
     click.echo(export_trial(run, cell, trial, width, out))
+
+
+@cli.command()
+@click.option("--long", "whole", is_flag=True, help="The tables of docs/statistics.md: minutes instead of seconds.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the simulations.")
+def selftest(whole: bool, seed: int) -> None:
+    """Test the statistics of this installation at known truths: exact coverage, errors of stopping rules."""
+    from mc.estimate.selftest import run_selftest
+
+    found = run_selftest(seed, whole)
+    for line in found.lines():
+        click.echo(line)
+    if not found.passed:
+        raise click.exceptions.Exit(1)
 
 
 @cli.command()

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +42,7 @@ from mc.plan import (
 )
 from mc.provenance import git_commit, versions
 from mc.records import BLOCKS, RunPlan
+from mc.requests import RequestLike, asked_blocks
 
 BACKENDS = ("loky", "inline")
 MOST_DEATHS = 3
@@ -64,7 +66,7 @@ class Interrupted(Exception):
         self.number = number
 
 
-class _StopNow(BaseException):
+class StopNow(BaseException):
     """The second signal: unwinds everything, so it must not be caught with the errors of a block."""
 
 
@@ -84,7 +86,7 @@ class RunSummary:
     seconds : float
         Wall-clock time.
     results : Path or None
-        results.h5; None for a shard of a run that is not complete yet.
+        results.h5; None where nothing was merged: a shard of a run that is not complete yet, or requests.
     """
 
     run: Path
@@ -101,7 +103,7 @@ def _ignore_signals() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-class _Signals:
+class Signals:
     """SIGINT and SIGTERM while a run goes on: the first asks for an end, the second enforces it."""
 
     def __init__(self) -> None:
@@ -121,7 +123,7 @@ class _Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:
-            raise _StopNow
+            raise StopNow
         self.number = number
 
 
@@ -227,6 +229,8 @@ def run(
     yes: bool = False,
     progress: Progress | None = None,
     compute: Compute = compute_block,
+    requests: Sequence[RequestLike] | None = None,
+    signals: Signals | None = None,
 ) -> RunSummary:
     """Compute what a run folder lacks of an experiment, and merge.
 
@@ -250,6 +254,10 @@ def run(
         Called as ``progress(done, total, record)`` after each block.
     compute : callable
         The function of one block; of a module, so that workers can import it.
+    requests : sequence of RequestLike, optional
+        Only these blocks and widths, within `trials`; nothing is merged then.
+    signals : Signals, optional
+        The caller's, where several calls make one run: what stops one stops all.
 
     Returns
     -------
@@ -273,28 +281,25 @@ def run(
     refuse_if_costly(estimate_cost(experiment, trials=trials), folder, yes=yes or (folder / BLOCKS).is_dir())
     experiment = agreed(experiment, folder)
     plan, digests = run_plan(experiment, trials), stream_digests(experiment)
-    every = gaps(folder, plan, digests)
-    missing = [gap for gap in every if in_shard(gap, plan, shard)]
+    asked = [Gap(*of) for of in asked_blocks(plan, requests)]
+    missing = [gap for gap in gaps(folder, plan, digests, requests) if in_shard(gap, plan, shard)]
     refuse_if_costly(estimate_cost(experiment, missing, trials), folder, yes=yes)
     freeze(experiment, folder)
     sweep(folder)
     sweep(folder / BLOCKS)
     facts = {**versions(), "git_commit": git_commit()}
     todo = [build_job(experiment, plan, gap, digests[gap.cell.key], folder / BLOCKS, facts) for gap in missing]
-    with _Signals() as signals:
-        computed, failures = _drive(todo, compute, 1 if backend == "inline" else n_jobs, progress, signals)
+    with nullcontext(signals) if signals is not None else Signals() as caught:
+        computed, failures = _drive(todo, compute, 1 if backend == "inline" else n_jobs, progress, caught)
         # a shard merges only when it finds the work of the others done; a failed block stays missing in results.h5
-        whole = shard is None or not gaps(folder, plan, digests)
+        whole = requests is None and (shard is None or not gaps(folder, plan, digests))
         try:
             results = _merge(folder, plan, created) if whole else None
-        except _StopNow:
-            raise Interrupted(f"stopped during the merge: `dipmc merge {folder}` repeats it", signals.number) from None
-    there = sum(
-        in_shard(Gap(cell, block, (), ()), plan, shard) for cell in plan.cells for block in range(plan.n_blocks)
-    )
+        except StopNow:
+            raise Interrupted(f"stopped during the merge: `dipmc merge {folder}` repeats it", caught.number) from None
     return RunSummary(
         run=folder,
-        blocks_there=there - len(missing),
+        blocks_there=sum(in_shard(gap, plan, shard) for gap in asked) - len(missing),
         blocks_computed=computed,
         failures=failures,
         seconds=time.perf_counter() - begin,
@@ -303,7 +308,7 @@ def run(
 
 
 def _drive(
-    todo: Sequence[Job], compute: Compute, n_jobs: int, progress: Progress | None, signals: _Signals
+    todo: Sequence[Job], compute: Compute, n_jobs: int, progress: Progress | None, signals: Signals
 ) -> tuple[int, tuple[str, ...]]:
     """Compute the blocks; returns how many are written, and the failures, each with its place."""
     failures: list[str] = []
@@ -325,7 +330,7 @@ def _drive(
                 done += 1
             if progress is not None:
                 progress(done + len(failures), len(todo), record)
-    except _StopNow:
+    except StopNow:
         if n_jobs > 1:
             _kill_workers()
     if refusal is not None:

@@ -195,6 +195,11 @@ class Experiment:
         return self.document.sampling
 
     @property
+    def sampling_rule(self) -> str:
+        """How the number of trials comes about: "fixed", or "adaptive" with its rule."""
+        return "fixed" if self.sampling is None else f"adaptive: {self.sampling.words()}"
+
+    @property
     def estimate(self) -> Estimate:
         """The table [estimate]."""
         return self.document.estimate

@@ -59,6 +59,9 @@ class _Group:
         """
         for name in sorted(block):
             declared = field_of(name)
+            # without saved trajectories there is no axis to give them a dataset
+            if any(self.sizes.get(dim) == 0 for dim in declared.dims):
+                continue
             if (
                 "time" in declared.dims
                 and self.sizes.setdefault("time", block[name].shape[-1]) != block[name].shape[-1]
@@ -166,6 +169,7 @@ def merge(run: Path, plan: RunPlan, attributes: Mapping[str, Any]) -> Path:
         "identity": plan.identity,
         "seed": plan.seed,
         "trials": plan.trials,
+        "sampling": plan.sampling,
         "merge_id": uuid.uuid4().hex,
     }
     with creating(final) as handle:

@@ -15,6 +15,7 @@ from mc.errors import InputError
 from mc.experiment import Experiment
 from mc.layout import BLOCK_LAYOUT, FAMILIES, Field
 from mc.records import CellPlan, RunPlan, differences
+from mc.requests import RequestLike, asked_blocks
 from mc.store import parts
 
 FROZEN = "experiment.toml"
@@ -96,6 +97,7 @@ def _any_plan(experiment: Experiment, trials: int | None) -> RunPlan:
         ladder=tuple(experiment.ladder),
         save_trials=0 if flow is None else flow.save.trials,
         cells=cells,
+        sampling=experiment.sampling_rule,
     )
 
 
@@ -190,8 +192,13 @@ def stream_digests(experiment: Experiment) -> dict[str, str]:
     return {cell.key: stream_digest(experiment.seed, cell.id, cell.problem["n"], law) for cell in experiment.cells()}
 
 
-def gaps(run: Path, plan: RunPlan, digests: Mapping[str, str] | None = None) -> tuple[Gap, ...]:
-    """The blocks that lack something, and what; first block 0 of every cell, then block 1 and so on.
+def gaps(
+    run: Path,
+    plan: RunPlan,
+    digests: Mapping[str, str] | None = None,
+    requests: Sequence[RequestLike] | None = None,
+) -> tuple[Gap, ...]:
+    """The blocks that lack something, and what, in the order of `mc.requests.asked_blocks`.
 
     Parameters
     ----------
@@ -199,18 +206,19 @@ def gaps(run: Path, plan: RunPlan, digests: Mapping[str, str] | None = None) -> 
     plan : RunPlan
     digests : mapping of str to str, optional
         See `stream_digests`; block files of another stream are refused.
+    requests : sequence of RequestLike, optional
+        What is asked for, instead of every block at every width.
     """
     held = parts(run, plan, digests)
     found = []
-    for block in range(plan.n_blocks):
-        for cell in plan.cells:
-            headers = [header for _, header in held.get((cell.key, block), ())]
-            widths = {width for header in headers for width in header.widths}
-            flow_widths = {width for header in headers for width in header.flow_widths}
-            lacks = tuple(width for width in plan.widths if width not in widths)
-            flow_lacks = tuple(width for width in plan.flow_widths if width not in flow_widths)
-            if lacks or flow_lacks:
-                found.append(Gap(cell, block, lacks, flow_lacks))
+    for cell, block, asked, flow_asked in asked_blocks(plan, requests):
+        headers = [header for _, header in held.get((cell.key, block), ())]
+        widths = {width for header in headers for width in header.widths}
+        flow_widths = {width for header in headers for width in header.flow_widths}
+        lacks = tuple(width for width in asked if width not in widths)
+        flow_lacks = tuple(width for width in flow_asked if width not in flow_widths)
+        if lacks or flow_lacks:
+            found.append(Gap(cell, block, lacks, flow_lacks))
     return tuple(found)
 
 

@@ -182,6 +182,8 @@ class RunPlan:
     save_trials : int
         The first so many trials keep their trajectories.
     cells : tuple of CellPlan
+    sampling : str
+        "fixed", or the rule by which the number of trials follows the data.
     """
 
     text: str
@@ -194,6 +196,7 @@ class RunPlan:
     ladder: tuple[str, ...]
     save_trials: int
     cells: tuple[CellPlan, ...]
+    sampling: str = "fixed"
 
     @property
     def saved_trials(self) -> int:

@@ -312,7 +312,7 @@ def load(run: str | Path) -> Results:
         if int(attrs["schema_version"]) != SCHEMA_VERSION:
             raise InputError(f"{path}: schema version {attrs['schema_version']}, this code reads {SCHEMA_VERSION}")
         cells = [_load_cell(handle[name], path, str(attrs["merge_id"])) for name in handle]
-    return Results(path, str(attrs["experiment"]), attrs, tuple(sorted(cells, key=lambda cell: cell.index)))
+        return Results(path, str(attrs["experiment"]), attrs, tuple(sorted(cells, key=lambda cell: cell.index)))
 
 
 def _attributes(handle: h5py.Group) -> dict[str, Any]:

@@ -219,3 +219,14 @@ def test_the_ladder_holds_trial_by_trial(frequencies: CellResults, mode: str) ->
     needed, allowed = frequencies["radius_needed"][at], frequencies["radius_trial"][at]
     # R' < R iff 2 R' Lip_R' < sigma_0 (theory §4)
     np.testing.assert_array_equal(trial, needed < allowed)
+
+
+def test_flows_without_saved_trajectories(tmp_path: Path) -> None:
+    """[flow] without a save table, as in the README: outcomes are there, trajectories are not, and a report is made."""
+    from mc.report import write_report
+
+    run(Experiment.from_dict(tables(flow__save={"trials": 0}, experiment__trials=4)), tmp_path / "run")
+    (cell,) = load(tmp_path / "run").cells
+    assert (cell["outcome"] >= 0).all()
+    assert "loss" not in cell
+    assert write_report(tmp_path / "run", tmp_path / "report").is_file()

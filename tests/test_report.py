@@ -380,4 +380,5 @@ def test_a_run_of_the_suite_is_reported_from_its_folder(tmp_path: Path) -> None:
     conserved = [e for e in found["estimates"] if e["event"] == "conserved"]
     assert [(e["holds"], e["trials"]) for e in conserved] == [(5, 5), (5, 5)]
     assert not [c for c in found["claims"] if c["verdict"] in ("violated", "contradicted")]
-    assert {path.name.split("-")[1] for path in folder.glob("*.svg")} == {"ladder", "loss", "outcomes", "margins"}
+    kinds = {path.name.split("-")[1] for path in folder.glob("*.svg")}
+    assert kinds == {"ladder", "loss", "outcomes", "margins", "times"}

@@ -536,6 +536,16 @@ def test_load_takes_the_file_and_refuses_what_is_not_there(merged: Path, tmp_pat
         load(merged).cells[0]["margin_wrong"]
 
 
+@pytest.mark.parametrize("name", ["experiment", "merge_id", "schema_version"])
+def test_results_that_lost_an_attribute_are_refused(tmp_path: Path, name: str) -> None:
+    plan = run_plan()
+    write(tmp_path, plan, plan.cells[0], 0)
+    with h5py.File(merge(tmp_path, plan, {}), "r+") as handle:
+        del handle.attrs[name]
+    with pytest.raises(InputError, match="damaged or not written by dipmc"):
+        load(tmp_path)
+
+
 def test_results_merged_anew_under_a_reader_are_refused(tmp_path: Path) -> None:
     plan = run_plan()
     write(tmp_path, plan, plan.cells[0], 0)

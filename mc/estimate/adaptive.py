@@ -156,6 +156,26 @@ class AdaptivePlan:
         return min(blocks * self.block_size, self.goal.max_trials)
 
 
+def limits(plan: AdaptivePlan, track: Track, counts: Counts) -> tuple[Array, Array]:
+    """The limits that the rule looks at, each with its share of alpha: two-sided, or one-sided each with `decide`."""
+    method, read = get_method(METHOD), reading(counts)
+    alpha = plan.goal.alpha / max(plan.tests(track.cell), 1)
+    if not plan.goal.decide:
+        return method.two_sided(read.least, read.most, read.trials, alpha)
+    # support and contradiction exclude one another: each may err at alpha on its own
+    return method.lower(read.least, read.trials, alpha), method.upper(read.most, read.trials, alpha)
+
+
+def reached(plan: AdaptivePlan, track: Track, counts: Counts) -> Mask:
+    """Widths of a track that the goal is about and at which it is met, however many trials that took."""
+    lower, upper = limits(plan, track, counts)
+    if plan.goal.target_half_width is not None:
+        met = upper - lower <= 2.0 * plan.goal.target_half_width
+    else:
+        met = (lower >= track.claims) | (upper < track.claims)
+    return np.asarray(met & (counts.trials >= plan.goal.min_trials) & plan.wanted(track))
+
+
 def unsettled(plan: AdaptivePlan, track: Track, counts: Counts) -> Mask:
     """Widths of a track that need more trials.
 
@@ -172,17 +192,8 @@ def unsettled(plan: AdaptivePlan, track: Track, counts: Counts) -> Mask:
         Never where `max_trials` are there; always below `min_trials` where the goal is about the width. Undecided
         trials stand against both ends, so a width that they keep open runs to `max_trials`.
     """
-    goal, method, read = plan.goal, get_method(METHOD), reading(counts)
-    alpha = goal.alpha / max(plan.tests(track.cell), 1)
-    if goal.target_half_width is not None:
-        lower, upper = method.two_sided(read.least, read.most, read.trials, alpha)
-        need = upper - lower > 2.0 * goal.target_half_width
-    else:
-        # support and contradiction exclude one another: each may err at alpha on its own
-        lower, upper = method.lower(read.least, read.trials, alpha), method.upper(read.most, read.trials, alpha)
-        need = (lower < track.claims) & (upper >= track.claims)
-    need = (need | (read.trials < goal.min_trials)) & (read.trials < goal.max_trials) & plan.wanted(track)
-    return np.asarray(need)
+    few = counts.trials < plan.goal.max_trials
+    return np.asarray(~reached(plan, track, counts) & few & plan.wanted(track))
 
 
 def _request(plan: AdaptivePlan, cell: int, blocks: int, open_: Sequence[Mask]) -> Request | None:
@@ -232,8 +243,10 @@ def replay(plan: AdaptivePlan, observe: Observe) -> Progress:
             return Progress(rounds, requests, trials, open_, counts)
         blocks |= {request.cell: request.last_block for request in requests}
         trials, counts, rounds = after, tuple(complete), rounds + 1
+        # where trials that are there count nowhere the event does not apply, and more of them would not help
         open_ = tuple(
-            was & unsettled(plan, track, found) for was, track, found in zip(open_, plan.tracks, counts, strict=True)
+            was & unsettled(plan, track, found) & (n < plan.goal.max_trials) & ((found.trials > 0) | (n == 0))
+            for was, track, found, n in zip(open_, plan.tracks, counts, trials, strict=True)
         )
 
 

@@ -62,6 +62,7 @@ def cell_detail(
     level: float = 0.95,
     link: str = "logit",
     policy: Policy = "bracket",
+    regressions: bool = True,
 ) -> CellDetail:
     """Estimate in one cell what `mc.estimate.study_cell` leaves out.
 
@@ -74,6 +75,8 @@ def cell_detail(
         Of each estimate on its own.
     link : {"logit", "probit", "cloglog"}
     policy : str
+    regressions : bool
+        Whether `fits` and `fit_tests` are made, which take most of the time.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def cell_detail(
             continue
         at, widths, counts = (mode, event), event_widths(cell, event), Counts.of(made)
         crossings[at] = tuple(crossing_width(widths, counts, p, level, method, policy) for p in CROSSINGS)
-        fits[at], test = _fitted(widths, made, level, link, policy, seed, address)
+        fits[at], test = _fitted(widths, made, level, link, policy, seed, address) if regressions else ((), None)
         if test is not None:
             tests[at] = test
         firsts[at] = first_widths_of(made, widths, level, policy, (mode, event, activation) in MONOTONE)
@@ -99,6 +102,6 @@ def cell_detail(
         for weak, strong in CHAIN:
             weaker, stronger = found[mode, weak], found[mode, strong]
             if weaker is not None and stronger is not None:
-                pairs[mode, weak, strong] = (event_widths(cell, weak), compare(stronger, weaker, level))
+                pairs[mode, weak, strong] = (event_widths(cell, weak), compare(stronger, weaker, level, method=method))
     times = {mode: cell_convergence_times(cell, mode, level) for mode in cell.modes}
     return CellDetail(crossings, fits, tests, firsts, pairs, times)

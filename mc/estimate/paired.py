@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from mc.errors import InputError
 from mc.estimate.counts import Decision, Decisions, IntArray
-from mc.estimate.intervals import lower_limit, upper_limit
+from mc.estimate.evidence import log_e_value
+from mc.estimate.methods import MethodClass, get_method
 from mc.estimate.multiple import Adjustment, adjusted, exact_p_value
 
 Array = NDArray[np.float64]
@@ -64,6 +65,7 @@ def compare(
     level: float = 0.95,
     simultaneous: bool = True,
     adjustment: Adjustment = "holm",
+    method: str = "clopper-pearson",
 ) -> Comparison:
     """Compare two events, rungs or activations on the same trials and widths.
 
@@ -76,6 +78,9 @@ def compare(
         Bonferroni over the widths that have pairs.
     adjustment : {"holm", "bonferroni", "none"}
         Of the p-values over the widths.
+    method : {"clopper-pearson", "beta-binomial"}
+        "beta-binomial" where the number of trials followed the data: limits and p-values (1 over the e-value) that hold
+        at whatever number of discordant pairs there are.
 
     Returns
     -------
@@ -101,10 +106,15 @@ def compare(
     widths = max(int(np.count_nonzero(pairs)), 1) if simultaneous else 1
     tail = (1.0 - level) / widths
     # the limits rise with b and fall with c, so the worst completion is at an end
-    lower = lower_limit(b, b + c + may_c, tail / 2.0)
-    upper = upper_limit(b + may_b, b + may_b + c, tail / 2.0)
-    greater = exact_p_value(b, b + c + may_c, 0.5, "greater")
-    less = exact_p_value(b + may_b, b + may_b + c, 0.5, "less")
+    found = get_method(method)
+    lower = found.lower(b, b + c + may_c, tail / 2.0)
+    upper = found.upper(b + may_b, b + may_b + c, tail / 2.0)
+    if found.method_class is MethodClass.TIME_UNIFORM:
+        greater = np.exp(-np.maximum(log_e_value(b, b + c + may_c, 0.5, "greater"), 0.0))
+        less = np.exp(-np.maximum(log_e_value(b + may_b, b + may_b + c, 0.5, "less"), 0.0))
+    else:
+        greater = exact_p_value(b, b + c + may_c, 0.5, "greater")
+        less = exact_p_value(b + may_b, b + may_b + c, 0.5, "less")
     p_values = np.where(pairs > 0, np.minimum(2.0 * np.minimum(greater, less), 1.0), np.nan)
     with np.errstate(invalid="ignore"):
         share = b / (b + c)

@@ -10,9 +10,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mc.errors import InputError
+from mc.estimate.adaptive import AdaptivePlan, Progress
 from mc.estimate.counts import EVENTS, CellLike, IntArray, dataset
 from mc.estimate.curves import Curve, curve
 from mc.estimate.methods import get_method
+from mc.estimate.sampled import progress_of
 from mc.estimate.theory import CellTheory, TheoryCurve, cell_theory
 from mc.estimate.thresholds import MedianWidth, median_width
 from mc.estimate.verdicts import Implication, Support, flow_implications, ladder_implications, together
@@ -93,7 +96,9 @@ class CellStudy:
     ----------
     cell : CellLike
     trials : int
-        Trials present.
+        Trials present at every width.
+    most : int
+        Trials present at some width.
     curves : mapping of (mode, event) to Curve
     medians : mapping of (mode, event) to MedianWidth
     theory : CellTheory or None
@@ -106,6 +111,7 @@ class CellStudy:
 
     cell: CellLike
     trials: int
+    most: int
     curves: Mapping[tuple[str, str], Curve]
     medians: Mapping[tuple[str, str], MedianWidth]
     theory: CellTheory | None
@@ -129,6 +135,8 @@ class Study:
     planned : int
         Trials asked for in each cell.
     cells : tuple of CellStudy
+    sampled : tuple of (AdaptivePlan, Progress) or None
+        Of an adaptive run: its rule, and where its trials are in it.
     """
 
     experiment: Mapping[str, Any]
@@ -136,11 +144,14 @@ class Study:
     simultaneous: bool
     planned: int
     cells: tuple[CellStudy, ...]
+    sampled: tuple[AdaptivePlan, Progress] | None = None
 
     @property
     def complete(self) -> bool:
-        """Whether every cell has all its trials."""
-        return all(cell.trials >= self.planned for cell in self.cells)
+        """Whether every cell has all its trials; of an adaptive run, whether its rule is done."""
+        if self.sampled is not None:
+            return self.sampled[1].finished
+        return not self.adaptive and all(cell.trials >= self.planned for cell in self.cells)
 
     @property
     def adaptive(self) -> bool:
@@ -164,6 +175,12 @@ def trials_present(cell: CellLike) -> int:
         return int((computed > 0).all(axis=1).sum())
     scale = dataset(cell, "sigma_A")
     return 0 if scale is None else int(np.isfinite(scale).sum())
+
+
+def most_present(cell: CellLike) -> int:
+    """Number of trials of a cell that are there at some width."""
+    computed = dataset(cell, "computed")
+    return trials_present(cell) if computed is None else int((computed > 0).sum(axis=0).max(initial=0))
 
 
 def _theory_claim(measured: Curve, bound: TheoryCurve, width_for: float, level: float) -> TheoryClaim:
@@ -240,6 +257,7 @@ def study_cell(cell: CellLike, experiment: Mapping[str, Any], level: float, simu
     return CellStudy(
         cell=cell,
         trials=trials_present(cell),
+        most=most_present(cell),
         curves=curves,
         medians={at: median_width(found) for at, found in curves.items() if at[1] != "converged"},
         theory=theory,
@@ -266,4 +284,14 @@ def study_run(results: ResultsLike) -> Study:
     level, simultaneous = float(settings.get("level", 0.95)), bool(settings.get("simultaneous", True))
     planned = experiment.get("experiment", {}).get("trials") or experiment.get("sampling", {}).get("max_trials", 0)
     cells = tuple(study_cell(cell, experiment, level, simultaneous) for cell in results.cells)
-    return Study(experiment, level, simultaneous, int(planned), cells)
+    return Study(experiment, level, simultaneous, int(planned), cells, _sampled(experiment, results))
+
+
+def _sampled(experiment: Mapping[str, Any], results: ResultsLike) -> tuple[AdaptivePlan, Progress] | None:
+    """Where an adaptive run stands; None for others, and before a trial is there that tells what is claimed."""
+    if "block_size" not in experiment.get("experiment", {}) or "sampling" not in experiment:
+        return None
+    try:
+        return progress_of(experiment, results.cells)
+    except InputError:
+        return None

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from mc.estimate.study import CellStudy
 from mc.estimate.thresholds import significant, spaced
-from mc.report.panels import Figure, Panel, Row, cell_prefix, csv_text, mode_name, mode_phrase
+from mc.report.panels import Figure, Panel, Row, cell_prefix, csv_text, mode_name, mode_phrase, trials_words
 from mc.report.style import EVENT_LINES, MUTED, THEORY_LINES, log_width_axis, panel, to_svg
 
 NO_BREAK = "\u00a0"
@@ -125,9 +125,11 @@ def ladder(study: CellStudy, level: float, simultaneous: bool) -> Figure:
             words += f"Widths at which half of the draws are certified: {message}."
             panels.append(Panel(name, to_svg(figure, words), words))
     kind = "at all widths together" if simultaneous else "at each width"
+    uniform = any(curve.method == "beta-binomial" for curve in study.curves.values())
+    limits = "time-uniform (beta-binomial)" if uniform else "exact (Clopper-Pearson)"
     caption = (
-        f"Marks: share of the {spaced(study.trials)} random draws for which the certificate holds. Shaded: exact "
-        f"(Clopper-Pearson) limits with confidence {level:.3g} {kind}. Dashed: the explicit lower bounds, drawn "
+        f"Marks: share of the {trials_words(study)} random draws for which the certificate holds. Shaded: {limits} "
+        f"limits with confidence {level:.3g} {kind}. Dashed: the explicit lower bounds, drawn "
         f"where they say something. {_theory_sentence(study)}"
     )
     return Figure(

@@ -12,14 +12,19 @@ from markupsafe import Markup
 
 from mc import store
 from mc.errors import InputError
+from mc.estimate.crossings import CROSSINGS
+from mc.estimate.detail import CellDetail, cell_detail
 from mc.estimate.study import CellStudy, ResultsLike, Study, study_run
 from mc.estimate.thresholds import spaced
+from mc.report.detail_tables import Threshold, pairs_table, thresholds_table
 from mc.report.figures import ladder
 from mc.report.margin_figure import margins
 from mc.report.outcome_figure import outcomes
-from mc.report.panels import Figure, mode_name
+from mc.report.panels import Figure, mode_name, trials_words
+from mc.report.scaling_figure import ScalingPage, scaling
 from mc.report.summary import plain, summary, to_json
 from mc.report.tables import claims_table, medians_table, notes, undecided_share
+from mc.report.time_figure import times
 from mc.report.trajectory_figure import trajectories
 
 
@@ -34,6 +39,8 @@ class CellPage:
     undecided: str
     figures: tuple[Figure, ...]
     medians: tuple[Mapping[str, str], ...]
+    thresholds: tuple[tuple[str, tuple[Threshold, ...]], ...]
+    pairs: tuple[Mapping[str, str], ...]
     claims: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...]
 
@@ -48,9 +55,15 @@ def figure_names(figures: tuple[Figure, ...]) -> dict[str, str]:
     return names
 
 
-def cell_figures(study: Study, cell: CellStudy) -> tuple[Figure, ...]:
+def cell_figures(study: Study, cell: CellStudy, detail: CellDetail) -> tuple[Figure, ...]:
     """All figures of a cell, without those the run has no data for."""
-    found = [ladder(cell, study.level, study.simultaneous), trajectories(cell), outcomes(cell), margins(cell)]
+    found = [
+        ladder(cell, study.level, study.simultaneous),
+        trajectories(cell),
+        outcomes(cell),
+        times(cell, detail.times, study.adaptive),
+        margins(cell),
+    ]
     return tuple(figure for figure in found if figure is not None and figure.panels)
 
 
@@ -62,7 +75,7 @@ def heading_names(study: Study) -> tuple[str, ...]:
     return tuple(dict.fromkeys(("n", "m", "operator", *varying)))
 
 
-def cell_page(study: Study, cell: CellStudy, figures: tuple[Figure, ...]) -> CellPage:
+def cell_page(study: Study, cell: CellStudy, detail: CellDetail, figures: tuple[Figure, ...]) -> CellPage:
     """What the page shows of one cell.
 
     Parameters
@@ -70,6 +83,8 @@ def cell_page(study: Study, cell: CellStudy, figures: tuple[Figure, ...]) -> Cel
     study : Study
     cell : CellStudy
         A cell of it.
+    detail : CellDetail
+        Of the cell.
     figures : tuple of Figure
         Of `cell_figures`.
 
@@ -84,10 +99,12 @@ def cell_page(study: Study, cell: CellStudy, figures: tuple[Figure, ...]) -> Cel
         index=cell.cell.index,
         heading=f"Cell {cell.cell.index}: {sizes}",
         problem=problem,
-        trials=spaced(cell.trials),
+        trials=trials_words(cell),
         undecided=undecided_share(cell),
         figures=figures,
         medians=medians_table(cell),
+        thresholds=thresholds_table(cell, detail),
+        pairs=pairs_table(detail, study.level),
         claims=claims_table(cell, figure_names(figures)),
         notes=notes(study, cell),
     )
@@ -105,11 +122,13 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def render(results: ResultsLike, study: Study, cells: tuple[CellPage, ...]) -> str:
+def render(results: ResultsLike, study: Study, cells: tuple[CellPage, ...], across: ScalingPage | None) -> str:
     """The text of index.html."""
     environment = _environment()
     style, _, _ = environment.loader.get_source(environment, "page.css") if environment.loader else ("", None, None)
-    inlined = {panel.name: Markup(panel.inline) for c in cells for f in c.figures for panel in f.panels}
+    drawn = [figure for c in cells for figure in c.figures]
+    drawn += [across.figure] if across is not None and across.figure is not None else []
+    inlined = {panel.name: Markup(panel.inline) for figure in drawn for panel in figure.panels}
     settings = study.experiment
     page = environment.get_template("index.html.j2")
     return page.render(
@@ -121,6 +140,8 @@ def render(results: ResultsLike, study: Study, cells: tuple[CellPage, ...]) -> s
         network=settings.get("network", {}),
         loss=settings.get("loss", {}),
         cells=cells,
+        crossings=CROSSINGS,
+        across=across,
         svg=inlined,
         experiment_text=results.experiment_text,
         attributes={k: v for k, v in plain(results.attrs).items() if k not in ("experiment", "complete")},
@@ -160,13 +181,20 @@ def report_results(results: ResultsLike, out: Path) -> Path:
     """
     _try_folder(out)
     study = study_run(results)
-    figures = {cell.cell.index: cell_figures(study, cell) for cell in study.cells}
-    pages = tuple(cell_page(study, cell, figures[cell.cell.index]) for cell in study.cells)
-    texts = {f"{f.name}.csv": f.table for own in figures.values() for f in own}
-    texts |= {f"{panel.name}.svg": panel.svg for own in figures.values() for f in own for panel in f.panels}
-    texts["summary.json"] = to_json(summary(results, study, {i: figure_names(own) for i, own in figures.items()}))
+    details = [cell_detail(cell.cell, study.experiment, study.level, regressions=False) for cell in study.cells]
+    both = list(zip(study.cells, details, strict=True))
+    figures = {cell.cell.index: cell_figures(study, cell, detail) for cell, detail in both}
+    pages = tuple(cell_page(study, cell, detail, figures[cell.cell.index]) for cell, detail in both)
+    across = scaling(study)
+    every = [figure for own in figures.values() for figure in own]
+    every += [across.figure] if across is not None and across.figure is not None else []
+    texts = {f"{figure.name}.csv": figure.table for figure in every}
+    texts |= {f"{panel.name}.svg": panel.svg for figure in every for panel in figure.panels}
+    names = {i: figure_names(own) for i, own in figures.items()}
+    laws = () if across is None else across.laws
+    texts["summary.json"] = to_json(summary(results, study, names, details, laws))
     # The page is written last: where it is, everything it shows is.
-    texts["index.html"] = render(results, study, pages)
+    texts["index.html"] = render(results, study, pages, across)
     try:
         for name, text in texts.items():
             (out / name).write_text(text, encoding="utf-8", newline="\n")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mc.estimate.study import CellStudy
+from mc.estimate.thresholds import spaced
 from mc.report.style import MODE_NAMES, inline
 
 Row = Sequence[object]
@@ -75,6 +76,11 @@ def csv_text(header: Row, rows: Iterable[Row]) -> str:
 def cell_prefix(study: CellStudy) -> str:
     """Start of the file names of a cell."""
     return f"c{study.cell.index:03d}"
+
+
+def trials_words(study: CellStudy) -> str:
+    """How many trials a cell has: a number, or from which to which where it differs between widths."""
+    return spaced(study.trials) if study.trials >= study.most else f"{spaced(study.trials)} to {spaced(study.most)}"
 
 
 def mode_name(mode: str) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from mc.estimate.detail import CellDetail
+from mc.estimate.scaling import ScalingLaw
 from mc.estimate.study import CellStudy, ResultsLike, Study, TheoryClaim
 from mc.estimate.thresholds import MedianWidth
 from mc.estimate.verdicts import CHAIN, Implication
@@ -24,9 +26,10 @@ READING = {
     "with the hypothesis true that violate it, slack_min the smallest slack, address the first violation or else the "
     "tightest pair. On P >= P_theory: of P at the width where the lower limit exceeds P_theory by least (Bonferroni "
     "over the widths), slack_min that excess, hypothesis_true the trials there, address that width.",
-    "estimates": "interval: exact simultaneous limits, undecided trials against both ends; bracket: the observed "
+    "estimates": "interval: simultaneous limits by `method`, undecided trials against both ends; bracket: the observed "
     "share with all undecided failing, and all holding.",
     "medians": "first width of the grid at which P >= 1/2, in (low, high]; 0 and null are ends beyond the grid.",
+    "thresholds": "first width of the grid at which P >= p, in (low, high], each at its own level; ends as in medians.",
     "null": "not a number, infinite, or not applicable",
 }
 
@@ -142,7 +145,30 @@ def _provenance(results: ResultsLike, study: Study) -> dict[str, Any]:
     }
 
 
-def summary(results: ResultsLike, study: Study, figures: Mapping[int, Mapping[str, str]]) -> dict[str, Any]:
+def _thresholds(study: CellStudy, detail: CellDetail) -> Iterator[dict[str, Any]]:
+    for (mode, event), crossings in detail.crossings.items():
+        for found in crossings:
+            yield {
+                "cell": study.cell.index,
+                "mode": mode,
+                "event": event,
+                "p": found.p,
+                "estimate": found.estimate if found.estimate > 0.0 else None,
+                "low": found.interval[0],
+                "high": found.interval[1],
+                "level": found.level,
+                "method": found.method,
+                "grid": found.grid,
+            }
+
+
+def summary(
+    results: ResultsLike,
+    study: Study,
+    figures: Mapping[int, Mapping[str, str]],
+    details: Sequence[CellDetail] = (),
+    laws: Sequence[ScalingLaw] = (),
+) -> dict[str, Any]:
     """The content of summary.json.
 
     Parameters
@@ -151,6 +177,10 @@ def summary(results: ResultsLike, study: Study, figures: Mapping[int, Mapping[st
     study : Study
     figures : mapping
         File names by cell index, then by kind and mode.
+    details : sequence of CellDetail
+        One for each cell.
+    laws : sequence of ScalingLaw
+        Over the cells.
 
     Returns
     -------
@@ -173,6 +203,18 @@ def summary(results: ResultsLike, study: Study, figures: Mapping[int, Mapping[st
         "cells": cells,
         "claims": [claim for c in study.cells for claim in cell_claims(c, figures.get(c.cell.index, {}))],
         "medians": [_median(c, median) for c in study.cells for median in c.medians.values()],
+        "thresholds": [t for c, detail in zip(study.cells, details, strict=False) for t in _thresholds(c, detail)],
+        "scaling": [
+            {
+                "event": law.event,
+                "mode": law.mode,
+                "p": law.p,
+                "level": law.level,
+                "held": law.held,
+                "exponents": [dataclasses.asdict(exponent) for exponent in law.exponents],
+            }
+            for law in laws
+        ],
         "k_theory": widths_for,
         "estimates": [estimate for c in study.cells for estimate in _estimates(c)],
         "reading": READING,

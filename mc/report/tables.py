@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from mc.estimate.adaptive import reached
 from mc.estimate.study import CellStudy, Study
 from mc.estimate.thresholds import spaced
 from mc.estimate.verdicts import Support
@@ -104,13 +105,31 @@ def undecided_share(cell: CellStudy) -> str:
 def notes(study: Study, cell: CellStudy) -> tuple[str, ...]:
     """What a reader must know before the numbers of a cell."""
     found = []
-    if cell.trials < study.planned:
+    if study.adaptive:
+        found += _adaptive_notes(study, cell)
+    elif cell.trials < study.planned:
         found.append(f"Incomplete: {spaced(cell.trials)} of {spaced(study.planned)} trials are there at every width.")
     if cell.theory is not None and cell.theory.outside:
         found.append(f"Outside the theorem: {cell.theory.outside.split(':')[0]}, so no bound applies to this cell.")
-    if study.adaptive:
-        found.append(
-            "The number of trials was chosen while looking at the data: fixed-size intervals are then not valid, and "
-            "those shown are indications only."
-        )
     return tuple(found)
+
+
+def _adaptive_notes(study: Study, cell: CellStudy) -> list[str]:
+    """How many trials there are and why, and what that does to the intervals."""
+    found = [
+        "Adaptive: the number of trials at each width followed the data. Every interval and verdict here is "
+        "time-uniform (a confidence sequence): it holds at whatever number of trials the rule stopped."
+    ]
+    if study.sampled is None:
+        return found
+    plan, state = study.sampled
+    own = [i for i, track in enumerate(plan.tracks) if track.cell == cell.cell.index]
+    met = sum(int(reached(plan, plan.tracks[i], state.counts[i]).sum()) for i in own)
+    wanted = plan.tests(cell.cell.index)
+    goal = "claims are decided" if plan.goal.decide else "intervals are at the target"
+    if plan.goal.target_half_width is not None:
+        goal += f" (half-width {plan.goal.target_half_width:g} at error {plan.goal.alpha:g} in the whole cell)"
+    why = "" if met == wanted else f"; the others stopped at {spaced(plan.goal.max_trials)} trials"
+    if not state.finished:
+        why = "; the run goes on"
+    return [*found, f"{spaced(met)} of {spaced(wanted)} {goal}{why}."]

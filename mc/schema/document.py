@@ -288,6 +288,15 @@ class Sampling(Table):
             raise Refusal(f"{self.max_trials} is below min_trials = {self.min_trials}; use at least that", "max_trials")
         return self
 
+    def words(self) -> str:
+        """The rule in words."""
+        goal = f"every interval has a half-width of at most {self.target_half_width:g}" if not self.decide else ""
+        return (
+            f"rounds of whole blocks until {goal or 'every claim P >= P_theory is supported or contradicted'}, from "
+            f"{self.min_trials} to {self.max_trials} trials at each width, judged by beta-binomial confidence "
+            f"sequences of error {self.alpha:g} shared by all of a cell"
+        )
+
 
 class Estimate(Table):
     """[estimate]."""

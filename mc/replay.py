@@ -1,0 +1,254 @@
+"""A block computed again from its address, and set beside what its file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from mc.block import compute_block
+from mc.errors import InputError
+from mc.experiment import Experiment
+from mc.jobs import build_job
+from mc.layout import Field, field_of
+from mc.observed import trials_there
+from mc.outcomes import NOT_COMPUTED
+from mc.plan import FROZEN, Gap, load_frozen, run_plan, stream_digests
+from mc.provenance import blas_identity
+from mc.records import Arrays, Block, BlockHeader, CellPlan, RunPlan, check_header
+from mc.store import parts, read_block
+
+TOLERANCE = 1e-12
+"""Difference allowed to another NumPy or BLAS, relative to the largest number of the dataset."""
+
+WIDTH_AXES = ("width", "flow_width")
+
+
+def trials_of(experiment: Experiment, run: Path) -> int:
+    """Trials of a run folder: those asked for, or with [sampling] those that are there (at least one)."""
+    if experiment.trials is not None:
+        return experiment.trials
+    return max(trials_there(run, {cell.key for cell in experiment.cells()}, experiment.block_size), 1)
+
+
+def computable(run: Path) -> Experiment:
+    """The experiment of a run folder, with everything that a computation needs.
+
+    Raises
+    ------
+    InputError
+        When it is no run folder, or the experiment holds objects or files that are not here.
+    """
+    load_frozen(run)  # says what is no run folder
+    return Experiment.from_toml(run / FROZEN)
+
+
+def recompute(experiment: Experiment, plan: RunPlan, header: BlockHeader) -> Arrays:
+    """Compute the whole block of a file again, with one BLAS thread as when it was made.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        As `computable` reads it.
+    plan : RunPlan
+        Of this experiment.
+    header : BlockHeader
+
+    Returns
+    -------
+    mapping of str to array
+        As the file should hold them.
+    """
+    cell = next(cell for cell in plan.cells if cell.key == header.key)
+    gap = Gap(cell, header.block, header.widths, header.flow_widths)
+    job = build_job(experiment, replace(plan, ladder=header.ladder), gap, header.stream_digest, Path(), {})
+    with threadpool_limits(limits=1):
+        return compute_block(job.task)
+
+
+def same_maker(header: BlockHeader) -> bool:
+    """Whether the numbers of a block should come back to the last bit: NumPy and its BLAS are those of the block."""
+    return header.facts.get("numpy") == np.__version__ and header.facts.get("blas") == blas_identity()
+
+
+def difference(stored: NDArray[Any], again: NDArray[Any], *, exact: bool) -> float:
+    """How far two versions of a dataset are apart.
+
+    Parameters
+    ----------
+    stored, again : array
+    exact : bool
+        Whether they should agree to the last bit.
+
+    Returns
+    -------
+    float
+        0 where they agree; otherwise the largest difference relative to the largest finite number stored; infinite
+        where type, shape, an integer, or the places of NaN and infinity differ.
+    """
+    if stored.dtype != again.dtype or stored.shape != again.shape:
+        return np.inf
+    if stored.tobytes() == again.tobytes():
+        return 0.0
+    finite = np.isfinite(stored)
+    if stored.dtype.kind != "f" or not np.array_equal(stored[~finite], again[~finite], equal_nan=True):
+        return np.inf
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(stored[finite] - again[finite]).max(initial=0.0)
+    if apart == 0.0:
+        # the bits of a zero's sign or of a NaN: no number differs, but the bits do
+        return np.finfo(float).tiny if exact else 0.0
+    return float(apart / np.abs(stored[finite]).max()) if np.isfinite(apart) else np.inf
+
+
+def disagreements(block: Block, again: Arrays) -> tuple[str, ...]:
+    """Datasets of a block that a second computation does not give: to the last bit, or within `TOLERANCE`."""
+    exact = same_maker(block.header)
+    limit = 0.0 if exact else TOLERANCE
+    found = []
+    for name in sorted({*block.arrays, *again}):
+        if name not in again or name not in block.arrays:
+            found.append(f"{name} is only {'in the file' if name in block.arrays else 'in the second computation'}")
+            continue
+        apart = difference(block.arrays[name], again[name], exact=exact)
+        if apart > limit:
+            how = "other integers, NaN, type or shape" if np.isinf(apart) else f"relative difference {apart:.2g}"
+            found.append(f"{name}: {how}")
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """The words of a replay, and whether the numbers came back."""
+
+    lines: tuple[str, ...]
+    agrees: bool
+
+
+def replay_trial(run: Path, cell: int, trial: int, width: int | None = None) -> Replayed:
+    """Compute the block of one trial again and set its numbers beside the stored ones.
+
+    Parameters
+    ----------
+    run : Path
+        Run folder.
+    cell, trial : int
+        Address of the trial.
+    width : int, optional
+        One width of the run; all of them by default.
+
+    Returns
+    -------
+    Replayed
+        Where no file has the trial there is nothing beside the numbers, and they agree.
+
+    Raises
+    ------
+    InputError
+        When the address is not in the run, or its block is damaged, or of other settings or another stream.
+    """
+    experiment = computable(run)
+    plan = run_plan(experiment, trials_of(experiment, run))
+    for option, value, count in (("--cell", cell, len(plan.cells)), ("--trial", trial, plan.trials)):
+        if not 0 <= value < count:
+            raise InputError(f"{option} {value}: the run has 0 to {count - 1}; use one of these")
+    if width is not None and width not in plan.widths:
+        raise InputError(f"--width {width}: not a width of the run; use one of {', '.join(map(str, plan.widths))}")
+    where = plan.cells[cell]
+    blocks = _stored(run, plan, where, trial // plan.block_size, stream_digests(experiment))
+    lines = [f"{run}: cell {cell} ({where.key}), trial {trial}, block {trial // plan.block_size}"]
+    agrees, asked = True, plan.widths if width is None else (width,)
+    if not any(set(asked) & set(block.header.widths) for block in blocks):
+        blocks = (_absent(experiment, plan, where, trial // plan.block_size),)
+    for block in blocks:
+        mine = [k for k in block.header.widths if k in asked]
+        if not mine:
+            continue
+        again = recompute(experiment, plan, block.header)
+        wrong = disagreements(block, again) if block.arrays else ()
+        agrees = agrees and not wrong
+        lines.append(_summary(block, wrong))
+        lines += _trial_lines(block, again, trial, mine)
+    return Replayed(tuple(lines), agrees)
+
+
+def _stored(run: Path, plan: RunPlan, cell: CellPlan, number: int, digests: Mapping[str, str]) -> tuple[Block, ...]:
+    files = parts(run, replace(plan, cells=(cell,)), digests).get((cell.key, number), ())
+    blocks = tuple(read_block(file.path) for file, _ in files)
+    for (file, _), block in zip(files, blocks, strict=True):
+        check_header(file.path, block.header, cell, plan)
+    return blocks
+
+
+def _absent(experiment: Experiment, plan: RunPlan, cell: CellPlan, number: int) -> Block:
+    """What stands for a block that no file has: its header, without arrays."""
+    gap = Gap(cell, number, plan.widths, plan.flow_widths)
+    return Block(build_job(experiment, plan, gap, "", Path(), {}).header, {})
+
+
+def _summary(block: Block, wrong: Sequence[str]) -> str:
+    if not block.arrays:
+        return "  no block file has it: computed, nothing beside it"
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        return f"  {block.header.file_name}: differs: {wrong[0]}{more}"
+    if same_maker(block.header):
+        return f"  {block.header.file_name}: all of the block agrees to the last bit"
+    facts = block.header.facts
+    made = f"NumPy {facts.get('numpy', '?')}, {facts.get('blas', '?')}"
+    return f"  {block.header.file_name}: all of the block agrees to {TOLERANCE:g} (made by {made})"
+
+
+def _word(value: Any, field: Field) -> str:
+    if field.enum is not None:
+        return "not-computed" if value == NOT_COMPUTED else field.enum(int(value)).label
+    return f"{value:.12g}"
+
+
+def _trial_lines(block: Block, again: Arrays, trial: int, widths: Sequence[int]) -> Iterator[str]:
+    """Numbers of one trial: those of the problem, then width by width, mode by mode, then its trajectory."""
+    header = block.header
+    row = trial - header.first_trial
+    places: list[tuple[str, str, dict[str, int]]] = [("problem", "", {"trial": row})]
+    for width in widths:
+        at = {"trial": row, "width": header.widths.index(width)}
+        if width in header.flow_widths:
+            at["flow_width"] = header.flow_widths.index(width)
+        places.append((f"width {width}", "", at))
+        places += [(f"width {width}", mode, {**at, "mode": i}) for i, mode in enumerate(header.modes)]
+    for title, mode, at in places:
+        yield f"  {title} {mode}".rstrip()
+        for name in sorted(again):
+            field = field_of(name)
+            here = set(field.dims) <= set(at) and not ("mode" in at) ^ ("mode" in field.dims)
+            if here and bool(set(WIDTH_AXES) & set(at)) == bool(set(WIDTH_AXES) & set(field.dims)):
+                yield _number_line(block, again, field, tuple(at[dim] for dim in field.dims))
+        if mode and "flow_width" in at:
+            yield from _trajectory_lines(block.arrays or again, {**at, "saved_trial": row})
+
+
+def _number_line(block: Block, again: Arrays, field: Field, place: tuple[int, ...]) -> str:
+    value = again[field.name][place]
+    line = f"    {field.name:<24} {_word(value, field):<20}"
+    if field.name not in block.arrays:
+        return line.rstrip()
+    stored = block.arrays[field.name][place]
+    same = stored.tobytes() == value.tobytes()
+    return f"{line} stored {_word(stored, field):<20} {'=' if same else f'off by {abs(stored - value):.2g}'}"
+
+
+def _trajectory_lines(arrays: Arrays, at: Mapping[str, int]) -> Iterator[str]:
+    """Time, loss and bounds of the saved trajectory, when there is one."""
+    if "t" not in arrays or at["saved_trial"] >= arrays["t"].shape[1]:
+        return
+    names = ["t", "loss", *sorted(name for name in arrays if name.startswith("bound_"))]
+    place = (at["mode"], at["saved_trial"], at["flow_width"])
+    columns = np.stack([arrays[name][place] for name in names], axis=-1)
+    yield "    trajectory: " + "  ".join(f"{name:>20}" for name in names)
+    for row in columns:
+        yield "                " + "  ".join("nothing proved".rjust(20) if np.isnan(v) else f"{v:>20.12g}" for v in row)

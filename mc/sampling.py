@@ -1,0 +1,215 @@
+"""Runs whose number of trials follows the data: round by round, each decided by what is there, until nothing is open.
+
+What a round computes depends on complete rounds alone (`mc.estimate.replay`), so a run that was interrupted, resumed,
+or divided among machines takes the same decisions and leaves the same numbers as one that was not.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mc import execute
+from mc.block import compute_block
+from mc.ensemble import draw_problem
+from mc.estimate.adaptive import AdaptivePlan, Request, replay
+from mc.estimate.adaptive import Progress as Rounds
+from mc.estimate.allocation import observer
+from mc.estimate.sampled import Stored, adaptive_plan, cell_decisions, most_trials
+from mc.estimate.theory import SCALES
+from mc.execute import Interrupted, Progress, RunSummary, Signals, StopNow
+from mc.experiment import Cell, Experiment
+from mc.jobs import Compute, Record
+from mc.observed import ObservedCell, Observer, trials_there
+from mc.plan import agreed, estimate_cost, load_frozen, refuse_if_costly, run_plan
+from mc.records import BLOCKS, scan
+from mc.results import CellResults
+
+
+def tables(experiment: Experiment) -> Mapping[str, Any]:
+    """The frozen copy of an experiment as the analysis reads it."""
+    return tomllib.loads(experiment.to_toml())
+
+
+def unseen_cell(experiment: Experiment, cell: Cell, problems: int) -> CellResults:
+    """A cell before its first trial: its widths and modes, and the numbers of its first problems."""
+    facts = [draw_problem(cell.problem, experiment.seed, cell.id, trial).facts() for trial in range(problems)]
+    return CellResults(
+        index=cell.index,
+        key=cell.key,
+        problem=cell.attributes,
+        attrs={},
+        modes=experiment.modes,
+        trials=0,
+        widths=np.array(experiment.widths, dtype=np.int64),
+        flow_widths=np.array(experiment.flow_widths, dtype=np.int64),
+        saved_trials=np.arange(0),
+        data={name: np.array([fact[name] for fact in facts]) for name in SCALES},
+    )
+
+
+def sampling_plan(experiment: Experiment) -> AdaptivePlan:
+    """What the rule of an experiment with [sampling] fixes before trial 0; see `mc.estimate.sampled.adaptive_plan`.
+
+    Raises
+    ------
+    InputError
+        When ``decide = true`` and there is no claim, or none that is known before the first trial.
+    """
+    assert experiment.sampling is not None
+    decide = experiment.sampling.decide
+    cells = [unseen_cell(experiment, cell, int(decide)) for cell in experiment.cells()]
+    return adaptive_plan(tables(experiment), cells)
+
+
+def check(experiment: Experiment, folder: Path, *, yes: bool = False) -> None:
+    """Refuse a run that cannot be made or would cost too much; nothing is written.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    folder : Path
+        The run folder.
+    yes : bool
+        Whatever it costs.
+
+    Raises
+    ------
+    InputError
+    """
+    trials = None
+    if experiment.sampling is not None:
+        trials = most_trials(sampling_plan(agreed(experiment, folder)))
+    refuse_if_costly(estimate_cost(experiment, trials=trials), folder, yes=yes or (folder / BLOCKS).is_dir())
+    agreed(experiment, folder)
+
+
+def trials_of_folder(experiment: Experiment, folder: Path) -> int | None:
+    """Length of the axis `trial` of the results of a folder, where [sampling] left it open; None: as the file says."""
+    if experiment.sampling is None:
+        return None
+    there = trials_there(folder, {cell.key for cell in experiment.cells()}, experiment.block_size)
+    return max(min(there, experiment.sampling.max_trials), 1)
+
+
+def merge(run: str | Path) -> Path:
+    """Write results.h5 of a run folder, whether its number of trials is fixed or follows the data; see `mc.execute`."""
+    folder = Path(run)
+    return execute.merge(folder, trials_of_folder(load_frozen(folder), folder))
+
+
+def _state(experiment: Experiment, plan: AdaptivePlan, seen: Observer) -> Rounds:
+    """Where a folder stands in the rule."""
+    cells = seen.cells(run_plan(experiment, trials_of_folder(experiment, seen.run)))
+    return replay(plan, observer(decided(experiment, cells.values())))
+
+
+def decided(experiment: Experiment, cells: Iterable[ObservedCell]) -> Stored:
+    """What the trials of a run say of every event, by (cell, mode, event)."""
+    return {at: made for own in cells for at, made in cell_decisions(own.cell, experiment.ladder).items()}
+
+
+def _asked(experiment: Experiment, state: Rounds) -> tuple[Request, ...]:
+    """The next round. Where claims are decided, flows settle nothing: they are integrated wherever it goes."""
+    assert experiment.sampling is not None
+    if not experiment.sampling.decide:
+        return state.requests
+    flows = set(experiment.flow_widths)
+    return tuple(replace(r, flow_widths=tuple(k for k in r.widths if k in flows)) for r in state.requests)
+
+
+class _Told:
+    """Progress of several rounds as one: what earlier rounds did counts as done."""
+
+    def __init__(self, tell: Progress | None) -> None:
+        self.tell, self.before, self.last = tell, 0, 0
+
+    def __call__(self, done: int, total: int, record: Record) -> None:
+        self.last = self.before + done
+        if self.tell is not None:
+            self.tell(self.last, self.before + total, record)
+
+    def next_round(self) -> None:
+        self.before = self.last
+
+
+def run(
+    experiment: Experiment | str | Path,
+    out: str | Path | None = None,
+    *,
+    jobs: int = 1,
+    backend: str = "loky",
+    shard: tuple[int, int] | None = None,
+    trials: int | None = None,
+    yes: bool = False,
+    progress: Progress | None = None,
+    compute: Compute = compute_block,
+) -> RunSummary:
+    """Compute what a run folder lacks of an experiment, and merge.
+
+    With [sampling] the trials come in rounds until the rule is done: the same command resumes it at the block where it
+    stopped. A shard does its part of a round and goes on when the blocks of the others are there; otherwise it ends,
+    and the same command continues.
+
+    Parameters
+    ----------
+    experiment, out, jobs, backend, shard, yes, progress, compute
+        As in `mc.execute.run`.
+    trials : int, optional
+        So many trials, whatever [sampling] says.
+
+    Returns
+    -------
+    RunSummary
+
+    Raises
+    ------
+    InputError
+        As `mc.execute.run`; when ``decide = true`` and there is no claim, or none that is known before trial 0.
+    Interrupted
+    """
+    begin = time.perf_counter()
+    if not isinstance(experiment, Experiment):
+        experiment = Experiment.from_toml(experiment)
+    how: dict[str, Any] = {"jobs": jobs, "backend": backend, "shard": shard, "compute": compute}
+    if experiment.sampling is None or trials is not None:
+        return execute.run(experiment, out, trials=trials, yes=yes, progress=progress, **how)
+    folder = Path("data") / experiment.name if out is None else Path(out)
+    check(experiment, folder, yes=yes)
+    experiment = agreed(experiment, folder)
+    plan, seen, told = sampling_plan(experiment), Observer(folder), _Told(progress)
+    keys = {cell.key for cell in experiment.cells()}
+    there = len({(file.key, file.block) for file in scan(folder) if file.key in keys})
+    computed = 0
+    failures: tuple[str, ...] = ()
+    with Signals() as signals:
+        state = _state(experiment, plan, seen)
+        while not state.finished and not failures:
+            asked = _asked(experiment, state)
+            most = max(plan.trials_of(request.last_block) for request in asked)
+            found = execute.run(
+                experiment, folder, trials=most, yes=True, progress=told, requests=asked, signals=signals, **how
+            )
+            computed, failures = computed + found.blocks_computed, found.failures
+            told.next_round()
+            before, state = state, _state(experiment, plan, seen)
+            if signals.number is not None and not state.finished:
+                name = signal.Signals(signals.number).name
+                done = f"{state.rounds} rounds are complete; the same command resumes"
+                raise Interrupted(f"stopped by {name}: {done}", signals.number)
+            if state.rounds == before.rounds and not failures:
+                if shard is None:
+                    raise RuntimeError("a round was computed and is not there: the rule cannot go on")
+                break
+        try:
+            results = merge(folder) if state.finished or shard is None else None
+        except StopNow:
+            raise Interrupted(f"stopped during the merge: `dipmc merge {folder}` repeats it", signals.number) from None
+    return RunSummary(folder, there, computed, failures, time.perf_counter() - begin, results)
