@@ -163,13 +163,17 @@ def report(run: Path, out: Path | None, show: bool) -> None:
     found = runs_of(run)
     base = _default_report(run) if out is None else out
     # matplotlib takes a second to import: only this command pays for it
-    from mc.report import write_report
+    from mc.report import write_contents, write_report
 
+    pages = []
     for folder, place in found:
-        page = write_report(folder, base / place)
-        click.echo(page)
-        if show:
-            webbrowser.open(page.resolve().as_uri())
+        pages.append(write_report(folder, base / place))
+        click.echo(pages[-1])
+    if len(found) > 1:
+        pages = [write_contents(base, base.resolve().name, pages)]
+        click.echo(pages[0])
+    if show:
+        webbrowser.open(pages[0].resolve().as_uri())
 
 
 @cli.command()

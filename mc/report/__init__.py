@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from mc.report.page import report_results, write_report
+from mc.report.page import report_results, write_contents, write_report
 
-__all__ = ["report_results", "write_report"]
+__all__ = ["report_results", "write_contents", "write_report"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from mc import store
+from mc.atomic import write_bytes
 from mc.errors import InputError
 from mc.estimate.crossings import CROSSINGS
 from mc.estimate.detail import CellDetail, cell_detail
@@ -122,10 +123,15 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
+def _style(environment: jinja2.Environment) -> Markup:
+    """The style sheet, to be set into a page."""
+    style, _, _ = environment.loader.get_source(environment, "page.css") if environment.loader else ("", None, None)
+    return Markup(style)
+
+
 def render(results: ResultsLike, study: Study, cells: tuple[CellPage, ...], across: ScalingPage | None) -> str:
     """The text of index.html."""
     environment = _environment()
-    style, _, _ = environment.loader.get_source(environment, "page.css") if environment.loader else ("", None, None)
     drawn = [figure for c in cells for figure in c.figures]
     drawn += [across.figure] if across is not None and across.figure is not None else []
     inlined = {panel.name: Markup(panel.inline) for figure in drawn for panel in figure.panels}
@@ -133,7 +139,7 @@ def render(results: ResultsLike, study: Study, cells: tuple[CellPage, ...], acro
     page = environment.get_template("index.html.j2")
     return page.render(
         name=settings.get("experiment", {}).get("name", "unnamed"),
-        style=Markup(style),
+        style=_style(environment),
         study=study,
         planned=spaced(study.planned),
         modes=tuple(dict.fromkeys(mode for c in study.cells for mode in c.cell.modes)),
@@ -195,11 +201,32 @@ def report_results(results: ResultsLike, out: Path) -> Path:
     texts["summary.json"] = to_json(summary(results, study, names, details, laws))
     # The page is written last: where it is, everything it shows is.
     texts["index.html"] = render(results, study, pages, across)
-    try:
-        for name, text in texts.items():
-            (out / name).write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise _refused(out, error) from error
+    for name, text in texts.items():
+        write_bytes(out / name, text.encode())
+    return out / "index.html"
+
+
+def write_contents(out: Path, name: str, pages: Sequence[Path]) -> Path:
+    """Write the page that leads to the reports of a suite.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the suite's reports.
+    name : str
+        The suite.
+    pages : sequence of Path
+        The reports, in folders below ``out``.
+
+    Returns
+    -------
+    Path
+        ``out/index.html``.
+    """
+    links = [(page.parent.name, page.relative_to(out).as_posix()) for page in pages]
+    environment = _environment()
+    text = environment.get_template("contents.html.j2").render(name=name, links=links, style=_style(environment))
+    write_bytes(out / "index.html", text.encode())
     return out / "index.html"
 
 
