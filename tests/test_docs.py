@@ -212,4 +212,4 @@ def test_sections_are_read() -> None:
 def test_foreign_text_is_found() -> None:
     unfinished, path = "TO" + "DO later", "x = '/ro" + "ot/data'"
     assert text_problems("a", f"fine\n{unfinished}\n{path}\n") == ["a:3: /ro" + "ot/", "a:2: TO" + "DO"]
-    assert text_problems("a", "docs/work/x, https://x.org/home/, a workshop") == []
+    assert text_problems("a", "docs/homework/x, https://x.org/home/, a workshop") == []
