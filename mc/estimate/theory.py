@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mc import activations, bounds, losses
+from mc.ensemble import get_law
 from mc.errors import InputError
 from mc.estimate.counts import CellLike, dataset
 
@@ -20,13 +21,6 @@ MAX_PROBLEMS = 32
 
 MAX_WIDTH_PROBLEMS = 3
 """Problems of a cell that k_theory, a bisection per problem, is taken over."""
-
-LAWS: Mapping[str, tuple[float, bool]] = {
-    "uniform": (math.sqrt(3.0), True),
-    "rademacher": (1.0, True),
-    "gaussian": (math.inf, True),
-}
-"""Entry bound of each named output law, and whether E exp(t v) <= exp(t^2/2)."""
 
 SCALES = ("sigma_A", "norm_A", "frobenius_A", "frobenius_AAT", "norm_y")
 
@@ -135,11 +129,11 @@ def cell_theory(cell: CellLike, experiment: Mapping[str, Any]) -> CellTheory | N
         a run without the numbers of its problems.
     """
     network, loss_table = experiment.get("network", {}), experiment.get("loss", {})
-    law = LAWS.get(network.get("output_law", "uniform"))
     scales = {name: dataset(cell, name) for name in SCALES}
-    if law is None or any(values is None for values in scales.values()):
+    if any(values is None for values in scales.values()):
         return None
     try:
+        law = get_law(network.get("output_law", "uniform"))
         activation = activations.get(network.get("activation", "sigmoid"))
         loss = losses.get(loss_table.get("kind", "mse"), loss_table.get("p"))
     except InputError:
@@ -156,10 +150,10 @@ def cell_theory(cell: CellLike, experiment: Mapping[str, Any]) -> CellTheory | N
             **{name: float(value) for name, value in zip(SCALES, columns[:, trial], strict=True)},
             loss=loss,
             activation=activation,
-            entry_bound=law[0],
-            subgaussian=law[1],
+            entry_bound=law.entry_bound,
+            subgaussian=law.subgaussian,
         )
         for trial in present[:limit]
     )
-    outside = "" if math.isfinite(law[0]) else "the entries of V are unbounded: outside the theorem"
+    outside = "" if law.in_theorem else "the entries of V are unbounded: outside the theorem"
     return CellTheory(settings, outside)

@@ -30,6 +30,9 @@ class _Stage:
 
     Attributes
     ----------
+    h : (T, k) array
+    pairs : list of (r-vector, k-vector)
+        What Q has changed by since the start of the step, as a sum of products.
     seen : Observation
         ``Q`` is that of the start of the step.
     pull : (T, r) array
@@ -44,6 +47,8 @@ class _Stage:
         E^T J of that remainder.
     """
 
+    h: Array
+    pairs: list[tuple[Array, Array]]
     seen: Observation
     pull: Array
     dh: Array
@@ -103,8 +108,8 @@ class LowRankExponential:
             pairs.append((-size * stage.pull, stage.seen.z))
         return h, pairs if self.flow.mode == "both" else []
 
-    def _flow_at(self, h: Array, pairs: list[tuple[Array, Array]]) -> tuple[Observation, Array, Array, Array]:
-        """Observation, slope, pull and dh/dt at h and Q plus pairs."""
+    def _flow_at(self, h: Array, pairs: list[tuple[Array, Array]]) -> tuple[Observation, Array, Array]:
+        """Observation, pull and dh/dt at h and Q plus pairs."""
         flow, root = self.flow, np.sqrt(self.flow.width)
         z, dphi = flow.activation.phi_dphi(h)
         signal = np.matmul(self._Q, z[:, :, None])[:, :, 0]
@@ -112,18 +117,17 @@ class LowRankExponential:
             signal += vector * np.einsum("tk,tk->t", values, z)[:, None]
         residual = flow.problems.S * signal / root - flow.problems.target
         seen = Observation(self._Q, z, dphi, residual, flow.loss_of(residual))
-        slope = flow.slope(residual)
-        pull = flow.problems.S * slope / root
+        pull = flow.pull(residual) / root
         dh = np.matmul(pull[:, None, :], self._Q)[:, 0, :]
         for vector, values in pairs:
             dh += np.einsum("tr,tr->t", vector, pull)[:, None] * values
         dh *= -dphi
-        return seen, slope, pull, dh
+        return seen, pull, dh
 
     def _stage(self, change: _Change) -> _Stage:
         """The flow at a point of the step, with its remainder."""
         h, pairs = self._move(change)
-        seen, _, pull, dh = self._flow_at(h, pairs)
+        seen, pull, dh = self._flow_at(h, pairs)
         S, root = self.flow.problems.S, np.sqrt(self.flow.width)
         image = np.matmul(self._Q, (self.seen.dphi * dh)[:, :, None])[:, :, 0] / root
         if self.flow.mode == "both":
@@ -135,7 +139,7 @@ class LowRankExponential:
             moved = moved + np.reshape(weight, (-1, 1)) * stage.image
         remainder = self._slope + self._spectrum.combine(self._spectrum.coordinates(moved))
         x = self._spectrum.coordinates(image + self._apply(remainder))
-        return _Stage(seen, pull, dh, image, remainder, x)
+        return _Stage(h, pairs, seen, pull, dh, image, remainder, x)
 
     def attempt(self, dt: Array) -> Attempt:
         """Try one step of size dt (T,)."""
@@ -155,13 +159,11 @@ class LowRankExponential:
         inner = scale * b.remainder - combine(2.0 * np.square(scale) * phi[3] * b.x)
         c = self._stage(_Change(((b, dt),), linear + inner))
         self._stages = (a, b, c)
-        change = self._within(np.ones_like(dt), phi)
-        self._new_h, self._new_pairs = self._move(change)
-        self._new = self._stage(change)
+        self._new = self._stage(self._within(np.ones_like(dt), phi))
         error = self._error(phi)
         distance = self._distance()
         sound = np.isfinite(error) & np.isfinite(distance) & np.isfinite(self._new.seen.loss)
-        return Attempt(error, distance, sound & ~crossed(self.flow, self._h, self._new_h))
+        return Attempt(error, distance, sound & ~crossed(self.flow, self._h, self._new.h))
 
     def _within(self, fraction: Array, phi: list[Array] | None = None) -> _Change:
         """Change from the start of the step to a fraction of it."""
@@ -222,9 +224,9 @@ class LowRankExponential:
 
     def _distance(self) -> Array:
         """|theta - theta(0)| after the step."""
-        square = np.square(norm(self._new_h - self._h_start))
+        square = np.square(norm(self._new.h - self._h_start))
         if self.flow.mode == "both":
-            self._new_Q = self._Q + _products(self._new_pairs)
+            self._new_Q = self._Q + _products(self._new.pairs)
             square = square + np.square(norm(self._new_Q - self.flow.Q_start))
         return np.sqrt(square)
 
@@ -235,7 +237,7 @@ class LowRankExponential:
             seen = Observation(self._new_Q, seen.z, seen.dphi, seen.residual, seen.loss)
         self.seen = self.seen.updated(accepted, seen)
         self._Q = self.seen.Q
-        self._h = self._new_h if accepted.all() else np.where(accepted[:, None], self._new_h, self._h)
+        self._h = self._new.h if accepted.all() else np.where(accepted[:, None], self._new.h, self._h)
         self._slope = self.flow.slope(self.seen.residual)
         self._kernel, self._spectrum = self._spectrum.moved(accepted, self._kernel, self.flow, self.seen)
 

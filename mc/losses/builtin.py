@@ -11,11 +11,36 @@ from mc.errors import InputError
 from mc.losses.base import FloatArray, Loss, as_float, result
 
 
-class MeanSquare(Loss):
+class NormPower(Loss):
+    """A multiple of a power of |e|: the KL inequality is an equality, psi(L) = |e| (theory §2)."""
+
+    radial = True
+
+    def psi_of(self, e: ArrayLike) -> FloatArray:
+        """|e|."""
+        return result(np.linalg.norm(as_float(e), axis=-1))
+
+    def value_upper(self, residual_norm: ArrayLike, m: int) -> FloatArray:
+        """L at that norm, exactly."""
+        return self.psi_inverse(residual_norm)
+
+    def psi_upper(self, residual_norm: ArrayLike, m: int) -> FloatArray:
+        """|e|, exactly."""
+        return result(as_float(residual_norm).copy())
+
+    def psi_upper_inverse(self, c: ArrayLike, m: int) -> FloatArray:
+        """c, exactly."""
+        return result(as_float(c).copy())
+
+    def psi_slope(self, m: int) -> float:
+        """1: psi(L(e)) = |e|."""
+        return 1.0
+
+
+class MeanSquare(NormPower):
     """L = |e|^2 / 2: the KL inequality is an equality, psi(L) = |e| (theory §2)."""
 
     kind = "mse"
-    radial = True
     quadratic = True
 
     def value(self, e: ArrayLike) -> FloatArray:
@@ -30,10 +55,6 @@ class MeanSquare(Loss):
         """Identity."""
         residual = as_float(e)
         return np.broadcast_to(np.eye(residual.shape[-1]), (*residual.shape, residual.shape[-1])).copy()
-
-    def psi_of(self, e: ArrayLike) -> FloatArray:
-        """|e|."""
-        return result(np.linalg.norm(as_float(e), axis=-1))
 
     def curvature_upper(self, psi: ArrayLike) -> FloatArray:
         """1."""
@@ -61,24 +82,8 @@ class MeanSquare(Loss):
         with np.errstate(over="ignore"):
             return result(np.exp(-2.0 * as_float(xi)))
 
-    def value_upper(self, residual_norm: ArrayLike, m: int) -> FloatArray:
-        """|e|^2 / 2, exactly."""
-        return self.psi_inverse(residual_norm)
 
-    def psi_upper(self, residual_norm: ArrayLike, m: int) -> FloatArray:
-        """|e|, exactly."""
-        return result(as_float(residual_norm).copy())
-
-    def psi_upper_inverse(self, c: ArrayLike, m: int) -> FloatArray:
-        """c, exactly."""
-        return result(as_float(c).copy())
-
-    def psi_slope(self, m: int) -> float:
-        """1: psi(L(e)) = |e|."""
-        return 1.0
-
-
-class Power(Loss):
+class Power(NormPower):
     """L = |e|^p / p with p > 2: the KL inequality is an equality, psi(L) = |e| (theory §2).
 
     Parameters
@@ -93,7 +98,6 @@ class Power(Loss):
     """
 
     kind = "power"
-    radial = True
 
     def __init__(self, p: float) -> None:
         self.p = checked_exponent(p)
@@ -123,10 +127,6 @@ class Power(Loss):
         eye = np.eye(residual.shape[-1])
         return result(square ** (0.5 * (self.p - 2.0)) * (eye + (self.p - 2.0) * outer))
 
-    def psi_of(self, e: ArrayLike) -> FloatArray:
-        """|e|."""
-        return result(np.linalg.norm(as_float(e), axis=-1))
-
     def curvature_upper(self, psi: ArrayLike) -> FloatArray:
         """(p - 1) psi^(p-2)."""
         return result((self.p - 1.0) * as_float(psi) ** (self.p - 2.0))
@@ -153,22 +153,6 @@ class Power(Loss):
         scaled = (self.p - 2.0) * np.maximum(as_float(xi), 0.0)
         with np.errstate(divide="ignore", over="ignore"):
             return result(scaled ** (-self.p / (self.p - 2.0)) / self.p)
-
-    def value_upper(self, residual_norm: ArrayLike, m: int) -> FloatArray:
-        """|e|^p / p, exactly."""
-        return self.psi_inverse(residual_norm)
-
-    def psi_upper(self, residual_norm: ArrayLike, m: int) -> FloatArray:
-        """|e|, exactly."""
-        return result(as_float(residual_norm).copy())
-
-    def psi_upper_inverse(self, c: ArrayLike, m: int) -> FloatArray:
-        """c, exactly."""
-        return result(as_float(c).copy())
-
-    def psi_slope(self, m: int) -> float:
-        """1: psi(L(e)) = |e|."""
-        return 1.0
 
 
 class LogCosh(Loss):
