@@ -47,6 +47,8 @@ class BlockTask:
         Exponent of the loss ``power``.
     ladder : tuple of str
         Certificates wanted.
+    claims : tuple of str
+        Claims to check along every trajectory; none: all of them, along the saved ones alone.
     flow : FlowSettings or None
     first_trial, n_trials : int
     widths, flow_widths : increasing ints
@@ -67,6 +69,7 @@ class BlockTask:
     n_trials: int
     widths: tuple[int, ...]
     flow_widths: tuple[int, ...]
+    claims: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def compute_block(task: BlockTask) -> Arrays:
 
 def _allocate(out: Arrays, task: BlockTask) -> None:
     trial_width = (task.n_trials, len(task.widths))
-    for name in ("psi_0", "limit_residual", "sigma_low"):
+    for name in ("psi_0", "norm_y0", "activation_scale", "limit_residual", "sigma_low"):
         out[name] = np.full(trial_width, np.nan)
     for name in ("exact", "exact_by"):
         out[name] = np.full(trial_width, NOT_COMPUTED, np.int8)
@@ -152,10 +155,12 @@ def _allocate(out: Arrays, task: BlockTask) -> None:
 class _Streamed:
     """What one pass leaves of T trials: scalars at every width, and the first neurons.
 
-    ``observed`` is Z^T V z, (T, widths, r); ``columns`` the largest column norms; ``spectra`` by mode.
+    ``observed`` is Z^T V z, (T, widths, r); ``square_z`` is |z|^2; ``columns`` the largest column norms; ``spectra`` by
+    mode.
     """
 
     observed: Array
+    square_z: Array
     columns: tuple[Array, Array, Array]
     sigma_low: Array
     spectra: Mapping[str, Spectra]
@@ -167,11 +172,14 @@ def _compute_rows(out: Arrays, model: _Model, rows: NDArray[np.intp], problems: 
     batch = ProblemBatch.stack(problems)
     width = np.array(task.widths, dtype=float)
     streamed = _stream(model, rows, batch)
-    residual = batch.S[:, None, :] * streamed.observed / np.sqrt(width)[:, None] - batch.target[:, None, :]
+    observation = batch.S[:, None, :] * streamed.observed / np.sqrt(width)[:, None]
+    residual = observation - batch.target[:, None, :]
     # a product for each width: one for all of them would round each by its neighbours
     lifted = np.matmul(batch.U[:, None], residual[..., None])[..., 0]
     psi_0 = model.loss.psi_of(lifted)
     out["psi_0"][rows] = psi_0
+    out["norm_y0"][rows] = np.linalg.norm(observation, axis=-1)
+    out["activation_scale"][rows] = np.sqrt(streamed.square_z / width)
     out["sigma_low"][rows] = streamed.sigma_low if model.floors else np.nan
     certified = np.zeros(psi_0.shape, dtype=bool)
     for index, mode in enumerate(task.modes):
@@ -219,7 +227,7 @@ def _stream(model: _Model, rows: NDArray[np.intp], batch: ProblemBatch) -> _Stre
     subset = min(_subset(r), -(-widths[-1] // CHUNK) * CHUNK) if model.decides else 0
     kept = Kept.empty(rows.size, r, max(subset, *(-(-width // CHUNK) * CHUNK for width in (0, *task.flow_widths))))
     shape = (rows.size, len(widths))
-    observed, sigma_low = np.empty((*shape, r)), np.zeros(shape)
+    observed, square_z, sigma_low = np.empty((*shape, r)), np.empty(shape), np.zeros(shape)
     columns = (np.empty(shape), np.empty(shape), np.empty(shape))
     values = {mode: Spectra(np.empty(shape), np.empty(shape), np.empty(shape)) for mode in task.modes}
     group = max(1, STREAM_BYTES // (16 * n * CHUNK))
@@ -243,6 +251,7 @@ def _stream(model: _Model, rows: NDArray[np.intp], batch: ProblemBatch) -> _Stre
         )
         for at, (width, sums) in enumerate(passes):
             observed[here, at] = np.matmul(problems.Zt, sums.signal[:, :, None])[:, :, 0]
+            square_z[here, at] = sums.square_z
             sigma_low[here, at] = sums.sigma_low(width)
             for column, top in zip(columns, (sums.top_V, sums.top_Z, sums.top_A), strict=True):
                 column[here, at] = np.sqrt(top)
@@ -251,7 +260,7 @@ def _stream(model: _Model, rows: NDArray[np.intp], batch: ProblemBatch) -> _Stre
                 found = spectra(sums.gram, sums.square_z, problems, width, mode, terms)
                 for field in fields(Spectra):
                     getattr(values[mode], field.name)[here, at] = getattr(found, field.name)
-    return _Streamed(observed, columns, sigma_low, values, kept)
+    return _Streamed(observed, square_z, columns, sigma_low, values, kept)
 
 
 def _decide(

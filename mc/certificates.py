@@ -249,6 +249,7 @@ class Rungs:
     margin_trial: Array
     margin_sharp: Array
     sigma_star: Array
+    radius_sharp: Array
 
 
 def sharp_path(
@@ -298,7 +299,9 @@ def rungs(
             for lip in (paper, trial)
         ]
     margins = [np.where(np.isnan(margin), 0.0, margin) for margin in margins]
-    margin_sharp, _, sigma_star = sharp_path(values, mode, activation, problems, c_Z, c_A, width).certify(psi_0)
+    margin_sharp, radius_sharp, sigma_star = sharp_path(values, mode, activation, problems, c_Z, c_A, width).certify(
+        psi_0
+    )
     return Rungs(
         values.sigma_0,
         needed,
@@ -308,4 +311,5 @@ def rungs(
         margins[1],
         margin_sharp,
         sigma_star,
+        radius_sharp,
     )

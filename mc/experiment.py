@@ -14,6 +14,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from mc.errors import InputError
+from mc.guarantees import TRAJECTORY_CLAIMS
 from mc.schema.arrays import ArrayFacts, object_token
 from mc.schema.cells import Cell, block_size, canonical_json, resolve_cells
 from mc.schema.document import (
@@ -188,6 +189,13 @@ class Experiment:
     def claims(self) -> Claims:
         """The table [claims]."""
         return self.document.claims
+
+    @property
+    def followed(self) -> tuple[str, ...]:
+        """The claims to check along every trajectory, sorted; none without [flow]."""
+        asked = self.claims.check
+        named = TRAJECTORY_CLAIMS if "all" in asked else tuple(name for name in asked if name in TRAJECTORY_CLAIMS)
+        return () if self.flow is None else tuple(sorted(named))
 
     @property
     def sampling(self) -> Sampling | None:

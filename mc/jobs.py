@@ -113,6 +113,7 @@ def build_job(
         loss=experiment.loss.kind,
         p=2.0 if experiment.loss.p is None else experiment.loss.p,
         ladder=plan.ladder,
+        claims=plan.claims if gap.flow_widths else (),
         flow=_flow_settings(experiment) if gap.flow_widths else None,
         first_trial=gap.block * size,
         n_trials=size,
@@ -133,6 +134,7 @@ def build_job(
         modes=plan.modes,
         seed=plan.seed,
         stream_digest=digest,
+        claims=task.claims,
         facts=facts,
     )
     trials = f"trials {task.first_trial} to {task.first_trial + size - 1}"

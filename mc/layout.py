@@ -101,7 +101,12 @@ BLOCK_LAYOUT: tuple[Field, ...] = (
         norm_eps="norm of the projected noise",
     ),
     Field("rank", TRIAL, "int64", "numerical rank r of A"),
-    *_floats(TRIAL_WIDTH, psi_0="desingularizer of the initial loss, psi(L_0)"),
+    *_floats(
+        TRIAL_WIDTH,
+        psi_0="desingularizer of the initial loss, psi(L_0)",
+        norm_y0="norm of the initial observation y(0)",
+        activation_scale="root mean square of the initial activations, |phi(h(0))|/sqrt k",
+    ),
     Field("exact", TRIAL_WIDTH, "int8", "whether the hidden-layer flow reaches zero loss", enum=Exact, rung="exact"),
     Field("exact_by", TRIAL_WIDTH, "int8", "the argument that decided exact", enum=ExactBy, rung="exact"),
     *_floats(
@@ -130,6 +135,7 @@ BLOCK_LAYOUT: tuple[Field, ...] = (
         "sharp",
         margin_sharp="margin of the certificate `sharp`; certified iff > 1",
         sigma_star="rate constant of the certificate `sharp` at time 0",
+        radius_sharp="length of the path that the certificate `sharp` bounds",
     ),
     Field("outcome", MODE_TRIAL_FLOW, "int8", "how the integration of the flow ended", enum=Outcome),
     Field("certified_by", MODE_TRIAL_FLOW, "int8", "what proved the outcome", enum=CertifiedBy),
@@ -158,7 +164,8 @@ BLOCK_LAYOUT: tuple[Field, ...] = (
 FAMILIES: tuple[Field, ...] = (
     # the longer prefix first: `slack_time_x` is not the slack of a claim `time_x`
     Field("slack_time_", MODE_TRIAL_FLOW, "float64", "time at which the slack is smallest: "),
-    Field("slack_", MODE_TRIAL_FLOW, "float64", "smallest slack of claim and hypothesis: "),
+    Field("slack_error_", MODE_TRIAL_FLOW, "float64", "what the integration error may take from the slack: "),
+    Field("slack_", MODE_TRIAL_FLOW, "float64", "smallest logarithmic slack of claim and hypothesis: "),
     Field("verdict_", MODE_TRIAL_FLOW, "int8", "verdict on claim and hypothesis: ", enum=Verdict),
     Field("error_", SAVED, "float64", "estimated integration error of "),
     Field("bound_", SAVED, "float64", "bound of the claim along the trajectory: "),

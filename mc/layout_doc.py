@@ -24,6 +24,7 @@ HEADER_WORDS = {
     "modes": "JSON list: the axis `mode`",
     "seed": "seed of the experiment",
     "stream_digest": "SHA-256 of the first 1024 neurons of trial 0 of the cell, as NumPy drew them",
+    "claims": "JSON list: the claims that were checked along every trajectory",
     "schema_version": "version of this format",
     "facts": f"JSON: when, where and by what the file was made ({', '.join(MAKER_FACTS)}, ...); outside the checksum",
     "checksum": "SHA-256 of the header and of every dataset (below)",
@@ -42,7 +43,8 @@ Every file is HDF5 or text, is written under a temporary name, and gets its own 
 
 `blocks/<key>-<block>-<part>.h5` holds one block of consecutive trials of one cell at some widths, and is never
 changed: `key` and `block` (six digits at least) as below, `part` the first 12 hex digits of the SHA-256 of the
-canonical JSON of `{{flow_widths, ladder, widths}}`. Widths that are added later come in files of another part.
+canonical JSON of `{{flow_widths, ladder, widths}}`, and of `claims` where some are checked along every trajectory.
+Widths that are added later come in files of another part.
 Canonical JSON has sorted keys and no spaces. A file has no groups; its attributes are
 
 {header}

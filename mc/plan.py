@@ -98,6 +98,7 @@ def _any_plan(experiment: Experiment, trials: int | None) -> RunPlan:
         save_trials=0 if flow is None else flow.save.trials,
         cells=cells,
         sampling=experiment.sampling_rule,
+        claims=experiment.followed,
     )
 
 

@@ -14,7 +14,7 @@ from mc.outcomes import NOT_COMPUTED
 ROUNDING = 1e-12
 """Relative; of norms of one matrix computed in two ways."""
 
-FINITE = ("psi_0", "sigma_0")
+FINITE = ("psi_0", "norm_y0", "activation_scale", "sigma_0")
 """Beside the facts of the problem: always computed, never infinite."""
 NEVER_NAN = ("radius_needed", "margin_paper", "margin_trial", "margin_sharp")
 """Always computed; infinite where nothing bounds them."""
@@ -51,7 +51,7 @@ def range_problems(name: str, arrays: Mapping[str, NDArray[Any]], problem: Mappi
     if name in NEVER_NAN:
         yield from _where(name, np.isnan(array), "is NaN")
     # a slack is negative where a claim fails; all else are norms, times, losses and bounds of them
-    if not name.startswith("slack_") or name.startswith("slack_time_"):
+    if not name.startswith("slack_") or name.startswith(("slack_time_", "slack_error_")):
         yield from _where(name, array < 0.0, "is negative")
     above = _ORDER.get(name)
     if above is not None and above in arrays:

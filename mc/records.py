@@ -30,9 +30,13 @@ def canonical_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def part_digest(widths: Sequence[int], flow_widths: Sequence[int], ladder: Sequence[str]) -> str:
+def part_digest(
+    widths: Sequence[int], flow_widths: Sequence[int], ladder: Sequence[str], claims: Sequence[str] = ()
+) -> str:
     """The part of a block file's name that says what the file holds (12 hex digits)."""
     held = {"widths": list(widths), "flow_widths": list(flow_widths), "ladder": list(ladder)}
+    if claims:
+        held["claims"] = list(claims)
     return hashlib.sha256(canonical_json(held).encode()).hexdigest()[:12]
 
 
@@ -59,6 +63,8 @@ class BlockHeader:
     seed : int
     stream_digest : str
         Digest of chunk 0 of trial 0 of the cell, as NumPy's generator draws it here.
+    claims : tuple of str
+        Claims checked along every trajectory; of a block without flows none.
     facts : mapping
         Wall-clock facts, versions and the machine: not part of the checksum, no number depends on them.
     """
@@ -76,26 +82,30 @@ class BlockHeader:
     modes: tuple[str, ...]
     seed: int
     stream_digest: str
+    claims: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def part(self) -> str:
         """Digest of what the file holds, as in its name."""
-        return part_digest(self.widths, self.flow_widths, self.ladder)
+        return part_digest(self.widths, self.flow_widths, self.ladder, self.claims)
 
     @property
     def file_name(self) -> str:
         """Name of the block file."""
         return f"{self.key}-{self.block:06d}-{self.part}.h5"
 
-    def covers(self, ladder: Sequence[str]) -> bool:
-        """Whether the file holds every rung of a ladder."""
-        return set(ladder) <= set(self.ladder)
+    def covers(self, plan: RunPlan) -> bool:
+        """Whether the file holds every rung of a plan's ladder and, where it has flows, every claim along them."""
+        follows = not self.flow_widths or set(plan.claims) <= set(self.claims)
+        return set(plan.ladder) <= set(self.ladder) and follows
 
     def checked(self) -> dict[str, Any]:
         """The fields under the checksum, all but the facts."""
-        names = [name for name in self.__dataclass_fields__ if name != "facts"]
+        # the first version knew of no claims
+        left_out = ("facts", "claims") if self.schema_version == 1 else ("facts",)
+        names = [name for name in self.__dataclass_fields__ if name not in left_out]
         return {name: getattr(self, name) for name in names}
 
 
@@ -184,6 +194,8 @@ class RunPlan:
     cells : tuple of CellPlan
     sampling : str
         "fixed", or the rule by which the number of trials follows the data.
+    claims : tuple of str
+        Claims on trajectories that are checked along every one of them.
     """
 
     text: str
@@ -197,6 +209,7 @@ class RunPlan:
     save_trials: int
     cells: tuple[CellPlan, ...]
     sampling: str = "fixed"
+    claims: tuple[str, ...] = ()
 
     @property
     def saved_trials(self) -> int:

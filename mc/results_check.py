@@ -89,7 +89,7 @@ class ResultsCheck:
         if cell is None or self.plan is None or number >= self.plan.n_blocks:
             self.behind += bool(blocks) and self.plan is not None
             return
-        used = [block for block in blocks if block.header.covers(self.plan.ladder)]
+        used = [block for block in blocks if block.header.covers(self.plan)]
         strange = [block.header.file_name for block in used if block.header.identity != cell.attrs["identity"]]
         if strange:
             self.problems.append(f"{cell.group}: merged from blocks of another identity than {strange[0]}")

@@ -34,7 +34,7 @@ from mc.records import (
     scan,
 )
 from mc.results import CellResults, LazyArrays, Results
-from mc.version import SCHEMA_VERSION
+from mc.version import READABLE, SCHEMA_VERSION
 
 RESULTS = "results.h5"
 # what h5py raises on a damaged file, depending on where the damage is
@@ -183,9 +183,9 @@ def reading(path: Path, advice: str) -> Iterator[h5py.File]:
 def _header(handle: h5py.File, path: Path) -> BlockHeader:
     stored = dict(handle.attrs)
     version = int(stored["schema_version"])
-    if version != SCHEMA_VERSION:
+    if version not in READABLE:
         raise InputError(
-            f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}; "
+            f"{path}: schema version {version}, this code reads up to {SCHEMA_VERSION}; "
             "use the version of dipmc that wrote it, or another run folder"
         )
     return BlockHeader(
@@ -202,6 +202,7 @@ def _header(handle: h5py.File, path: Path) -> BlockHeader:
         modes=tuple(json.loads(stored["modes"])),
         seed=int(stored["seed"]),
         stream_digest=str(stored["stream_digest"]),
+        claims=tuple(json.loads(stored.get("claims", "[]"))),
         schema_version=version,
         facts=json.loads(stored["facts"]),
     )
@@ -282,7 +283,7 @@ def parts(run: Path, plan: RunPlan, stream_digests: Mapping[str, str] | None = N
                     f"{file.path}: its random stream is not the one drawn here (NumPy {header.facts.get('numpy', '?')} "
                     f"there, {np.__version__} here): continue with that NumPy, or use another run folder"
                 )
-        if header.covers(plan.ladder):
+        if header.covers(plan):
             found.setdefault((file.key, file.block), []).append((file, header))
     return found
 
@@ -309,8 +310,11 @@ def load(run: str | Path) -> Results:
         path = path / RESULTS
     with reading(path, f"`dipmc merge {path.parent}` writes it") as handle:
         attrs = _attributes(handle)
-        if int(attrs["schema_version"]) != SCHEMA_VERSION:
-            raise InputError(f"{path}: schema version {attrs['schema_version']}, this code reads {SCHEMA_VERSION}")
+        if int(attrs["schema_version"]) not in READABLE:
+            raise InputError(
+                f"{path}: schema version {attrs['schema_version']}, this code reads up to {SCHEMA_VERSION}; "
+                "use the version of dipmc that wrote it"
+            )
         cells = [_load_cell(handle[name], path, str(attrs["merge_id"])) for name in handle]
         return Results(path, str(attrs["experiment"]), attrs, tuple(sorted(cells, key=lambda cell: cell.index)))
 

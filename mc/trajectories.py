@@ -18,7 +18,7 @@ from mc.flow.driver import Controls, Ending, integrate
 from mc.flow.fields import ReducedFlow
 from mc.flow.record import OBSERVABLES, Recorder, log_times
 from mc.flow.stopping import Never, RestartRule, ToleranceRule
-from mc.guarantees import loss_bound
+from mc.guarantees.promises import loss_bound
 from mc.losses import Loss
 from mc.outcomes import NOT_COMPUTED, CertifiedBy, Exact, Outcome
 from mc.problem import Problem, ProblemBatch

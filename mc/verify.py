@@ -189,7 +189,7 @@ def _complete(found: _Found, plan: RunPlan) -> Check:
     """Which blocks are missing, width by width; nothing missing is an error."""
     there: set[tuple[str, int, str, int]] = set()
     for file, header in found.good:
-        if header.covers(plan.ladder):
+        if header.covers(plan):
             there |= {(file.key, file.block, "width", width) for width in header.widths}
             there |= {(file.key, file.block, "flow width", width) for width in header.flow_widths}
     wanted = [("width", width) for width in plan.widths] + [("flow width", width) for width in plan.flow_widths]

@@ -216,7 +216,7 @@ CASES = [
     *at("flow.save.time", 3, beside=FLOW, fix="did you mean 'times'?"),
     # [claims]
     *at("claims.check", 3, "rate", fix="`dipmc claims`"),
-    *at("claims.check", ["zero loss"], [3], fix="use one of all, paper-trial"),
+    *at("claims.check", ["zero loss"], [3], fix="use one of saved, all, paper-trial"),
     *at("claims.check", [], fix="'all' or a list"),
     *at("claims.check", ["all", "rate"], fix="'all' stands alone"),
     *at("claims.check", ["rate", "rate"], fix="list it once"),

@@ -97,7 +97,7 @@ def test_the_reference_names_every_key_with_its_default() -> None:
         for key, default in keys.items():
             if stated := re.fullmatch(r"`([^`]+)`(?: with `gd`)?", default):
                 value = "restart" if key == "rule" else at[key]
-                value = "all" if value == ["all"] else value
+                value = "saved" if value == ["saved"] else value
                 assert str(value).lower() == stated[1] or float(value) == float(stated[1]), key
                 checked += 1
     assert checked >= 20
@@ -445,7 +445,7 @@ def test_every_default_is_written_out() -> None:
         **{"widths": [10], "rule": "restart", "rtol": 1e-5, "atol": 1e-8, "loss_tolerance": 1e-7, "horizon": 1e6},
         **{"max_steps": 100_000, "method": "auto", "save": {"trials": 0, "times": 64}},
     }
-    assert frozen["claims"] == {"check": ["all"]}
+    assert frozen["claims"] == {"check": ["saved"]}
     assert frozen["estimate"] == {"level": 0.95, "simultaneous": True}
 
 

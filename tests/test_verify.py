@@ -303,8 +303,8 @@ def test_replay_prints_the_stored_numbers(whole: Path, capsys: pytest.CaptureFix
     assert "trajectory" not in out  # that of trial 0 alone is saved
     numbers = [line for line in out.splitlines() if " stored " in line]
     assert all(line.endswith(" =") for line in numbers)
-    # 7 of the problem, 5 of the width, 8 certificates and 7 of the flow a mode
-    assert len(numbers) == 7 + 5 + 2 * (8 + 7)
+    # 7 of the problem, 7 of the width, 9 certificates and 7 of the flow a mode
+    assert len(numbers) == 7 + 7 + 2 * (9 + 7)
 
 
 def test_replay_prints_the_trajectory(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -216,8 +216,8 @@ def method_for(experiment: Mapping[str, Any]) -> str:
 
 def asked(name: str, experiment: Mapping[str, Any]) -> bool:
     """Whether [claims] asks for this claim."""
-    check = experiment.get("claims", {}).get("check", ["all"])
-    return "all" in check or name in check
+    check = experiment.get("claims", {}).get("check", ["saved"])
+    return "all" in check or "saved" in check or name in check
 
 
 def study_cell(cell: CellLike, experiment: Mapping[str, Any], level: float, simultaneous: bool) -> CellStudy:

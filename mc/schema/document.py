@@ -38,6 +38,9 @@ MOST_WIDTHS = 10**4
 LARGEST_WIDTH = 10**9
 MOST_SAVED = 5 * 10**7
 
+_CLAIM_WORDS = ("saved", "all")
+_CLAIM_FIX = "'saved' (trajectories: the saved ones alone), 'all' or a list of names that `dipmc claims` lists"
+
 Width = Annotated[int, Field(ge=1, le=LARGEST_WIDTH)]
 
 
@@ -56,7 +59,7 @@ def _times(value: Any) -> int | tuple[float, ...]:
 
 
 def _claim(value: Any) -> str:
-    return choose(value, ("all", *CLAIMS), "a claim")
+    return choose(value, (*_CLAIM_WORDS, *CLAIMS), "a claim")
 
 
 class Header(Table):
@@ -248,23 +251,22 @@ class Flow(Table):
 
 
 class Claims(Table):
-    """[claims]."""
+    """[claims]: what is checked; a claim on trajectories that is named is checked along every one of them."""
 
-    check: tuple[Annotated[str, PlainValidator(_claim)], ...] = Field(
-        ("all",), min_length=1, description="'all' or a list of names that `dipmc claims` lists"
-    )
+    check: tuple[Annotated[str, PlainValidator(_claim)], ...] = Field(("saved",), min_length=1, description=_CLAIM_FIX)
 
     @model_validator(mode="before")
     @classmethod
-    def _all(cls, data: Any) -> Any:
+    def _word(cls, data: Any) -> Any:
         word = data.get("check") if isinstance(data, Mapping) else None
-        return {**data, "check": (word,)} if isinstance(word, str) and word == "all" else data
+        return {**data, "check": (word,)} if isinstance(word, str) and word in _CLAIM_WORDS else data
 
     @model_validator(mode="after")
     def _once(self) -> Self:
         distinct("check", self.check)
-        if "all" in self.check and len(self.check) > 1:
-            raise Refusal("'all' stands alone; use 'all' or a list of names that `dipmc claims` lists", "check")
+        for word in _CLAIM_WORDS:
+            if word in self.check and len(self.check) > 1:
+                raise Refusal(f"{word!r} stands alone; use {_CLAIM_FIX}", "check")
         return self
 
 
