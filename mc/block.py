@@ -201,6 +201,7 @@ def _compute_rows(out: Arrays, model: _Model, rows: NDArray[np.intp], problems: 
             task.modes,
             task.widths,
             task.flow_widths,
+            task.claims,
             rows,
             task.first_trial,
             problems,

@@ -77,6 +77,7 @@ def _flow_settings(experiment: Experiment) -> FlowSettings | None:
         max_steps=table.max_steps,
         method=table.method,
         gamma=table.gamma,
+        gamma_scale=table.gamma_scale or 1.0,
         save_trials=table.save.trials,
         save_times=table.save.times,
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from mc.block import STREAM_BYTES
 from mc.ensemble import CHUNK
 from mc.experiment import Experiment
+from mc.flow.settings import BATCH_BYTES
 from mc.layout import BLOCK_LAYOUT
-from mc.trajectories import BATCH_BYTES
 
 START_BYTES = 1.2e8
 """A process with Python, NumPy and SciPy loaded."""

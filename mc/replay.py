@@ -27,6 +27,8 @@ TOLERANCE = 1e-12
 """Difference allowed to another NumPy or BLAS, relative to the largest number of the dataset."""
 
 WIDTH_AXES = ("width", "flow_width")
+PER_CLAIM = ("slack_", "verdict_")
+"""Datasets that a trial which was not followed does not have."""
 
 
 def trials_of(experiment: Experiment, run: Path) -> int:
@@ -210,6 +212,10 @@ def _word(value: Any, field: Field) -> str:
     return f"{value:.12g}"
 
 
+def _is_fill(value: Any, field: Field) -> bool:
+    return bool(np.isnan(value) if np.isnan(field.fill) else value == field.fill)
+
+
 def _trial_lines(block: Block, again: Arrays, trial: int, widths: Sequence[int]) -> Iterator[str]:
     """Numbers of one trial: those of the problem, then width by width, mode by mode, then its trajectory."""
     header = block.header
@@ -227,7 +233,9 @@ def _trial_lines(block: Block, again: Arrays, trial: int, widths: Sequence[int])
             field = field_of(name)
             here = set(field.dims) <= set(at) and not ("mode" in at) ^ ("mode" in field.dims)
             if here and bool(set(WIDTH_AXES) & set(at)) == bool(set(WIDTH_AXES) & set(field.dims)):
-                yield _number_line(block, again, field, tuple(at[dim] for dim in field.dims))
+                place = tuple(at[dim] for dim in field.dims)
+                if not (name.startswith(PER_CLAIM) and _is_fill(again[name][place], field)):
+                    yield _number_line(block, again, field, place)
         if mode and "flow_width" in at:
             yield from _trajectory_lines(block.arrays or again, {**at, "saved_trial": row})
 

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mc.activations import Activation
-from mc.flow.checked import integrate_checked, loosened
 from mc.flow.conserved import conserved_drift
-from mc.flow.descent import Descent, descend
-from mc.flow.driver import Controls, Ending, integrate
+from mc.flow.driver import Ending
 from mc.flow.fields import ReducedFlow
-from mc.flow.record import OBSERVABLES, Recorder, log_times
-from mc.flow.stopping import Never, RestartRule, ToleranceRule
-from mc.guarantees.promises import loss_bound
+from mc.flow.settings import Case, FlowSettings
+from mc.follow import Asked, Place, allocate, follow
 from mc.losses import Loss
 from mc.outcomes import NOT_COMPUTED, CertifiedBy, Exact, Outcome
 from mc.problem import Problem, ProblemBatch
@@ -28,79 +23,7 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 Arrays = dict[str, NDArray[Any]]
 
-BATCH_BYTES = 6_000_000
-"""Size of a batch that is integrated together: small enough for the caches, large enough to hide the calls."""
-
-SAVED_STEPS = 2_000
-"""Budget of a saved trajectory: one that never converges is shown as far as this takes it."""
-
-BOUNDS = ("bound_rate", "bound_rate_sharp", "bound_conserved-rate")
-
-
-@dataclass(frozen=True)
-class FlowSettings:
-    """The [flow] table without its widths.
-
-    Attributes
-    ----------
-    rule : {"restart", "tolerance", "gd"}
-    rtol, atol, loss_tolerance, horizon : float
-    max_steps : int
-    method : str
-    gamma : float or None
-        Step of gradient descent; None takes a stable one for each trial.
-    save_trials : int
-        The first trials of a cell whose trajectories are saved.
-    save_times : int or tuple of float
-        Number of log-spaced times up to the end, or the times themselves.
-    """
-
-    rule: str = "restart"
-    rtol: float = 1e-5
-    atol: float = 1e-8
-    loss_tolerance: float = 1e-7
-    horizon: float = 1e6
-    max_steps: int = 100_000
-    method: str = "auto"
-    gamma: float | None = None
-    save_trials: int = 0
-    save_times: int | tuple[float, ...] = 64
-
-    @property
-    def times(self) -> int:
-        """Number of saved times."""
-        return self.save_times if isinstance(self.save_times, int) else len(self.save_times)
-
-    @property
-    def controls(self) -> Controls:
-        """Tolerances and budgets of an integration."""
-        return Controls(self.rtol, self.atol, self.horizon, self.max_steps, self.method)
-
-    @property
-    def descent(self) -> Descent:
-        """Protocol of the rule gd."""
-        return Descent(self.gamma, self.loss_tolerance, self.max_steps)
-
-
-@dataclass(frozen=True)
-class _Case:
-    """Some trials of one width and mode."""
-
-    settings: FlowSettings
-    flow: ReducedFlow
-    h: Array
-
-    def end(self, rule: str) -> Ending:
-        """Integrate to the end by a rule of the settings."""
-        if rule == "gd":
-            return descend(self.flow, self.h, self.settings.descent)
-        if rule == "restart":
-            return integrate_checked(self.flow, self.h, self.settings.controls, RestartRule)
-        tolerance = self.settings.loss_tolerance
-        return integrate_checked(self.flow, self.h, self.settings.controls, lambda _: ToleranceRule(tolerance))
-
-    def take(self, rows: Index) -> _Case:
-        return _Case(self.settings, self.flow.take(rows), self.h[rows])
+__all__ = ["FlowSettings", "run_flows"]
 
 
 def run_flows(
@@ -111,6 +34,7 @@ def run_flows(
     modes: Sequence[str],
     widths: Sequence[int],
     flow_widths: Sequence[int],
+    claims: tuple[str, ...],
     rows: Index,
     first_trial: int,
     problems: Sequence[Problem],
@@ -123,33 +47,32 @@ def run_flows(
     ----------
     out : dict of arrays
         Arrays of the block; those of the flow are added.
+    claims : tuple of str
+        Claims to check along every trajectory; none: all of them, along the saved ones alone.
     rows : (T,) int array
         Rows of the block that the trials have.
     network : callable
         ``network(trial, width)`` draws h and V.
     """
     n_trials = out["psi_0"].shape[0]
-    saved = min(max(settings.save_trials - first_trial, 0), n_trials)
-    _allocate(out, (len(modes), n_trials, len(flow_widths)), saved, settings.times)
+    asked = Asked(min(max(settings.save_trials - first_trial, 0), n_trials), claims)
+    _allocate(out, settings, asked, (len(modes), n_trials, len(flow_widths)))
     batch = ProblemBatch.stack(problems)
     for at, width in enumerate(flow_widths):
         column = list(widths).index(width)
+
+        def output_layer(row: int, width: int = width) -> Array:
+            return network(first_trial + row, width)[1]
+
         for index, mode in enumerate(modes):
-            flow = ReducedFlow(mode, activation, loss, batch, kept.Q[:, :, :width])
-            case = _Case(settings, flow, kept.h[:, :width])
+            case = Case(settings, ReducedFlow(mode, activation, loss, batch, kept.Q[:, :, :width]), kept.h[:, :width])
             decided = _decide_at_start(out, settings, loss, mode, index, rows, column, at)
-            for some in _batches(np.flatnonzero(~decided), flow):
+            for some in case.batches(np.flatnonzero(~decided)):
                 part = case.take(some)
                 _write_ending(out, (index, rows[some], at), part, part.end(settings.rule))
-            for some in _batches(np.flatnonzero(rows < saved), flow):
-                V = [network(first_trial + int(rows[row]), width)[1] for row in some]
-                recorder = _record(case.take(some), [problems[int(row)] for row in some], V)
-                place = (index, rows[some], at)
-                out["t"][place] = recorder.times
-                for name in OBSERVABLES:
-                    out[name][place] = recorder.values[name]
-                    out[f"error_{name}"][place] = recorder.errors[name]
-                _write_bounds(out, place, loss, recorder, index, column, mode)
+            for some in case.batches(asked.rows(rows)):
+                place = Place(index, rows[some], column, at)
+                follow(out, case.take(some), asked, place, [problems[int(row)] for row in some], output_layer)
 
 
 def _decide_at_start(
@@ -180,7 +103,7 @@ def _decide_at_start(
     return decided
 
 
-def _allocate(out: Arrays, shape: tuple[int, int, int], saved: int, times: int) -> None:
+def _allocate(out: Arrays, settings: FlowSettings, asked: Asked, shape: tuple[int, int, int]) -> None:
     if "outcome" in out:
         return
     for name in ("outcome", "certified_by"):
@@ -188,17 +111,10 @@ def _allocate(out: Arrays, shape: tuple[int, int, int], saved: int, times: int) 
     out["steps"] = np.full(shape, NOT_COMPUTED, np.int64)
     for name in ("stop_time", "loss_final", "error_estimate", "conserved_drift"):
         out[name] = np.full(shape, np.nan)
-    for name in ("t", *OBSERVABLES, *(f"error_{name}" for name in OBSERVABLES), *BOUNDS):
-        out[name] = np.full((shape[0], saved, shape[2], times), np.nan)
+    allocate(out, settings, asked, shape)
 
 
-def _batches(rows: Index, flow: ReducedFlow) -> list[Index]:
-    """Split trials into batches: Q, its successor and about ten vectors of stages a trial."""
-    size = max(1, BATCH_BYTES // (8 * flow.width * (10 + 2 * (1 + flow.problems.rank))))
-    return [rows[first : first + size] for first in range(0, rows.size, size)]
-
-
-def _write_ending(out: Arrays, place: tuple[int, Index, int], case: _Case, ending: Ending) -> None:
+def _write_ending(out: Arrays, place: tuple[int, Index, int], case: Case, ending: Ending) -> None:
     out["outcome"][place], out["stop_time"][place] = ending.outcome, ending.time
     out["steps"][place], out["loss_final"][place] = ending.steps, ending.loss
     out["error_estimate"][place] = ending.error
@@ -207,60 +123,3 @@ def _write_ending(out: Arrays, place: tuple[int, Index, int], case: _Case, endin
     out["certified_by"][place] = np.where(certified, by, NOT_COMPUTED)
     if case.settings.rule != "gd":
         out["conserved_drift"][place] = conserved_drift(case.flow, case.h, ending.state)
-
-
-def _record(case: _Case, problems: Sequence[Problem], V: Sequence[Array]) -> Recorder:
-    """Three passes: where the trajectory ends, the same steps saved, and a looser companion for the errors."""
-    settings = case.settings
-    if settings.rule == "gd":
-        return _record_descent(case, problems, V)
-    controls = replace(settings.controls, max_steps=min(settings.max_steps, SAVED_STEPS))
-    ending = integrate(case.flow, case.h, controls, ToleranceRule(settings.loss_tolerance))
-    times = _times(settings, ending)
-    recorder, companion = (Recorder(case.flow, case.h, times, problems, V) for _ in range(2))
-    for each, tolerances in ((recorder, controls), (companion, loosened(controls))):
-        last = integrate(case.flow, case.h, tolerances, Never(), each.on_step, until=ending.time)
-        for trial in range(len(problems)):
-            each.finish(trial, last.state[trial], last.time[trial])
-    for name in OBSERVABLES:
-        # the difference changes sign along the way: its neighbours in time tell its size where it does
-        apart = np.abs(recorder.values[name] - companion.values[name])
-        padded = np.pad(apart, ((0, 0), (1, 1)), mode="edge")
-        recorder.errors[name] = np.where(
-            np.isnan(apart), np.nan, 2.0 * np.fmax.reduce([padded[:, :-2], apart, padded[:, 2:]])
-        )
-    return recorder
-
-
-def _record_descent(case: _Case, problems: Sequence[Problem], V: Sequence[Array]) -> Recorder:
-    """Iterates nearest to the wanted times; the saved times are theirs."""
-    ending = descend(case.flow, case.h, case.settings.descent)
-    gamma = ending.first_step[:, None]
-    steps = np.round(_times(case.settings, ending) / gamma).astype(np.intp)
-    recorder = Recorder(case.flow, case.h, steps * gamma, problems, V, descent=True)
-    descend(case.flow, case.h, case.settings.descent, partial(recorder.on_iterate, steps))
-    return recorder
-
-
-def _times(settings: FlowSettings, ending: Ending) -> Array:
-    """Times to save of each trial, (T, P)."""
-    if not isinstance(settings.save_times, int):
-        return np.tile(np.array(settings.save_times), (ending.time.size, 1))
-    last = np.where(ending.time > 0.0, ending.time, 1.0)
-    return log_times(settings.save_times, np.fmin(ending.first_step, 1e-3 * last), last)
-
-
-def _write_bounds(
-    out: Arrays, place: tuple[int, Index, int], loss: Loss, recorder: Recorder, index: int, column: int, mode: str
-) -> None:
-    """Right-hand sides of the rates, NaN where their hypothesis is false; descent has others (theory §9)."""
-    rows = place[1]
-    if recorder.descent:
-        return
-    sigma_A, psi_0 = out["sigma_A"][rows], out["psi_0"][rows, column]
-    trial = np.where(out["margin_trial"][index, rows, column] > 1.0, out["sigma_0"][index, rows, column], np.nan)
-    low = out["sigma_low"][rows, column] if mode == "both" else np.full(rows.size, np.nan)
-    sigmas = (0.5 * sigma_A * trial, out["sigma_star"][index, rows, column], np.where(low > 0.0, sigma_A * low, np.nan))
-    loss_0 = loss.psi_inverse(psi_0)[:, None]
-    for name, sigma in zip(BOUNDS, sigmas, strict=True):
-        out[name][place] = loss_bound(loss, loss_0, sigma[:, None], recorder.times)

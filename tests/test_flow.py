@@ -17,7 +17,7 @@ from mc.flow.checked import integrate_checked
 from mc.flow.descent import Descent, descend, proved_step, stable_step
 from mc.flow.driver import METHODS, Controls, Ending, integrate
 from mc.flow.fields import ReducedFlow
-from mc.flow.record import OBSERVABLES, Recorder, log_times
+from mc.flow.record import OBSERVABLES, Origin, Recorder, log_times
 from mc.flow.stepper import crossed
 from mc.flow.stopping import Never, RestartRule, RestartTest, ToleranceRule
 from mc.losses import get as get_loss
@@ -114,8 +114,12 @@ def test_order_by_regression(rng: np.random.Generator, method: str, mode: str, l
             assert stepper.attempt(dt).sound.all()
             inside = 0.4 * steps - step
             if 0.0 <= inside < 1.0:
-                between = np.linalg.norm(stepper.interpolate(0, np.array([inside]))[0] - reference[0.4 * span])
-            np.testing.assert_allclose(stepper.interpolate(0, np.array([0.0]))[0], stepper.states()[0], atol=1e-14)
+                between = np.linalg.norm(
+                    stepper.interpolate(np.array([0]), np.array([inside]))[0] - reference[0.4 * span]
+                )
+            np.testing.assert_allclose(
+                stepper.interpolate(np.array([0]), np.array([0.0]))[0], stepper.states()[0], atol=1e-14
+            )
             stepper.accept(np.array([True]))
         return np.linalg.norm(stepper.states()[0] - reference[span]), between
 
@@ -298,10 +302,10 @@ def test_observables_against_the_full_state(rng: np.random.Generator, mode: str)
     problem, network = random_problem(rng, 3, 5), random_network(rng, 5, 9, 4, "sigmoid")
     flow, h = reduced(problem, network, mode), network.pre_activations[None]
     times = np.array([[0.0, 0.3, 2.0, 7.0]])
-    recorder = Recorder(flow, h, times, [problem], [network.V])
+    recorder = Recorder(flow, Origin.of(flow, h, [problem], [network.V], None), times)
     controls = Controls(rtol=1e-10, atol=1e-12, horizon=7.0)
     ending = to_horizon(flow, h, controls, on_step=recorder.on_step)
-    recorder.finish(0, ending.state[0], ending.time[0])
+    recorder.finish(ending.state, ending.time)
     for at, t in enumerate(times[0]):
         net = full_flow(problem, network, mode, flow.loss, t) if t else network
         error = net.output - problem.xbar

@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 from mc.flow.driver import METHODS as stepper_types
 from mc.flow.driver import Controls, Ending, integrate
 from mc.flow.fields import ReducedFlow
-from mc.flow.record import Recorder
+from mc.flow.record import Origin, Recorder
 from mc.flow.stopping import Never
 from mc.network import Network, flow_field
 from mc.outcomes import Outcome
@@ -90,9 +90,9 @@ def reference(activation: str, mode: str, solver: str) -> tuple[np.ndarray, floa
 
 def run(case: System, controls: Controls) -> tuple[Ending, Recorder]:
     h = case.start.pre_activations[None]
-    recorder = Recorder(case.flow, h, TIMES[None], [case.problem], [case.start.V])
+    recorder = Recorder(case.flow, Origin.of(case.flow, h, [case.problem], [case.start.V], None), TIMES[None])
     ending = integrate(case.flow, h, controls, Never(), recorder.on_step)
-    recorder.finish(0, ending.state[0], ending.time[0])
+    recorder.finish(ending.state, ending.time)
     return ending, recorder
 
 

@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("bounds", "certificates"),
     ("flow",),
     ("guarantees",),
+    ("follow",),
     ("trajectories",),
     ("block",),
     ("schema",),

@@ -130,9 +130,9 @@ class DualRosenbrock:
         self.seen = self.seen.updated(accepted, self._new_seen)
         self._kernel, self._spectrum = self._spectrum.moved(accepted, self._kernel, self.flow, self.seen)
 
-    def interpolate(self, row: int, fractions: Array) -> Array:
-        """States (times, rows, k) of one trial within the step just tried."""
-        one = self._copy(np.full(fractions.size, row))
+    def interpolate(self, rows: Index, fractions: Array) -> Array:
+        """States (N, 1, k) of some trials at fractions (N,) of the step just tried."""
+        one = self._copy(rows)
         scale = (one._dt * fractions)[:, None]
         phi = phi_functions(-scale * one._spectrum.rates, 2)
         linear = scale * one._slope - one._spectrum.combine(np.square(scale) * phi[2] * one._x)

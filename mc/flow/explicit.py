@@ -100,11 +100,14 @@ class DormandPrince:
         Q = self.flow.Q_start if self.flow.mode == "hidden" else self._state[:, 1:]
         self.seen = Observation(Q, seen.z, seen.dphi, seen.residual, seen.loss)
 
-    def interpolate(self, row: int, fractions: Array) -> Array:
-        """States (times, rows, k) of one trial within the step just tried."""
+    def interpolate(self, rows: Index, fractions: Array) -> Array:
+        """States (N, rows, k) of some trials at fractions (N,) of the step just tried."""
         powers = fractions[:, None] ** np.arange(1, 5)[None, :]
-        weights = self._dt[row] * powers @ _DENSE.T
-        return np.asarray(self._state[row][None] + np.tensordot(weights, self._stages[:, row], axes=(1, 0)))
+        weights = self._dt[rows, None] * (powers @ _DENSE.T)
+        states = self._state[rows]
+        for stage, weight in zip(self._stages, weights.T, strict=True):
+            states += weight[:, None, None] * stage[rows]
+        return states
 
     def stiff(self) -> NDArray[np.bool_]:
         """Whether several steps in a row ended near the boundary of stability, (T,)."""

@@ -56,6 +56,18 @@ class _Stage:
     remainder: Array
     x: Array
 
+    def take(self, rows: Index) -> _Stage:
+        """Some trials, as far as a change of the state needs them."""
+        seen = _without_Q(self.seen, rows)
+        return _Stage(
+            self.h[rows], [], seen, self.pull[rows], self.dh[rows], self.image[rows], self.remainder[rows], self.x[rows]
+        )
+
+
+def _without_Q(seen: Observation, rows: Index) -> Observation:
+    """Some trials; Q is large, and nobody looks at it here."""
+    return Observation(seen.Q[:0], seen.z[rows], seen.dphi[rows], seen.residual[rows], seen.loss[rows])
+
 
 @dataclass(frozen=True)
 class _Change:
@@ -241,16 +253,27 @@ class LowRankExponential:
         self._slope = self.flow.slope(self.seen.residual)
         self._kernel, self._spectrum = self._spectrum.moved(accepted, self._kernel, self.flow, self.seen)
 
-    def interpolate(self, row: int, fractions: Array) -> Array:
-        """States (times, rows, k) of one trial within the step just tried."""
-        states = []
-        for fraction in fractions:
-            h, pairs = self._move(self._within(np.full(self._dt.size, fraction)))
-            lines = [h[row][None]]
-            if pairs:
-                lines.append(self._Q[row] + _products([(v[row : row + 1], z[row : row + 1]) for v, z in pairs])[0])
-            states.append(np.concatenate(lines))
-        return np.stack(states)
+    def interpolate(self, rows: Index, fractions: Array) -> Array:
+        """States (N, rows, k) of some trials at fractions (N,) of the step just tried."""
+        some = self._copy(rows)
+        h, pairs = some._move(some._within(fractions))
+        if not pairs:
+            return h[:, None, :]
+        return np.concatenate([h[:, None, :], some._Q + _products(pairs)], axis=1)
+
+    def _copy(self, rows: Index) -> LowRankExponential:
+        """The step just tried, for the rows given."""
+        other = object.__new__(LowRankExponential)
+        other.flow = ReducedFlow(
+            self.flow.mode, self.flow.activation, self.flow.loss, self.flow.problems.take(rows), self._Q[rows]
+        )
+        other.seen, other._spectrum = _without_Q(self.seen, rows), self._spectrum.take(rows)
+        other._Q = other.flow.Q_start
+        for name in ("_h", "_slope", "_x", "_dt"):
+            setattr(other, name, getattr(self, name)[rows])
+        a, b, c = (stage.take(rows) for stage in self._stages)
+        other._stages = (a, b, c)
+        return other
 
     def stiff(self) -> NDArray[np.bool_]:
         """Never: the fast part is solved exactly."""

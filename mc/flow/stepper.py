@@ -64,8 +64,8 @@ class Stepper(Protocol):
     def stiff(self) -> NDArray[np.bool_]:
         """Whether stability rather than accuracy holds a trial's steps back, (T,)."""
 
-    def interpolate(self, row: int, fractions: Array) -> Array:
-        """States (times, rows, k) of one trial within the step just tried, before it is accepted."""
+    def interpolate(self, rows: Index, fractions: Array) -> Array:
+        """States (N, rows, k) of some trials at fractions (N,) of the step just tried, before it is accepted."""
 
     def states(self) -> Array:
         """Current states, (T, rows, k)."""

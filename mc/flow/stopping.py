@@ -44,13 +44,14 @@ class Never:
 
 @dataclass
 class ToleranceRule:
-    """Converged when the loss falls to ``loss_tolerance``."""
+    """Converged when the loss falls to ``loss_tolerance``: one for all trials, or one for each."""
 
-    loss_tolerance: float
+    loss_tolerance: float | Array
 
     def check(self, flow: ReducedFlow, seen: Observation, error: Array, trials: Index) -> NDArray[np.int8]:
         """`Outcome` of each trial, or -1 to go on."""
-        reached = seen.loss <= self.loss_tolerance
+        level = self.loss_tolerance[trials] if isinstance(self.loss_tolerance, np.ndarray) else self.loss_tolerance
+        reached = seen.loss <= level
         return np.where(reached, Outcome.CONVERGED_TOLERANCE, NOT_COMPUTED).astype(np.int8)
 
     def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.bool_]:
@@ -132,6 +133,13 @@ def possible_move(flow: ReducedFlow, seen: Observation, error: Array, c_Z: Array
         moved = flow.problems.norm_A * (np.sqrt(norm_J / k) + signal.at(error) * error) * error
         # a loss of the user's own may have no slope: then only an exact state says anything
         return np.where(error > 0.0, flow.loss.psi_slope(n_obs) * np.fmax(moved, 1e-300), 0.0)
+
+
+def path_left(flow: ReducedFlow, seen: Observation) -> Array:
+    """Bound of the path still to go from a state, (T,): the length that `sharp` allows there; infinite uncertified."""
+    test = RestartTest.of(flow, seen, np.zeros(seen.loss.size))
+    path = ObservedPath.build(test.signal, test.observed)
+    return np.nan_to_num(path.certify(flow.psi_of(seen.residual))[1], nan=np.inf)
 
 
 @dataclass(frozen=True)

@@ -219,6 +219,9 @@ class Flow(Table):
         gt=0,
         description="a number above 0 (rule 'gd' only), or 'auto' for half the largest step estimated stable",
     )
+    gamma_scale: float | None = Field(
+        None, gt=0, description="a number above 0 (gamma 'auto' only): the part of that step to take"
+    )
     save: Save = Field(default_factory=Save, description="a table { trials = 16, times = 64 }")
 
     @model_validator(mode="before")
@@ -230,6 +233,9 @@ class Flow(Table):
                 raise Refusal(f"belongs to rule 'gd', not to {show(rule)}; drop it or write rule = 'gd'", "gamma")
             if isinstance(data["gamma"], str) and data["gamma"] == AUTO:
                 data = {key: value for key, value in data.items() if key != "gamma"}
+        scaled = isinstance(data, Mapping) and data.get("gamma_scale") is not None
+        if scaled and (data.get("rule", "restart") != "gd" or data.get("gamma") is not None):
+            raise Refusal("belongs to rule 'gd' with gamma = 'auto'; drop it or write these", "gamma_scale")
         return data
 
     @model_validator(mode="after")
