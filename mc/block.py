@@ -15,6 +15,7 @@ from mc.activations import Activation
 from mc.certificates import Rungs, Spectra, rungs, spectra
 from mc.ensemble import CHUNK, OutputLaw, draw_chunk, draw_network, draw_problem, get_law
 from mc.flow.limit import Decision, Target, decide
+from mc.follow import Witness
 from mc.losses import Loss
 from mc.outcomes import NOT_COMPUTED, Exact, ExactBy
 from mc.problem import Problem, ProblemBatch
@@ -107,12 +108,14 @@ class _Model:
         return draw_network(self.task.seed, self.task.cell, trial, width, self.law, n)
 
 
-def compute_block(task: BlockTask) -> Arrays:
+def compute_block(task: BlockTask, witness: Witness | None = None) -> Arrays:
     """Compute every number of a block.
 
     Parameters
     ----------
     task : BlockTask
+    witness : callable, optional
+        Is shown the two sides of every claim along the trajectories that are followed.
 
     Returns
     -------
@@ -137,7 +140,7 @@ def compute_block(task: BlockTask) -> Arrays:
     ranks = np.array([problem.rank for problem in problems])
     for rank in np.unique(ranks):
         rows = np.flatnonzero(ranks == rank)
-        _compute_rows(out, model, rows, [problems[row] for row in rows])
+        _compute_rows(out, model, rows, [problems[row] for row in rows], witness)
     return out
 
 
@@ -167,7 +170,9 @@ class _Streamed:
     kept: Kept
 
 
-def _compute_rows(out: Arrays, model: _Model, rows: NDArray[np.intp], problems: Sequence[Problem]) -> None:
+def _compute_rows(
+    out: Arrays, model: _Model, rows: NDArray[np.intp], problems: Sequence[Problem], witness: Witness | None
+) -> None:
     task = model.task
     batch = ProblemBatch.stack(problems)
     width = np.array(task.widths, dtype=float)
@@ -207,6 +212,7 @@ def _compute_rows(out: Arrays, model: _Model, rows: NDArray[np.intp], problems: 
             problems,
             streamed.kept,
             partial(model.network, n=batch.n),
+            witness,
         )
     # what only the flow needed is not an answer that was asked for
     if "exact" not in task.ladder:

@@ -18,7 +18,7 @@ from mc.flow.watch import Drawn, Followed, watch_descent, watch_flow
 from mc.guarantees import CLAIMS, TRAJECTORY_CLAIMS
 from mc.guarantees.checks import CHECKERS, Watched
 from mc.guarantees.promises import Promise, descent_promises, flow_promises, loss_bound
-from mc.guarantees.sides import Slack, smallest_slack
+from mc.guarantees.sides import Sides, Slack, smallest_slack
 from mc.outcomes import NOT_COMPUTED, Outcome, Verdict
 from mc.problem import Problem
 
@@ -38,6 +38,10 @@ FACTS = (
 ).split()
 
 
+Witness = Callable[[str, int, Index, str, Sides], None]
+"""``witness(mode, width, rows, member, sides)``: rows of the block; member is ``<claim>_<hypothesis>``."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What is wanted of the trajectories of a block.
@@ -48,10 +52,13 @@ class Asked:
         The first rows of the block, whose trajectories are kept.
     claims : tuple of str
         Claims to check along all of them; none: every claim, along the saved ones alone.
+    witness : callable, optional
+        Is shown the two sides of every claim.
     """
 
     saved: int
     claims: tuple[str, ...]
+    witness: Witness | None = None
 
     def rows(self, rows: Index) -> Index:
         """Positions, among some rows of the block, of those to follow."""
@@ -138,13 +145,14 @@ def follow(
     found = watch_descent(case, drawn, names) if rule == "gd" else watch_flow(case, controls, drawn, names)
     _save(out, case, place, asked.saved, found)
     claims = asked.checked(rule)
-    open_ = _judge(out, case, place, claims, drawn, found)
+    open_ = _judge(out, case, place, claims, drawn, found, asked.witness)
     if open_.any() and rule != "gd":
         again = np.flatnonzero(open_)
         tight = replace(controls, rtol=TIGHTER * controls.rtol, atol=TIGHTER * controls.atol)
         part, few = case.take(again), drawn.take(again)
         retried = tuple(name for name in claims if CHECKERS[name].retry)
-        _judge(out, part, place.take(again), retried, few, watch_flow(part, tight, few, names))
+        closer = watch_flow(part, tight, few, names)
+        _judge(out, part, place.take(again), retried, few, closer, asked.witness)
 
 
 def _save(out: Arrays, case: Case, place: Place, saved: int, found: Followed) -> None:
@@ -179,6 +187,7 @@ def _judge(
     claims: Sequence[str],
     drawn: Drawn,
     found: Followed,
+    witness: Witness | None,
 ) -> NDArray[np.bool_]:
     """Write slack and verdict of every claim; returns the trials that a tighter integration may decide."""
     facts, mode = _facts(out, place), case.flow.mode
@@ -194,7 +203,10 @@ def _judge(
             continue
         for hypothesis in CLAIMS[name].hypotheses:
             promise = promises[hypothesis]
-            slack = smallest_slack(CHECKERS[name].sides(watched, promise))
+            sides = CHECKERS[name].sides(watched, promise)
+            if witness is not None:
+                witness(mode, case.flow.width, place.rows, f"{name}_{hypothesis}", sides)
+            slack = smallest_slack(sides)
             _write(out, place, f"{name}_{hypothesis}", promise, slack)
             unsure = np.isin(slack.verdict, (Verdict.UNDECIDED, Verdict.VIOLATED))
             open_ |= unsure & promise.holds & CHECKERS[name].retry
@@ -202,11 +214,13 @@ def _judge(
 
 
 def _write(out: Arrays, place: Place, member: str, promise: Promise, slack: Slack) -> None:
-    true = promise.holds
+    # what has been seen to hold is not asked again
+    open_ = np.flatnonzero(out[f"verdict_{member}"][place.flow] != Verdict.HOLDS)
+    here, true = place.take(open_).flow, promise.holds[open_]
     for family, value in (("slack_", slack.value), ("slack_error_", slack.error), ("slack_time_", slack.time)):
-        out[family + member][place.flow] = np.where(true, value, np.nan)
-    verdict = np.where(true, slack.verdict, Verdict.HYPOTHESIS_FALSE)
-    out[f"verdict_{member}"][place.flow] = verdict.astype(np.int8)
+        out[family + member][here] = np.where(true, value[open_], np.nan)
+    verdict = np.where(true, slack.verdict[open_], Verdict.HYPOTHESIS_FALSE)
+    out[f"verdict_{member}"][here] = verdict.astype(np.int8)
 
 
 def _watched(

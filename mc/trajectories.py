@@ -13,7 +13,7 @@ from mc.flow.conserved import conserved_drift
 from mc.flow.driver import Ending
 from mc.flow.fields import ReducedFlow
 from mc.flow.settings import Case, FlowSettings
-from mc.follow import Asked, Place, allocate, follow
+from mc.follow import Asked, Place, Witness, allocate, follow
 from mc.losses import Loss
 from mc.outcomes import NOT_COMPUTED, CertifiedBy, Exact, Outcome
 from mc.problem import Problem, ProblemBatch
@@ -40,6 +40,7 @@ def run_flows(
     problems: Sequence[Problem],
     kept: Kept,
     network: Callable[[int, int], tuple[Array, Array]],
+    witness: Witness | None = None,
 ) -> None:
     """Integrate some trials of a block at every flow width in every mode, and write what §6 of the layout asks.
 
@@ -53,9 +54,11 @@ def run_flows(
         Rows of the block that the trials have.
     network : callable
         ``network(trial, width)`` draws h and V.
+    witness : callable, optional
+        Is shown the two sides of every claim along the trajectories.
     """
     n_trials = out["psi_0"].shape[0]
-    asked = Asked(min(max(settings.save_trials - first_trial, 0), n_trials), claims)
+    asked = Asked(min(max(settings.save_trials - first_trial, 0), n_trials), claims, witness)
     _allocate(out, settings, asked, (len(modes), n_trials, len(flow_widths)))
     batch = ProblemBatch.stack(problems)
     for at, width in enumerate(flow_widths):

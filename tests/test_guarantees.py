@@ -27,28 +27,33 @@ Arrays = dict[str, np.ndarray]
 WIDTH = 1000
 
 
+BASE: dict[str, Any] = {
+    "seed": 4,
+    "cell": (1, 2),
+    "problem": {
+        **{"operator": "orthonormal", "n": 1, "m": 1, "signal": "gaussian"},
+        **{"noise": 0.1, "resample": "trial"},
+    },
+    "activation": "tanh",
+    "output_law": "uniform",
+    "modes": ("hidden", "both"),
+    "d": 10,
+    "loss": "mse",
+    "p": 2.0,
+    "ladder": ("paper", "trial", "sharp", "exact", "conserved"),
+    "flow": FlowSettings(rule="tolerance", save_times=16),
+    "first_trial": 0,
+    "n_trials": 12,
+    "widths": (WIDTH,),
+    "flow_widths": (WIDTH,),
+    "claims": TRAJECTORY_CLAIMS,
+}
+
+
 def followed(**changes: Any) -> Arrays:
     """A block with every claim followed along every trial; tanh, so that `paper` holds at a small width."""
-    problem = {"operator": "orthonormal", "n": 1, "m": 1, "signal": "gaussian", "noise": 0.1, "resample": "trial"}
-    values: dict[str, Any] = {
-        "seed": 4,
-        "cell": (1, 2),
-        "problem": {**problem, **changes.pop("problem", {})},
-        "activation": "tanh",
-        "output_law": "uniform",
-        "modes": ("hidden", "both"),
-        "d": 10,
-        "loss": "mse",
-        "p": 2.0,
-        "ladder": ("paper", "trial", "sharp", "exact", "conserved"),
-        "flow": FlowSettings(rule="tolerance", save_times=16),
-        "first_trial": 0,
-        "n_trials": 12,
-        "widths": (WIDTH,),
-        "flow_widths": (WIDTH,),
-        "claims": TRAJECTORY_CLAIMS,
-    }
-    return compute_block(BlockTask(**{**values, **changes}))
+    problem = {**BASE["problem"], **changes.pop("problem", {})}
+    return compute_block(BlockTask(**{**BASE, "problem": problem, **changes}))
 
 
 DESCENT = FlowSettings(rule="gd", gamma_scale=0.2, save_times=16, max_steps=400)
@@ -291,3 +296,21 @@ def test_a_checker_names_observables_that_exist() -> None:
     for checker in CHECKERS.values():
         assert isinstance(checker, Checker)
         assert set(checker.observables) <= {*SAVED, *CHECKED}
+
+
+def test_a_witness_sees_the_sides_that_the_slack_comes_from() -> None:
+    seen: dict[tuple[str, str], Sides] = {}
+
+    def witness(mode: str, width: int, rows: np.ndarray, member: str, sides: Sides) -> None:
+        assert width == WIDTH
+        assert rows.tolist() == [0, 1, 2]
+        seen[mode, member] = sides
+
+    flow = FlowSettings(rule="tolerance", save_times=16)
+    task = BlockTask(**{**BASE, "flow": flow, "n_trials": 3, "claims": ("ball", "mirror")})
+    out = compute_block(task, witness)
+    assert {member for _, member in seen} == {"ball_paper", "ball_trial", "ball_sharp", "mirror_always"}
+    for (mode, member), sides in seen.items():
+        slack = smallest_slack(sides).value
+        stored = out[f"slack_{member}"][("hidden", "both").index(mode), :, 0]
+        np.testing.assert_array_equal(slack[~np.isnan(stored)], stored[~np.isnan(stored)])

@@ -149,7 +149,9 @@ def early_stopping(watched: Watched, promise: Promise) -> Sides:
     seen = watched.of("observation_error")
     late = np.where(watched.time >= begin[:, None], 1.0, np.nan)
     most = eps + loss.psi(watched.loss_end + np.nan_to_num(watched.loss_end_error, nan=np.inf))
-    tail = Bounded(seen.value[:, -1], np.zeros_like(eps), most).column()
+    # where that does not suffice, nothing is known of what comes
+    value = np.where(most <= 2.0 * eps, seen.value[:, -1], np.nan)
+    tail = Bounded(value, np.zeros_like(eps), most).column()
     left = Bounded(*(np.hstack([a * late, b]) for a, b in zip(_parts(seen), _parts(tail), strict=True)))
     time = np.hstack([watched.time, np.fmax(begin, watched.end)[:, None]])
     return Sides(left, Bounded.exact(2.0 * eps).column(), time, vacuous=eps == 0.0)

@@ -63,7 +63,8 @@ class Sides:
     Attributes
     ----------
     left, right : Bounded
-        Arrays that broadcast to (T, P); a NaN on either side means that the time was not looked at.
+        Arrays that broadcast to (T, P). NaN on either side means that the time was not looked at; where only the
+        values are NaN, that they are not known but their intervals count.
     time : (T, P) array
     vacuous : (T,) bool array or None
         Trials about which the claim says nothing.
@@ -120,13 +121,13 @@ def smallest_slack(sides: Sides) -> Slack:
         _log_ratio(sides.right.high, sides.left.low),
     )
     looked = ~np.isnan(slack)
-    trials, none = slack.shape[0], ~looked.any(axis=1)
+    none, rows = ~looked.any(axis=1), np.arange(slack.shape[0])
     at = np.argmin(np.where(looked, slack, np.inf), axis=1)
-    rows = np.arange(trials)
-    least_sure = np.where(looked & ~np.isnan(sure), sure, np.where(looked, -np.inf, np.inf)).min(axis=1, initial=np.inf)
-    violated = (looked & (possible < 0.0)).any(axis=1)
+    # a value whose interval is not known is open
+    least_sure = np.where(np.isnan(sure), np.where(looked, -np.inf, np.inf), sure).min(axis=1, initial=np.inf)
+    violated = (possible < 0.0).any(axis=1)
     verdict = np.where(violated, Verdict.VIOLATED, np.where(least_sure >= 0.0, Verdict.HOLDS, Verdict.UNDECIDED))
-    verdict[none] = Verdict.UNDECIDED
+    verdict[none & ~violated] = Verdict.UNDECIDED
     value = np.where(none, np.nan, slack[rows, at])
     with np.errstate(invalid="ignore"):
         error = np.where(np.isinf(value), 0.0, np.maximum(value - least_sure, 0.0))
