@@ -9,15 +9,16 @@ from typing import Any
 
 import click
 
+from mc.backends import BACKENDS
 from mc.cli_progress import progress_bar
 from mc.cli_verify import COMMANDS
 from mc.errors import InputError
-from mc.execute import BACKENDS, Interrupted
 from mc.experiment import Experiment, load_file
 from mc.export import export_trial
 from mc.guarantees import CLAIMS
 from mc.plan import FROZEN, load_frozen
 from mc.schema.reading import one_line
+from mc.signals import Interrupted
 from mc.store import RESULTS
 from mc.theory_table import DEFAULT_M, TheoryRequest, theory_lines
 from mc.version import __version__

@@ -6,10 +6,10 @@ or divided among machines takes the same decisions and leaves the same numbers a
 
 from __future__ import annotations
 
-import signal
 import time
 import tomllib
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mc import execute
+from mc.backends import Pool, open_pool
 from mc.block import compute_block
 from mc.ensemble import draw_problem
 from mc.estimate.adaptive import AdaptivePlan, Request, replay
@@ -24,13 +25,14 @@ from mc.estimate.adaptive import Progress as Rounds
 from mc.estimate.allocation import observer
 from mc.estimate.sampled import Stored, adaptive_plan, cell_decisions, most_trials
 from mc.estimate.theory import SCALES
-from mc.execute import Interrupted, Progress, RunSummary, Signals, StopNow
+from mc.execute import Progress, RunSummary
 from mc.experiment import Cell, Experiment
 from mc.jobs import Compute, Record
 from mc.observed import ObservedCell, Observer, trials_there
 from mc.plan import agreed, estimate_cost, load_frozen, refuse_if_costly, run_plan
 from mc.records import BLOCKS, scan
 from mc.results import CellResults
+from mc.signals import Interrupted, Signals, StopNow
 
 
 def tables(experiment: Experiment) -> Mapping[str, Any]:
@@ -144,13 +146,17 @@ def run(
     experiment: Experiment | str | Path,
     out: str | Path | None = None,
     *,
-    jobs: int = 1,
+    jobs: int | None = None,
     backend: str = "loky",
+    scheduler: str | None = None,
     shard: tuple[int, int] | None = None,
     trials: int | None = None,
     yes: bool = False,
+    merging: bool = True,
     progress: Progress | None = None,
     compute: Compute = compute_block,
+    signals: Signals | None = None,
+    pool: Pool | None = None,
 ) -> RunSummary:
     """Compute what a run folder lacks of an experiment, and merge.
 
@@ -160,7 +166,7 @@ def run(
 
     Parameters
     ----------
-    experiment, out, jobs, backend, shard, yes, progress, compute
+    experiment, out, jobs, backend, scheduler, shard, yes, merging, progress, compute, signals, pool
         As in `mc.execute.run`.
     trials : int, optional
         So many trials, whatever [sampling] says.
@@ -178,38 +184,62 @@ def run(
     begin = time.perf_counter()
     if not isinstance(experiment, Experiment):
         experiment = Experiment.from_toml(experiment)
-    how: dict[str, Any] = {"jobs": jobs, "backend": backend, "shard": shard, "compute": compute}
-    if experiment.sampling is None or trials is not None:
-        return execute.run(experiment, out, trials=trials, yes=yes, progress=progress, **how)
+    rounds = experiment.sampling is not None and trials is None
     folder = Path("data") / experiment.name if out is None else Path(out)
-    check(experiment, folder, yes=yes)
-    experiment = agreed(experiment, folder)
-    plan, seen, told = sampling_plan(experiment), Observer(folder), _Told(progress)
+    if rounds:
+        check(experiment, folder, yes=yes)
+        experiment = agreed(experiment, folder)
+    with (
+        nullcontext(signals) if signals is not None else Signals() as caught,
+        nullcontext(pool) if pool is not None else open_pool(backend, jobs, scheduler) as workers,
+    ):
+        how: dict[str, Any] = {"shard": shard, "compute": compute, "signals": caught, "pool": workers}
+        if not rounds:
+            return execute.run(experiment, folder, trials=trials, yes=yes, merging=merging, progress=progress, **how)
+        there = _blocks_there(experiment, folder)
+        done, failures, finished = _rounds(experiment, folder, progress, how)
+        try:
+            results = merge(folder) if merging and (finished or shard is None) else None
+        except StopNow:
+            raise Interrupted(f"stopped during the merge: `dipmc merge {folder}` repeats it", caught.number) from None
+    return RunSummary(folder, there, done, failures, time.perf_counter() - begin, results)
+
+
+def _blocks_there(experiment: Experiment, folder: Path) -> int:
     keys = {cell.key for cell in experiment.cells()}
-    there = len({(file.key, file.block) for file in scan(folder) if file.key in keys})
+    return len({(file.key, file.block) for file in scan(folder) if file.key in keys})
+
+
+def _rounds(
+    experiment: Experiment, folder: Path, progress: Progress | None, how: Mapping[str, Any]
+) -> tuple[int, tuple[str, ...], bool]:
+    """Round after round until the rule is done, a block fails or the blocks of another shard are missing.
+
+    Returns
+    -------
+    int
+        Blocks computed.
+    tuple of str
+        Failures.
+    bool
+        Whether the rule is done.
+    """
+    plan, seen, told = sampling_plan(experiment), Observer(folder), _Told(progress)
+    signals: Signals = how["signals"]
     computed = 0
     failures: tuple[str, ...] = ()
-    with Signals() as signals:
-        state = _state(experiment, plan, seen)
-        while not state.finished and not failures:
-            asked = _asked(experiment, state)
-            most = max(plan.trials_of(request.last_block) for request in asked)
-            found = execute.run(
-                experiment, folder, trials=most, yes=True, progress=told, requests=asked, signals=signals, **how
-            )
-            computed, failures = computed + found.blocks_computed, found.failures
-            told.next_round()
-            before, state = state, _state(experiment, plan, seen)
-            if signals.number is not None and not state.finished:
-                name = signal.Signals(signals.number).name
-                done = f"{state.rounds} rounds are complete; the same command resumes"
-                raise Interrupted(f"stopped by {name}: {done}", signals.number)
-            if state.rounds == before.rounds and not failures:
-                if shard is None:
-                    raise RuntimeError("a round was computed and is not there: the rule cannot go on")
-                break
-        try:
-            results = merge(folder) if state.finished or shard is None else None
-        except StopNow:
-            raise Interrupted(f"stopped during the merge: `dipmc merge {folder}` repeats it", signals.number) from None
-    return RunSummary(folder, there, computed, failures, time.perf_counter() - begin, results)
+    state = _state(experiment, plan, seen)
+    while not state.finished and not failures:
+        asked = _asked(experiment, state)
+        most = max(plan.trials_of(request.last_block) for request in asked)
+        found = execute.run(experiment, folder, trials=most, yes=True, progress=told, requests=asked, **how)
+        computed, failures = computed + found.blocks_computed, found.failures
+        told.next_round()
+        before, state = state, _state(experiment, plan, seen)
+        if signals.number is not None and not state.finished:
+            raise signals.interrupted(f"{state.rounds} rounds are complete; the same command resumes")
+        if state.rounds == before.rounds and not failures:
+            if how["shard"] is None:
+                raise RuntimeError("a round was computed and is not there: the rule cannot go on")
+            break
+    return computed, failures, state.finished

@@ -27,12 +27,12 @@ from mc.estimate import Check, Counts, SelfTest
 from mc.estimate.methods import get_method
 from mc.estimate.sampled import forecast, most_trials
 from mc.estimate.study import study_run
-from mc.execute import Interrupted
 from mc.experiment import Experiment
 from mc.memory import peak_memory
 from mc.records import scan
 from mc.report import report_results
 from mc.sampling import merge, run, sampling_plan
+from mc.signals import Interrupted
 from mc.store import load
 
 WIDTHS = (10, 100, 3000)
