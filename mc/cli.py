@@ -9,28 +9,23 @@ from typing import Any
 
 import click
 
-from mc.backends import BACKENDS
-from mc.cli_progress import progress_bar
-from mc.cli_verify import COMMANDS
+from mc.cli_run import COMMANDS as RUNNING
+from mc.cli_verify import COMMANDS as LOOKING_BACK
 from mc.errors import InputError
-from mc.experiment import Experiment, load_file
 from mc.export import export_trial
 from mc.guarantees import CLAIMS
-from mc.plan import FROZEN, load_frozen
 from mc.schema.reading import one_line
 from mc.signals import Interrupted
 from mc.store import RESULTS
+from mc.suites import default_report, experiments_of, runs_of
 from mc.theory_table import DEFAULT_M, TheoryRequest, theory_lines
 from mc.version import __version__
-
-MOST_FAILURES = 20
-"""Failed blocks that are named."""
 
 FOLDER = click.Path(path_type=Path)
 
 
 @click.group(
-    commands=COMMANDS,
+    commands=(*RUNNING, *LOOKING_BACK),
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
@@ -43,35 +38,6 @@ def cli(context: click.Context) -> None:
         raise click.UsageError("Missing command.", context)
 
 
-def experiments_of(path: Path) -> tuple[tuple[Experiment, Path], ...]:
-    """Experiments of a file, each with its folder below the run: one, or those of a suite."""
-    found = load_file(path)
-    if isinstance(found, Experiment):
-        return ((found, Path()),)
-    return tuple((experiment, Path(experiment.name)) for experiment in found.experiments)
-
-
-def runs_of(run: Path) -> tuple[tuple[Path, Path], ...]:
-    """Run folders below a folder, each with its place: the folder itself, or the runs of a suite."""
-    if not (run / FROZEN).is_file() and run.is_dir():
-        inner = tuple((copy.parent, Path(copy.parent.name)) for copy in sorted(run.glob(f"*/{FROZEN}")))
-        if inner:
-            return inner
-    if not (run / RESULTS).is_file():
-        load_frozen(run)  # refuses what is no run folder
-    return ((run, Path()),)
-
-
-def _default_run(path: Path) -> Path:
-    return Path("data") / load_file(path).name
-
-
-def _default_report(run: Path) -> Path:
-    """Named after the experiment, wherever it ran; a suite's name is that of its folder."""
-    name = load_frozen(run).name if (run / FROZEN).is_file() else run.resolve().name
-    return Path("reports") / name
-
-
 @cli.command()
 @click.argument("experiment", type=FOLDER)
 def plan(experiment: Path) -> None:
@@ -81,56 +47,6 @@ def plan(experiment: Path) -> None:
     for each, _ in experiments_of(experiment):
         for line in plan_lines(each):
             click.echo(line)
-
-
-@cli.command()
-@click.argument("experiment", type=FOLDER)
-@click.option("-o", "--out", type=FOLDER, help="Run folder (default data/<name>).")
-@click.option("-j", "--jobs", type=int, default=1, show_default=True, help="Worker processes; -1: one per core.")
-@click.option("--backend", type=click.Choice(BACKENDS), default="loky", show_default=True)
-@click.option("--shard", metavar="i/N", help="Only the blocks of shard i of N, i from 0.")
-@click.option("--yes", is_flag=True, help="Also run what takes days or fills the disk.")
-@click.option("--quiet", is_flag=True, help="No progress.")
-def run(experiment: Path, out: Path | None, jobs: int, backend: str, shard: str | None, yes: bool, quiet: bool) -> None:
-    """Compute what a run folder lacks of an experiment (it resumes), and merge."""
-    # the statistics take a second to import: only the commands that need them pay for it
-    from mc.sampling import check
-    from mc.sampling import run as run_experiment
-
-    part = None if shard is None else parse_shard(shard)
-    base = _default_run(experiment) if out is None else out
-    asked = experiments_of(experiment)
-    for each, place in asked:
-        # all of a suite before its first: hours later nobody is there to read the refusal
-        check(each, base / place, yes=yes)
-    failures: list[str] = []
-    for each, place in asked:
-        with progress_bar(each.name, quiet) as progress:
-            summary = run_experiment(
-                each, base / place, jobs=jobs, backend=backend, shard=part, yes=yes, progress=progress
-            )
-        failures += summary.failures
-        if not quiet:
-            there = f", {summary.blocks_there} were there" if summary.blocks_there else ""
-            click.echo(f"{each.name}: {summary.blocks_computed} block(s) computed{there}, {summary.seconds:.1f} s")
-            missing = f"{summary.run}: not complete, other shards are missing"
-            if each.sampling is not None:
-                missing += "; when their blocks are there the same command goes on"
-            click.echo(f"  {summary.results or missing}")
-    if failures:
-        for failure in failures[:MOST_FAILURES]:
-            click.echo(f"failed: {one_line(failure)}", err=True)
-        if len(failures) > MOST_FAILURES:
-            click.echo(f"failed: {len(failures) - MOST_FAILURES} more", err=True)
-        raise click.exceptions.Exit(1)
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """Shard i/N as two numbers."""
-    index, slash, count = text.partition("/")
-    if not (slash and index.isdecimal() and count.isdecimal()):
-        raise InputError(f"--shard {text}: use i/N with i from 0 to N - 1, such as 0/4")
-    return int(index), int(count)
 
 
 @cli.command(name="status")
@@ -162,7 +78,7 @@ def report(run: Path, out: Path | None, show: bool) -> None:
     """Write the report of a run, complete or not: index.html, summary.json, figures as SVG and CSV."""
     run = run.parent if run.name == RESULTS and run.is_file() else run
     found = runs_of(run)
-    base = _default_report(run) if out is None else out
+    base = default_report(run) if out is None else out
     # matplotlib takes a second to import: only this command pays for it
     from mc.report import write_contents, write_report
 
@@ -241,7 +157,8 @@ def main(arguments: list[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0 done, 1 a block failed, 2 a mistake in what was given, 130 stopped by a signal.
+        Exit status: 0 done, 1 a block failed, 2 a mistake in what was given, 130 stopped by a signal,
+        75 stopped by one that ``--requeue-on`` names.
     """
     try:
         # the exit status of a command that ends by itself
@@ -255,7 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _mistake(str(error))
     except Interrupted as error:
         click.echo(f"dipmc: {error}", err=True)
-        return 128 + signal.SIGINT
+        return error.status
     except (click.Abort, KeyboardInterrupt):
         click.echo("dipmc: stopped", err=True)
         return 128 + signal.SIGINT

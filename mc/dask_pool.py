@@ -24,10 +24,10 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from joblib._dask import DaskDistributedBackend
 
 from mc.atomic import host_name, temporary_name
-from mc.backends import Named, named_work
 from mc.errors import InputError
 from mc.jobs import Compute, Job, Record
 from mc.plan import FROZEN
+from mc.pools import Named, named_work
 from mc.signals import ignore_signals
 from mc.version import NUMERICS_VERSION, __version__
 
@@ -113,7 +113,7 @@ def _work(job: Job, compute: Compute, version: Version) -> Named:
 
 
 class DaskPool:
-    """The workers of a scheduler; see `mc.backends.Pool`.
+    """The workers of a scheduler; see `mc.pools.Pool`.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ class DaskPool:
                 raise InputError(f"Dask worker {address} {fault}")
 
     def map(self, jobs: Iterator[Job], compute: Compute, at_once: int) -> Iterator[Named]:
-        """See `mc.backends.Pool.map`."""
+        """See `mc.pools.Pool.map`."""
         if self.client.status != "running":
             raise InputError("the connection to the Dask scheduler is lost; what is computed is kept, run again")
         pool = joblib.Parallel(
@@ -180,7 +180,7 @@ def local(workers: int) -> Iterator[DaskPool]:
     """A pool of worker processes of this machine, started for the run.
 
     A process that is killed is replaced; the block that it had is not given to another one, for then they might die in
-    turn: `mc.backends.computed` says what becomes of it.
+    turn: `mc.pools.computed` says what becomes of it.
     """
     with (
         LocalCluster(

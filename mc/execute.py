@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mc.atomic import host_name, sweep
-from mc.backends import Pool, computed, open_pool
+from mc.backends import open_pool
 from mc.block import compute_block
 from mc.errors import InputError
 from mc.experiment import Experiment
@@ -33,6 +33,7 @@ from mc.plan import (
     run_plan,
     stream_digests,
 )
+from mc.pools import Pool, computed
 from mc.provenance import git_commit, versions
 from mc.records import BLOCKS, RunPlan
 from mc.requests import RequestLike, asked_blocks

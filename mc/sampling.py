@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mc import execute
-from mc.backends import Pool, open_pool
+from mc.backends import open_pool
 from mc.block import compute_block
 from mc.ensemble import draw_problem
 from mc.estimate.adaptive import AdaptivePlan, Request, replay
@@ -30,6 +30,7 @@ from mc.experiment import Cell, Experiment
 from mc.jobs import Compute, Record
 from mc.observed import ObservedCell, Observer, trials_there
 from mc.plan import agreed, estimate_cost, load_frozen, refuse_if_costly, run_plan
+from mc.pools import Pool
 from mc.records import BLOCKS, scan
 from mc.results import CellResults
 from mc.signals import Interrupted, Signals, StopNow

@@ -311,7 +311,7 @@ def test_a_failed_block_is_status_one_and_a_line(here: Path, tell: Tell, monkeyp
     assert len(err) == 2
     place = r"failed: cell 0 \([0-9a-f]{16}\), block \d \(trials \d to \d\): "
     assert all(re.match(place + "ArithmeticError: no such number", line) for line in err)
-    monkeypatch.setattr("mc.cli.MOST_FAILURES", 1)
+    monkeypatch.setattr("mc.cli_run.MOST_FAILURES", 1)
     assert tell("run", "small.toml", "-o", "f", "--quiet") == (1, [], [err[0], "failed: 1 more"])
 
 

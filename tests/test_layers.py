@@ -18,6 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "mc"
 # Bottom to top; a component (the name after "mc.", packages whole) imports only from layers below its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "outcomes", "version"),
+    ("signals",),
     ("atomic", "layout", "provenance"),
     ("lipschitz", "losses"),
     ("activations",),
@@ -35,13 +36,18 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("layout_doc", "ranges", "requests", "store"),
     ("memory", "merge", "plan"),
     ("export", "jobs", "results_check"),
+    ("pools",),
+    ("dask_pool",),
+    ("backends",),
     ("execute",),
+    ("suites",),
     ("theory_table",),
     ("estimate",),
     ("observed",),
     ("replay", "sampling"),
     ("verify",),
     ("report",),
+    ("cli_progress",),
     ("cli_*",),
     ("cli", "<root>"),
     ("__main__",),
@@ -49,10 +55,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 # The two arms meet only in what stands between them: from these, by any path of imports, those are out of reach.
 OUT_OF_REACH: Mapping[tuple[str, ...], tuple[str, ...]] = {
-    ("block", "plan", "jobs", "execute", "export"): ("estimate", "report"),
-    ("estimate", "report"): ("block", "jobs", "execute"),
+    ("block", "plan", "jobs", "pools", "dask_pool", "backends", "execute", "export"): ("estimate", "report"),
+    ("estimate", "report"): ("block", "jobs", "pools", "backends", "execute"),
     ("schema", "experiment", "layout", "records", "results", "store", "merge"): (
         "block",
+        "pools",
+        "backends",
         "execute",
         "estimate",
         "report",
@@ -62,12 +70,13 @@ OUT_OF_REACH: Mapping[tuple[str, ...], tuple[str, ...]] = {
 # A third-party package, and the modules (patterns) that alone may use it at run time.
 OWNERS: Mapping[str, tuple[str, ...]] = {
     "click": ("mc.cli*",),
-    "dask": ("mc.execute",),
-    "distributed": ("mc.execute",),
+    "cloudpickle": ("mc.dask_pool",),
+    "dask": ("mc.dask_pool",),
+    "distributed": ("mc.dask_pool",),
     "h5py": ("mc.layout", "mc.store", "mc.results"),
     "jax": (),
     "jinja2": ("mc.report*",),
-    "joblib": ("mc.execute",),
+    "joblib": ("mc.backends", "mc.dask_pool", "mc.pools"),
     "matplotlib": ("mc.report*",),
     "numpy.random": ("mc.ensemble",),
     "pydantic": ("mc.experiment", "mc.schema*"),
