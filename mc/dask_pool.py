@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -154,8 +155,15 @@ class DaskPool:
 
     def map(self, jobs: Iterator[Job], compute: Compute, at_once: int) -> Iterator[Named]:
         """See `mc.pools.Pool.map`."""
-        if self.client.status != "running":
-            raise InputError("the connection to the Dask scheduler is lost; what is computed is kept, run again")
+        self._require_connection()
+
+        def connected() -> Iterator[Any]:
+            for job in jobs:
+                # what is submitted to a client without a scheduler is never heard of again
+                if self.client.status != "running":
+                    return
+                yield joblib.delayed(_work)(job, compute, VERSION)
+
         pool = joblib.Parallel(
             n_jobs=max(2, at_once),
             backend=SafeDask(client=self.client),
@@ -163,9 +171,14 @@ class DaskPool:
             batch_size=1,
             pre_dispatch=at_once,
         )
-        for told in pool(joblib.delayed(_work)(job, compute, VERSION) for job in jobs):
+        for told in pool(connected()):
             if told is not None:
                 yield told
+        self._require_connection()
+
+    def _require_connection(self) -> None:
+        if self.client.status != "running":
+            raise InputError("the connection to the Dask scheduler is lost; what is computed is kept, run again")
 
     def kill(self) -> None:
         """Kill the processes of an own cluster; other workers end the block that they are at, and write it."""
@@ -214,9 +227,12 @@ def connected(address: str, blocks: int | None) -> Iterator[DaskPool]:
     InputError
         When nothing answers, or there is no worker.
     """
+    if not re.fullmatch(r"(tcp|tls|ucx|ws|wss)://[^\s:/]+:\d+", address):
+        # the client would try for ten seconds to end what never began
+        raise InputError(f"--scheduler {address}: no address; use tcp://host:port, as `dask scheduler` prints it")
     try:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # a TimeoutError is an OSError
         reason = str(error).split("\n")[0]
         raise InputError(f"--scheduler {address}: no Dask scheduler answers there ({reason})") from None
     with client:

@@ -148,3 +148,39 @@ class Crowded:
             os.kill(os.getpid(), signal.SIGKILL)
         mine.unlink()
         return stub(task)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A block that a process began."""
+
+    block: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Leaves a file when it begins a block and one when it ends, so that all executions can be counted."""
+
+    log: Path
+    seconds: float = 0.2
+
+    def __call__(self, task: BlockTask) -> dict[str, NDArray[Any]]:
+        name = f"{task.cell[0]}-{task.first_trial}~{os.getpid()}~{time.monotonic_ns()}"
+        (self.log / f"{name}.begun").touch()
+        time.sleep(self.seconds)
+        (self.log / f"{name}.ended").touch()
+        return stub(task)
+
+    def begun(self) -> list[str]:
+        """The block of each execution."""
+        return [path.name.split("~")[0] for path in self.log.glob("*.begun")]
+
+    def blocks(self) -> set[str]:
+        """Blocks that were begun at least once."""
+        return set(self.begun())
+
+    def at_work(self) -> list[Begun]:
+        """Executions that have not ended."""
+        names = [path.stem for path in self.log.glob("*.begun") if not path.with_suffix(".ended").exists()]
+        return [Begun(name.split("~")[0], int(name.split("~")[1])) for name in names]

@@ -322,11 +322,11 @@ except Interrupted as error:
 """
 
 
-def start(*arguments: object, until: Callable[[], bool]) -> subprocess.Popen[str]:
+def start(*arguments: object, until: Callable[[], bool], script: str = SCRIPT) -> subprocess.Popen[str]:
     """A run of 200 blocks in a process group of its own, met at work."""
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *map(str, arguments)],
+        [sys.executable, "-c", script, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
