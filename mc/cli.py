@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from mc.cli_run import COMMANDS as RUNNING
+from mc.cli_slurm import COMMANDS as CLUSTER
 from mc.cli_verify import COMMANDS as LOOKING_BACK
 from mc.errors import InputError
 from mc.export import export_trial
@@ -25,7 +26,7 @@ FOLDER = click.Path(path_type=Path)
 
 
 @click.group(
-    commands=(*RUNNING, *LOOKING_BACK),
+    commands=(*RUNNING, *CLUSTER, *LOOKING_BACK),
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )

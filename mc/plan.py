@@ -224,11 +224,13 @@ def gaps(
 
 
 def in_shard(gap: Gap, plan: RunPlan, shard: tuple[int, int] | None) -> bool:
-    """Whether shard i of N computes a block: a function of its place alone, not of what is missing."""
-    if shard is None:
-        return True
-    index, count = shard
-    return (gap.cell.index * plan.n_blocks + gap.block) % count == index
+    """Whether shard i of N computes a block."""
+    return shard is None or shard_of(gap, plan, shard[1]) == shard[0]
+
+
+def shard_of(gap: Gap, plan: RunPlan, count: int) -> int:
+    """Which of so many shards computes a block: a function of its place alone, not of what is missing."""
+    return (gap.cell.index * plan.n_blocks + gap.block) % count
 
 
 @dataclass(frozen=True)

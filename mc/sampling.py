@@ -29,9 +29,9 @@ from mc.execute import Progress, RunSummary
 from mc.experiment import Cell, Experiment
 from mc.jobs import Compute, Record
 from mc.observed import ObservedCell, Observer, trials_there
-from mc.plan import agreed, estimate_cost, load_frozen, refuse_if_costly, run_plan
+from mc.plan import Gap, agreed, estimate_cost, gaps, load_frozen, refuse_if_costly, run_plan, stream_digests
 from mc.pools import Pool
-from mc.records import BLOCKS, scan
+from mc.records import BLOCKS, RunPlan, scan
 from mc.results import CellResults
 from mc.signals import Interrupted, Signals, StopNow
 
@@ -117,6 +117,21 @@ def _state(experiment: Experiment, plan: AdaptivePlan, seen: Observer) -> Rounds
 def decided(experiment: Experiment, cells: Iterable[ObservedCell]) -> Stored:
     """What the trials of a run say of every event, by (cell, mode, event)."""
     return {at: made for own in cells for at, made in cell_decisions(own.cell, experiment.ladder).items()}
+
+
+def missing(experiment: Experiment, folder: Path) -> tuple[RunPlan, tuple[Gap, ...]]:
+    """What the next `run` would compute: all that is missing, or with [sampling] of the next round."""
+    experiment = agreed(experiment, folder)
+    digests = stream_digests(experiment)
+    if experiment.sampling is None:
+        whole = run_plan(experiment)
+        return whole, gaps(folder, whole, digests)
+    plan = sampling_plan(experiment)
+    state = _state(experiment, plan, Observer(folder))
+    asked = () if state.finished else _asked(experiment, state)
+    most = max((plan.trials_of(request.last_block) for request in asked), default=1)
+    whole = run_plan(experiment, most)
+    return whole, gaps(folder, whole, digests, asked)
 
 
 def _asked(experiment: Experiment, state: Rounds) -> tuple[Request, ...]:

@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "mc"
 # Bottom to top; a component (the name after "mc.", packages whole) imports only from layers below its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "outcomes", "version"),
-    ("signals",),
+    ("signals", "slurm"),
     ("atomic", "layout", "provenance"),
     ("lipschitz", "losses"),
     ("activations",),
