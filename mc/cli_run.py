@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
 
 import click
 
+from mc import execute
 from mc.backends import BACKENDS, open_pool
 from mc.cli_progress import progress_bar
 from mc.errors import InputError
+from mc.execute import RunSummary
 from mc.experiment import Experiment
 from mc.schema.reading import one_line
 from mc.signals import Signals, parse_signals
 from mc.suites import default_run, experiments_of
-
-if TYPE_CHECKING:
-    from mc.execute import RunSummary
 
 MOST_FAILURES = 20
 """Failed blocks that are named."""
@@ -63,22 +62,18 @@ def run(
     quiet: bool,
 ) -> None:
     """Compute what a run folder lacks of an experiment (it resumes), and merge."""
-    # the statistics take a second to import: only the commands that need them pay for it
-    from mc.sampling import check
-    from mc.sampling import run as run_experiment
-
     part = None if shard is None else parse_shard(shard)
     warnings = () if requeue_on is None else parse_signals(requeue_on)
     base = default_run(experiment) if out is None else out
     asked = experiments_of(experiment)
     for each, place in asked:
         # all of a suite before its first: hours later nobody is there to read the refusal
-        check(each, base / place, yes=yes)
+        _runner(each).check(each, base / place, yes=yes)
     failures: list[str] = []
     with Signals(warnings) as signals, open_pool(backend, jobs, scheduler) as pool:
         for each, place in asked:
             with progress_bar(each.name, quiet) as progress:
-                summary = run_experiment(
+                summary = _runner(each).run(
                     each,
                     base / place,
                     shard=part,
@@ -94,6 +89,16 @@ def run(
     if failures:
         _tell_failures(failures)
         raise click.exceptions.Exit(1)
+
+
+def _runner(experiment: Experiment) -> ModuleType:
+    """The module whose `check` and `run` are those of an experiment."""
+    if experiment.sampling is None:
+        return execute
+    # the statistics take half a second to import: only a run that looks at its own numbers pays for it
+    from mc import sampling
+
+    return sampling
 
 
 def _tell(experiment: Experiment, summary: RunSummary, merging: bool) -> None:

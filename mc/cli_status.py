@@ -14,10 +14,15 @@ from mc.estimate.counts import Counts, IntArray, event_widths
 from mc.estimate.curves import curve_of_counts
 from mc.estimate.sampled import cell_decisions, forecast
 from mc.experiment import Experiment
+from mc.failures import noted
 from mc.observed import ObservedCell, observed
 from mc.plan import Gap, estimate_cost, load_frozen, status
 from mc.records import RunPlan
 from mc.sampling import decided, sampling_plan, trials_of_folder
+from mc.schema.reading import one_line
+
+MOST_FAILURES = 5
+"""Failed blocks that are named."""
 
 
 def run_lines(folder: Path) -> Iterator[str]:
@@ -38,6 +43,12 @@ def run_lines(folder: Path) -> Iterator[str]:
             f"  {cell.cell.group} {cell.cell.key}: {cell.complete_blocks}/{cell.blocks} blocks complete, "
             f"{trials} trials at every width"
         )
+    failed = list(noted(folder))
+    for failure in failed[:MOST_FAILURES]:
+        yield one_line(f"  failed: {failure.place}: {failure.error} ({failure.host}, {failure.at})")
+    if failed:
+        more = f"{len(failed) - MOST_FAILURES} more failed; " if len(failed) > MOST_FAILURES else ""
+        yield f"  {more}`dipmc run` computes failed blocks again"
     seen = observed(folder, plan)
     if experiment.sampling is None:
         yield from _fixed_lines(experiment, seen)

@@ -19,6 +19,7 @@ from mc.backends import open_pool
 from mc.block import compute_block
 from mc.errors import InputError
 from mc.experiment import Experiment
+from mc.failures import forget, note
 from mc.jobs import Compute, Job, Record, build_job
 from mc.merge import merge as merge_blocks
 from mc.plan import (
@@ -99,6 +100,27 @@ def _merge(folder: Path, plan: RunPlan, created: str) -> Path:
     return merge_blocks(folder, plan, facts)
 
 
+def check(experiment: Experiment, folder: Path, *, trials: int | None = None, yes: bool = False) -> None:
+    """Refuse a run that cannot be made or would cost too much; nothing is written.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    folder : Path
+        The run folder.
+    trials : int, optional
+        Where [sampling] leaves their number open: the most there may be.
+    yes : bool
+        Whatever it costs.
+
+    Raises
+    ------
+    InputError
+    """
+    refuse_if_costly(estimate_cost(experiment, trials=trials), folder, yes=yes or (folder / BLOCKS).is_dir())
+    agreed(experiment, folder)
+
+
 def _check_shard(shard: tuple[int, int] | None) -> None:
     if shard is not None and not 0 <= shard[0] < shard[1]:
         raise InputError(f"--shard {shard[0]}/{shard[1]}: use i/N with i from 0 to N - 1")
@@ -174,7 +196,7 @@ def run(
         experiment = Experiment.from_toml(experiment)
     folder = Path("data") / experiment.name if out is None else Path(out)
     # all checks before anything is written: a refused run leaves no folder behind, and one that is there as it was
-    refuse_if_costly(estimate_cost(experiment, trials=trials), folder, yes=yes or (folder / BLOCKS).is_dir())
+    check(experiment, folder, trials=trials, yes=yes)
     experiment = agreed(experiment, folder)
     plan, digests = run_plan(experiment, trials), stream_digests(experiment)
     asked = [Gap(*of) for of in asked_blocks(plan, requests)]
@@ -228,9 +250,11 @@ def _drive(
                 refusal = refusal or record.error
             elif record.error is not None:
                 failures.append(f"{record.place}: {record.error}")
+                note(run, record.key, record.block, record.place, record.error)
             else:
                 done += 1
                 signals.written += 1
+                forget(run, record.key, record.block)
             if progress is not None:
                 progress(done + len(failures), len(todo), record)
     except StopNow:

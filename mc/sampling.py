@@ -29,9 +29,9 @@ from mc.execute import Progress, RunSummary
 from mc.experiment import Cell, Experiment
 from mc.jobs import Compute, Record
 from mc.observed import ObservedCell, Observer, trials_there
-from mc.plan import Gap, agreed, estimate_cost, gaps, load_frozen, refuse_if_costly, run_plan, stream_digests
+from mc.plan import Gap, agreed, gaps, load_frozen, run_plan, stream_digests
 from mc.pools import Pool
-from mc.records import BLOCKS, RunPlan, scan
+from mc.records import RunPlan, scan
 from mc.results import CellResults
 from mc.signals import Interrupted, Signals, StopNow
 
@@ -73,25 +73,11 @@ def sampling_plan(experiment: Experiment) -> AdaptivePlan:
 
 
 def check(experiment: Experiment, folder: Path, *, yes: bool = False) -> None:
-    """Refuse a run that cannot be made or would cost too much; nothing is written.
-
-    Parameters
-    ----------
-    experiment : Experiment
-    folder : Path
-        The run folder.
-    yes : bool
-        Whatever it costs.
-
-    Raises
-    ------
-    InputError
-    """
+    """Refuse a run that cannot be made or would cost too much; see `mc.execute.check`."""
     trials = None
     if experiment.sampling is not None:
         trials = most_trials(sampling_plan(agreed(experiment, folder)))
-    refuse_if_costly(estimate_cost(experiment, trials=trials), folder, yes=yes or (folder / BLOCKS).is_dir())
-    agreed(experiment, folder)
+    execute.check(experiment, folder, trials=trials, yes=yes)
 
 
 def trials_of_folder(experiment: Experiment, folder: Path) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -21,9 +22,11 @@ from block_stub import Crowded, KilledOnce, failing_stub, misshapen_stub, refusi
 from test_store import datasets
 
 from mc.block import BlockTask
+from mc.cli_status import run_lines
 from mc.errors import InputError
 from mc.execute import merge, run
 from mc.experiment import Experiment
+from mc.failures import noted
 from mc.jobs import Record
 from mc.plan import Cost, estimate_cost, freeze, gaps, load_frozen, refuse_if_costly, run_plan, status
 from mc.signals import Interrupted
@@ -218,7 +221,23 @@ def test_a_block_that_raises_is_recorded_and_the_run_goes_on(tmp_path: Path, job
     present = load(tmp_path).cells[0]["computed"]
     assert present[:, 0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0, 1, 1]
     assert load(tmp_path).attrs["complete"] == 0
+    notes = list(noted(tmp_path))
+    assert sorted(f"{note.place}: {note.error}" for note in notes) == sorted(summary.failures)
+    assert all(json.loads(path.read_text())["outcome"] == "error" for path in (tmp_path / "failures").iterdir())
+    told = [line for line in run_lines(tmp_path) if "failed" in line]
+    assert len(told) == 3
+    assert "block 1 (trials 4 to 7): ArithmeticError: division of the stub" in told[0]
     assert run(experiment(), tmp_path, compute=stub).blocks_computed == 2
+    assert list(noted(tmp_path)) == []
+    assert not any("failed" in line for line in run_lines(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b"{}", b"[" * 10**5, b'{"place": 1}'])
+def test_a_note_that_cannot_be_read_says_so(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "failures").mkdir()
+    (tmp_path / "failures" / "0123456789abcdef-000001.json").write_bytes(content)
+    (note,) = noted(tmp_path)
+    assert (note.place, note.error) == ("0123456789abcdef-000001.json", "the note of its failure cannot be read")
 
 
 def test_a_block_of_the_wrong_shape_is_recorded(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "outcomes", "version"),
     ("signals", "slurm"),
     ("atomic", "layout", "provenance"),
+    ("failures",),
     ("lipschitz", "losses"),
     ("activations",),
     ("network", "problem"),
