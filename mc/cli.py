@@ -41,12 +41,13 @@ def cli(context: click.Context) -> None:
 
 @cli.command()
 @click.argument("experiment", type=FOLDER)
-def plan(experiment: Path) -> None:
+@click.option("--tasks", type=click.IntRange(min=1), help="Also the cost of each of so many tasks of `dipmc slurm`.")
+def plan(experiment: Path, tasks: int | None) -> None:
     """Say what an experiment would compute, what it can decide, and what it would cost."""
     from mc.cli_plan import plan_lines
 
     for each, _ in experiments_of(experiment):
-        for line in plan_lines(each):
+        for line in plan_lines(each, tasks):
             click.echo(line)
 
 

@@ -24,8 +24,8 @@ PROBLEMS = 3
 """Problems that stand for all of a cell that draws a fresh one for every trial."""
 
 
-def plan_lines(experiment: Experiment) -> Iterator[str]:
-    """Lines of the plan of one experiment.
+def plan_lines(experiment: Experiment, tasks: int | None = None) -> Iterator[str]:
+    """Lines of the plan of one experiment, if asked with what each of some tasks of a job array would take.
 
     Raises
     ------
@@ -53,6 +53,10 @@ def plan_lines(experiment: Experiment) -> Iterator[str]:
     yield from _own_claims(experiment, plan, trials or 0)
     yield f"  memory: about {peak_memory(experiment) / 1e9:.2g} GB in each worker process"
     yield f"  cost: {at_most}{cost} ({cost.trials} trials with whole blocks)"
+    if tasks is not None:
+        most = -(-cost.blocks // tasks)
+        hours = cost.seconds / max(cost.blocks, 1) * most / 3600
+        yield f"  as {tasks} tasks: {at_most}{most} block(s) and about {hours:.3g} core-hours each"
 
 
 def _count(p: float, share: float, method: str) -> str:

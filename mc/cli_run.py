@@ -104,6 +104,10 @@ def _runner(experiment: Experiment) -> ModuleType:
 def _tell(experiment: Experiment, summary: RunSummary, merging: bool) -> None:
     there = f", {summary.blocks_there} were there" if summary.blocks_there else ""
     click.echo(f"{experiment.name}: {summary.blocks_computed} block(s) computed{there}, {summary.seconds:.1f} s")
+    if summary.killed:
+        click.echo(
+            f"  {summary.killed} of them lost their worker process (out of memory?) and were computed again, alone"
+        )
     missing = f"{summary.run}: not complete, other shards are missing"
     if experiment.sampling is not None:
         missing += "; when their blocks are there the same command goes on"

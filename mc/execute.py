@@ -60,6 +60,8 @@ class RunSummary:
         Wall-clock time.
     results : Path or None
         results.h5; None where nothing was merged: a shard of a run that is not complete yet, or requests.
+    killed : int
+        Blocks that were in work when worker processes were killed, and were computed again.
     """
 
     run: Path
@@ -68,6 +70,7 @@ class RunSummary:
     failures: tuple[str, ...]
     seconds: float
     results: Path | None
+    killed: int = 0
 
 
 def merge(run: str | Path, trials: int | None = None) -> Path:
@@ -207,7 +210,7 @@ def run(
         nullcontext(pool) if pool is not None else open_pool(backend, jobs, scheduler) as workers,
     ):
         todo = _jobs(experiment, plan, missing, digests, folder)
-        done, failures = _drive(todo, folder, compute, workers, progress, caught)
+        done, failures, killed = _drive(todo, folder, compute, workers, progress, caught)
         # a shard merges only when it finds the work of the others done; a failed block stays missing in results.h5
         whole = merging and requests is None and (shard is None or not gaps(folder, plan, digests))
         try:
@@ -215,7 +218,7 @@ def run(
         except StopNow:
             raise Interrupted(f"stopped during the merge: `dipmc merge {folder}` repeats it", caught.number) from None
     there = sum(in_shard(gap, plan, shard) for gap in asked) - len(missing)
-    return RunSummary(folder, there, done, failures, time.perf_counter() - begin, results)
+    return RunSummary(folder, there, done, failures, time.perf_counter() - begin, results, killed)
 
 
 def _jobs(
@@ -233,11 +236,11 @@ def _jobs(
 
 def _drive(
     todo: Sequence[Job], run: Path, compute: Compute, pool: Pool, progress: Progress | None, signals: Signals
-) -> tuple[int, tuple[str, ...]]:
-    """Compute the blocks; returns how many are written, and the failures, each with its place."""
+) -> tuple[int, tuple[str, ...], int]:
+    """Compute the blocks; returns how many are written, the failures, each with its place, and how many were killed."""
     failures: list[str] = []
     refusal: str | None = None
-    done, at_once = 0, False
+    done, killed, at_once = 0, 0, False
 
     def stopping() -> bool:
         return signals.number is not None or refusal is not None
@@ -246,6 +249,7 @@ def _drive(
         pool.prepare(run)
     try:
         for record in computed(pool, todo, compute, stopping):
+            killed += record.again
             if record.refused:
                 refusal = refusal or record.error
             elif record.error is not None:
@@ -265,4 +269,4 @@ def _drive(
     if signals.number is not None and done + len(failures) < len(todo):
         how = f"{done} of {len(todo)} missing blocks are written; the same command resumes"
         raise signals.interrupted(how, at_once=at_once)
-    return done, tuple(failures)
+    return done, tuple(failures), killed

@@ -54,6 +54,8 @@ class Record:
         Type and message of what the block raised.
     refused : bool
         Whether the error is the user's to mend and would meet every block.
+    again : bool
+        Whether its first worker process was killed.
     """
 
     place: str
@@ -62,6 +64,7 @@ class Record:
     seconds: float
     error: str | None = None
     refused: bool = False
+    again: bool = False
 
 
 def _flow_settings(experiment: Experiment) -> FlowSettings | None:

@@ -9,6 +9,7 @@ differently, and a block must not depend on where it was computed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -132,7 +133,8 @@ def computed(pool: Pool, jobs: Sequence[Job], compute: Compute, stopping: Callab
             del remaining[name]
             told = [record for _, record in pool.map(iter([job]), compute, 1)]
             crowded = crowded or bool(told)
-            yield from told or [Record(job.place, job.header.key, job.header.block, 0.0, KILLED)]
+            lost = Record(job.place, job.header.key, job.header.block, 0.0, KILLED)
+            yield from (replace(record, again=True) for record in told or [lost])
         if crowded:
             # what fits alone did not fit beside the others
             at_once = max(1, at_once // 2)

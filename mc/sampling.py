@@ -199,12 +199,12 @@ def run(
         if not rounds:
             return execute.run(experiment, folder, trials=trials, yes=yes, merging=merging, progress=progress, **how)
         there = _blocks_there(experiment, folder)
-        done, failures, finished = _rounds(experiment, folder, progress, how)
+        done, failures, killed, finished = _rounds(experiment, folder, progress, how)
         try:
             results = merge(folder) if merging and (finished or shard is None) else None
         except StopNow:
             raise Interrupted(f"stopped during the merge: `dipmc merge {folder}` repeats it", caught.number) from None
-    return RunSummary(folder, there, done, failures, time.perf_counter() - begin, results)
+    return RunSummary(folder, there, done, failures, time.perf_counter() - begin, results, killed)
 
 
 def _blocks_there(experiment: Experiment, folder: Path) -> int:
@@ -214,7 +214,7 @@ def _blocks_there(experiment: Experiment, folder: Path) -> int:
 
 def _rounds(
     experiment: Experiment, folder: Path, progress: Progress | None, how: Mapping[str, Any]
-) -> tuple[int, tuple[str, ...], bool]:
+) -> tuple[int, tuple[str, ...], int, bool]:
     """Round after round until the rule is done, a block fails or the blocks of another shard are missing.
 
     Returns
@@ -223,19 +223,21 @@ def _rounds(
         Blocks computed.
     tuple of str
         Failures.
+    int
+        Blocks computed again.
     bool
         Whether the rule is done.
     """
     plan, seen, told = sampling_plan(experiment), Observer(folder), _Told(progress)
     signals: Signals = how["signals"]
-    computed = 0
+    computed, killed = 0, 0
     failures: tuple[str, ...] = ()
     state = _state(experiment, plan, seen)
     while not state.finished and not failures:
         asked = _asked(experiment, state)
         most = max(plan.trials_of(request.last_block) for request in asked)
         found = execute.run(experiment, folder, trials=most, yes=True, progress=told, requests=asked, **how)
-        computed, failures = computed + found.blocks_computed, found.failures
+        computed, killed, failures = computed + found.blocks_computed, killed + found.killed, found.failures
         told.next_round()
         before, state = state, _state(experiment, plan, seen)
         if signals.number is not None and not state.finished:
@@ -244,4 +246,4 @@ def _rounds(
             if how["shard"] is None:
                 raise RuntimeError("a round was computed and is not there: the rule cannot go on")
             break
-    return computed, failures, state.finished
+    return computed, failures, killed, state.finished

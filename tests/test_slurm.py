@@ -138,6 +138,13 @@ def test_mistakes_are_one_line_and_nothing_is_written(
     assert sorted(here.iterdir()) == before
 
 
+def test_a_plan_says_what_a_task_takes(tell: Tell, here: Path) -> None:
+    status, out, _ = tell("plan", "small.toml", "--tasks", 8)
+    assert status == 0
+    assert re.fullmatch(r"  as 8 tasks: 1 block\(s\) and about [0-9.e-]+ core-hours each", out[-1])
+    refused(tell("plan", "small.toml", "--tasks", 0), "--tasks")
+
+
 def test_a_costly_array_is_refused(tell: Tell, here: Path) -> None:
     (here / "huge.toml").write_text(SMALL.replace("trials = 4\n", "trials = 100000\n").replace("16]", "100000000]"))
     refused(tell("slurm", "huge.toml", "--tasks", 100), "core-hours", "add --yes")
