@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mc.hdf5 import row_axis
 from mc.layout import Computed, field_of, filled
 from mc.plan import Gap
 from mc.records import CellPlan, Parts, RunPlan, assemble, check_header, scan
 from mc.results import CellResults
-from mc.store import RESULTS, load, parts, read_block, row_axis
+from mc.store import RESULTS, load, parts, read_block
 
 DECIDING = ("psi_0", "margin_paper", "margin_trial", "margin_sharp", "exact", "sigma_low", "outcome", "computed")
 """The datasets that say which events hold."""

@@ -110,11 +110,29 @@ class BlockHeader:
 
 
 @dataclass(frozen=True)
+class Packed:
+    """A dataset as it is in a file.
+
+    Parameters
+    ----------
+    how : tuple
+        Chunks, type and filters: what must agree for the chunks to serve elsewhere.
+    chunks : tuple of (tuple of int, int, bytes)
+        Place, mask of the filters that were left out, content.
+    """
+
+    how: tuple[object, ...]
+    chunks: tuple[tuple[tuple[int, ...], int, bytes], ...]
+
+
+@dataclass(frozen=True)
 class Block:
-    """A block file in memory: its header and its arrays."""
+    """A block file in memory: its header, its arrays, its size and, where asked for, datasets as they are in it."""
 
     header: BlockHeader
     arrays: Arrays
+    size: int = 0
+    packed: Mapping[str, Packed] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, order=True)
@@ -307,6 +325,28 @@ def check_header(path: Path, header: BlockHeader, cell: CellPlan, plan: RunPlan)
         )
 
 
+def fresh_columns(blocks: Sequence[Block], plan: RunPlan) -> tuple[dict[str, tuple[list[int], list[int]]], ...]:
+    """Of each part of one block of trials, the widths of the plan that no earlier part has.
+
+    Returns
+    -------
+    tuple of dict of str to (list of int, list of int)
+        For the axes ``width`` and ``flow_width``: positions in the part, and on the axis of the plan.
+    """
+    asked = {"width": plan.widths, "flow_width": plan.flow_widths}
+    seen: dict[str, set[int]] = {dim: set() for dim in asked}
+    found = []
+    for block in blocks:
+        held = {"width": block.header.widths, "flow_width": block.header.flow_widths}
+        own = {}
+        for dim, widths in asked.items():
+            fresh = [width for width in held[dim] if width in widths and width not in seen[dim]]
+            seen[dim].update(fresh)
+            own[dim] = ([held[dim].index(width) for width in fresh], [widths.index(width) for width in fresh])
+        found.append(own)
+    return tuple(found)
+
+
 def assemble(
     blocks: Sequence[Block], plan: RunPlan
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.intp]], int]:
@@ -329,20 +369,15 @@ def assemble(
     saved_rows : int
         Length of the axis ``saved_trial`` of this block.
     """
-    asked = {"width": plan.widths, "flow_width": plan.flow_widths}
-    seen: dict[str, list[int]] = {"width": [], "flow_width": []}
+    asked = ("width", "flow_width")
+    seen: dict[str, list[int]] = {dim: [] for dim in asked}
     sizes = {"mode": len(plan.modes), "trial": plan.block_size, "width": len(plan.widths)}
     sizes |= {"flow_width": len(plan.flow_widths), "saved_trial": 0}
     arrays: dict[str, NDArray[Any]] = {}
-    for block in blocks:
-        held = {"width": block.header.widths, "flow_width": block.header.flow_widths}
-        # positions in this part, and on the axes of the plan, of the widths no earlier part has
-        source: dict[str, list[int]] = {}
-        target: dict[str, list[int]] = {}
-        for dim, widths in asked.items():
-            fresh = [width for width in held[dim] if width in widths and widths.index(width) not in seen[dim]]
-            source[dim] = [held[dim].index(width) for width in fresh]
-            target[dim] = [widths.index(width) for width in fresh]
+    for block, columns in zip(blocks, fresh_columns(blocks, plan), strict=True):
+        source = {dim: mine for dim, (mine, _) in columns.items()}
+        target = {dim: theirs for dim, (_, theirs) in columns.items()}
+        for dim in asked:
             seen[dim] += target[dim]
         for name, array in block.arrays.items():
             if not wanted(name, plan.ladder):
@@ -363,5 +398,5 @@ def assemble(
     computed = np.zeros((plan.block_size, len(plan.widths)), dtype=np.int8)
     computed[:, seen["width"]] = Computed.PRESENT
     arrays["computed"] = computed
-    columns = {dim: np.array(sorted(positions), dtype=np.intp) for dim, positions in seen.items()}
-    return arrays, columns, sizes["saved_trial"]
+    there = {dim: np.array(sorted(positions), dtype=np.intp) for dim, positions in seen.items()}
+    return arrays, there, sizes["saved_trial"]

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from mc.errors import InputError
 from mc.experiment import Experiment
+from mc.hdf5 import row_axis
 from mc.layout import Computed, Field, field_of
 from mc.outcomes import NOT_COMPUTED
 from mc.plan import run_plan
 from mc.records import Block, CellPlan, RunPlan, assemble, canonical_json
 from mc.results import CellResults
-from mc.store import RESULTS, load, row_axis
+from mc.store import RESULTS, load
 
 COUNTS = ("trials_present", "flow_trials_present")
 

@@ -1,17 +1,15 @@
 """Block files, written atomically and checked on reading, and results.h5 as it is read back.
 
-Every other module reaches HDF5 through this one. A block file holds what `compute_block` returned for some widths of
-one block of trials of one cell; it is never changed and never overwritten, so several processes and machines may work
-on one run folder. `mc.merge` makes results.h5 of them.
+A block file holds what `compute_block` returned for some widths of one block of trials of one cell; it is never
+changed and never overwritten, so several processes and machines may work on one run folder. `mc.merge` makes results.h5
+of them.
 """
 
 from __future__ import annotations
 
-import io
+import itertools
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +17,27 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mc.atomic import replacing, write_bytes
+from mc.atomic import write_bytes
+from mc.digests import array_digest, attributes_digest
 from mc.errors import InputError
+from mc.hdf5 import (
+    LIBVER,
+    MOST_EXPANSION,
+    Filters,
+    attributes,
+    memory,
+    packing,
+    reading,
+    require_numbers,
+    row_axis,
+    storage,
+)
 from mc.layout import COORDINATES, check_arrays, field_of
 from mc.records import (
     Arrays,
     Block,
     BlockHeader,
+    Packed,
     PartFile,
     Parts,
     RunPlan,
@@ -37,22 +49,6 @@ from mc.results import CellResults, LazyArrays, Results
 from mc.version import READABLE, SCHEMA_VERSION
 
 RESULTS = "results.h5"
-# what h5py raises on a damaged file, depending on where the damage is
-_DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
-
-
-def storage(shape: tuple[int, ...], row_axis: int) -> dict[str, Any]:
-    """Chunks and filters of a dataset: gzip 1 and shuffle, chunks of at least 16 trials and about 2^15 values."""
-    if 0 in shape:
-        return {}
-    rows = min(shape[row_axis], max(16, 2**15 // math.prod(shape[row_axis + 1 :])))
-    chunks = (*(1 for _ in shape[:row_axis]), rows, *shape[row_axis + 1 :])
-    return {"chunks": chunks, "compression": "gzip", "compression_opts": 1, "shuffle": True}
-
-
-def row_axis(dims: Sequence[str]) -> int:
-    """The axis of the trials (0 when there is none)."""
-    return next((axis for axis, dim in enumerate(dims) if dim in ("trial", "saved_trial")), 0)
 
 
 def write_block(folder: Path, header: BlockHeader, arrays: Arrays) -> Path:
@@ -89,11 +85,12 @@ def write_block(folder: Path, header: BlockHeader, arrays: Arrays) -> Path:
     if path.exists():
         return path
     # the file is built in memory: a full disk then fails in one plain write, not inside the HDF5 library
-    with h5py.File(path.name, "w", driver="core", backing_store=False) as handle:
+    with h5py.File(path.name, "w", driver="core", backing_store=False, libver=LIBVER) as handle:
         for name in sorted(arrays):
             declared = field_of(name)
             array = np.asarray(arrays[name])
-            dataset = handle.create_dataset(name, data=array, **storage(array.shape, row_axis(declared.dims)))
+            how = storage(array.shape, row_axis(declared.dims), Filters())
+            dataset = handle.create_dataset(name, data=array, **how)
             dataset.attrs["dims"] = " ".join(declared.dims)
             dataset.attrs.update(declared.attributes())
         for key, value in header.checked().items():
@@ -104,80 +101,6 @@ def write_block(folder: Path, header: BlockHeader, arrays: Arrays) -> Path:
         image = handle.id.get_file_image()
     write_bytes(path, image)
     return path
-
-
-class _Absorbing(io.FileIO):
-    """A file that keeps its first failed write to itself.
-
-    The HDF5 library cannot close what it failed to write, and says so once per open object; it is told that all went
-    well, and `creating` raises the failure when the library is done.
-    """
-
-    failure: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        """Write all of `data`, as the library expects."""
-        view = memoryview(data)
-        try:
-            written = 0
-            while self.failure is None and written < len(view):
-                written += super().write(view[written:]) or 0
-        except OSError as error:
-            self.failure = error
-        return len(view)
-
-    def truncate(self, size: int | None = None) -> int:
-        """Set the length of the file."""
-        try:
-            return super().truncate(size)
-        except OSError as error:
-            self.failure = self.failure or error
-        return size or 0
-
-
-@contextmanager
-def creating(final: Path) -> Iterator[h5py.File]:
-    """A new HDF5 file, under its final name only when all went well.
-
-    Raises
-    ------
-    InputError
-        When the folder cannot be written to; nothing is left behind.
-    """
-    with replacing(final) as temporary, _Absorbing(temporary, "w+") as raw:
-        try:
-            with h5py.File(raw, "w") as handle:
-                yield handle
-        except (OSError, RuntimeError):
-            # what the library makes of missing bytes matters less than why they are missing
-            if raw.failure is None:
-                raise
-        if raw.failure is not None:
-            raise raw.failure
-
-
-@contextmanager
-def reading(path: Path, advice: str) -> Iterator[h5py.File]:
-    """Open a finished file; whatever is wrong with it becomes one line that names it.
-
-    Raises
-    ------
-    InputError
-        When the file is absent, unreadable, damaged or not of this kind.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; {advice}")
-    try:
-        # a file under its final name never changes, so no lock is needed (some network file systems have none)
-        with h5py.File(path, "r", locking=False) as handle:
-            yield handle
-    except InputError:
-        raise
-    except PermissionError as error:
-        raise InputError(f"{path}: not readable ({error.strerror}); give yourself permission to read it") from error
-    except _DAMAGE as error:
-        reason = str(error.args[0] if error.args else error).split("\n")[0]
-        raise InputError(f"{path}: damaged or not written by dipmc ({reason}); {advice}") from error
 
 
 def _header(handle: h5py.File, path: Path) -> BlockHeader:
@@ -223,8 +146,18 @@ def read_header(path: Path) -> BlockHeader:
         return _header(handle, path)
 
 
-def read_block(path: Path) -> Block:
+def read_block(path: Path, packed: Collection[str] = ()) -> Block:
     """Read and verify a block file.
+
+    Parameters
+    ----------
+    path : Path
+    packed : collection of str
+        Datasets whose chunks are wanted as they are in the file, too.
+
+    Returns
+    -------
+    Block
 
     Raises
     ------
@@ -233,13 +166,36 @@ def read_block(path: Path) -> Block:
     """
     with reading(path, _DELETE) as handle:
         header = _header(handle, path)
-        arrays = {name: handle[name][()] for name in handle}
+        # the low-level interface: a file has dozens of small datasets, and a run up to a million files
+        datasets = {name.decode(): h5py.h5d.open(handle.id, name) for name in handle.id}
+        size = path.stat().st_size
+        room = MOST_EXPANSION * size
+        for dataset in datasets.values():
+            room -= require_numbers(dataset, room)
+        arrays = {name: _whole(dataset) for name, dataset in datasets.items()}
         stored = str(handle.attrs["checksum"])
         if stored != checksum(header, arrays):
             raise InputError(f"{path}: damaged (checksum differs); {_DELETE}")
         if path.name != header.file_name:
             raise InputError(f"{path}: holds {header.file_name}, a file was renamed; give it that name or delete it")
-    return Block(header, arrays)
+        return Block(header, arrays, size, {name: _packed(datasets[name]) for name in packed if name in datasets})
+
+
+def _whole(dataset: h5py.h5d.DatasetID) -> NDArray[Any]:
+    array = np.empty(dataset.shape, dataset.dtype)
+    if array.size:
+        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, array)
+    return array
+
+
+def _packed(dataset: h5py.h5d.DatasetID) -> Packed:
+    """The chunks of a dataset as they are in the file."""
+    how = packing(dataset)
+    if not how or 0 in dataset.shape:
+        return Packed((), ())
+    steps = dataset.get_create_plist().get_chunk()
+    places = itertools.product(*(range(0, n, step) for n, step in zip(dataset.shape, steps, strict=True)))
+    return Packed(how, tuple((place, *dataset.read_direct_chunk(place)) for place in places))
 
 
 def parts(run: Path, plan: RunPlan, stream_digests: Mapping[str, str] | None = None) -> Parts:
@@ -289,7 +245,7 @@ def parts(run: Path, plan: RunPlan, stream_digests: Mapping[str, str] | None = N
 
 
 def load(run: str | Path) -> Results:
-    """Open the results of a run; arrays are read when they are asked for.
+    """Open the results of a run; arrays are read, and checked against their checksums, when they are asked for.
 
     Parameters
     ----------
@@ -303,54 +259,95 @@ def load(run: str | Path) -> Results:
     Raises
     ------
     InputError
-        When there are no results, or the file is damaged or of another schema version.
+        When there are no results, or the file is damaged or of another schema version, or it refers to block files
+        (``dipmc merge --virtual``) that are not there as they were.
     """
     path = Path(run)
     if path.is_dir():
         path = path / RESULTS
     with reading(path, f"`dipmc merge {path.parent}` writes it") as handle:
-        attrs = _attributes(handle)
-        if int(attrs["schema_version"]) not in READABLE:
+        attrs = attributes(handle)
+        version = int(attrs["schema_version"])
+        if version not in READABLE:
             raise InputError(
-                f"{path}: schema version {attrs['schema_version']}, this code reads up to {SCHEMA_VERSION}; "
+                f"{path}: schema version {version}, this code reads up to {SCHEMA_VERSION}; "
                 "use the version of dipmc that wrote it"
             )
-        cells = [_load_cell(handle[name], path, str(attrs["merge_id"])) for name in handle]
+        groups = {name: attributes(handle[name]) for name in handle}
+        _require_checksum(attrs.pop("checksum", None), attrs, groups, version)
+        Filters(str(attrs.get("compression", "gzip")))  # says what must be installed to read on
+        for own in groups.values():
+            _require_sources(path, own)
+        cells = [_Group(path, name, attrs, own).load(handle[name]) for name, own in groups.items()]
         return Results(path, str(attrs["experiment"]), attrs, tuple(sorted(cells, key=lambda cell: cell.index)))
 
 
-def _attributes(handle: h5py.Group) -> dict[str, Any]:
-    hidden = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST"}
-    return {
-        name: value.item() if isinstance(value, np.generic) else value
-        for name, value in handle.attrs.items()
-        if name not in hidden
-    }
+def _require_checksum(
+    stored: object, root: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any]], version: int
+) -> None:
+    """Compare all that results.h5 says of itself with its checksum; files of the first version have none."""
+    if version == 1 and stored is None and not any("checksums" in own for own in groups.values()):
+        return
+    if stored != attributes_digest({"/": root, **groups}):
+        raise ValueError("the checksum of the attributes differs")
 
 
-def _load_cell(group: h5py.Group, path: Path, merge_id: str) -> CellResults:
-    def read(name: str) -> NDArray[Any]:
-        with reading(path, f"`dipmc merge {path.parent}` writes it") as handle:
-            if handle.attrs["merge_id"] != merge_id:
-                raise InputError(f"{path}: merged anew since it was loaded; load it again")
-            return np.asarray(handle[place][name][()])
+def _require_sources(path: Path, attrs: Mapping[str, Any]) -> None:
+    """Refuse a virtual file one of whose block files is gone or was replaced: HDF5 would read fill values."""
+    for name, size in json.loads(attrs.get("sources", "[]")):
+        source = path.parent / name
+        if not source.is_file() or source.stat().st_size != size:
+            what = "is not what it was" if source.is_file() else "is not there"
+            advice = f"put it back, or `dipmc merge {path.parent}` makes do without"
+            raise InputError(f"{path}: refers to {name}, which {what}; {advice}")
 
-    place = str(group.name)
-    attrs = _attributes(group)
-    coordinates = {declared.name for declared in COORDINATES}
 
-    def axis(name: str) -> NDArray[np.int64]:
-        return np.asarray(group[name][()], dtype=np.int64) if name in group else np.empty(0, dtype=np.int64)
+class _Group:
+    """How the group of one cell is read."""
 
-    return CellResults(
-        index=int(attrs["index"]),
-        key=str(attrs["key"]),
-        problem=json.loads(attrs["problem"]),
-        attrs=attrs,
-        modes=tuple(mode.decode() for mode in group["mode"][()]),
-        trials=len(group["trial"]),
-        widths=axis("width"),
-        flow_widths=axis("flow_width"),
-        saved_trials=axis("saved_trial"),
-        data=LazyArrays(tuple(name for name in sorted(group) if name not in coordinates), read),
-    )
+    def __init__(self, path: Path, name: str, root: Mapping[str, Any], attrs: Mapping[str, Any]) -> None:
+        self.path, self.name, self.attrs = path, name, attrs
+        self.merge_id = str(root["merge_id"])
+        self.checksums: Mapping[str, str] | None = json.loads(attrs["checksums"]) if "checksums" in attrs else None
+
+    def load(self, group: h5py.Group) -> CellResults:
+        """The cell, its axes read and nothing else."""
+        coordinates = {declared.name for declared in COORDINATES}
+        names = set(group) if self.checksums is None else set(self.checksums)
+        if names != set(group):
+            raise ValueError(f"{self.name}: datasets came or went")
+
+        def axis(name: str) -> NDArray[np.int64]:
+            return np.asarray(self._checked(group, name), dtype=np.int64) if name in names else np.empty(0, np.int64)
+
+        return CellResults(
+            index=int(self.attrs["index"]),
+            key=str(self.attrs["key"]),
+            problem=json.loads(self.attrs["problem"]),
+            attrs={name: value for name, value in self.attrs.items() if name not in ("checksums", "sources")},
+            modes=tuple(mode.decode() for mode in self._checked(group, "mode")),
+            trials=len(self._checked(group, "trial")),
+            widths=axis("width"),
+            flow_widths=axis("flow_width"),
+            saved_trials=axis("saved_trial"),
+            data=LazyArrays(tuple(sorted(names - coordinates)), self.read),
+        )
+
+    def read(self, name: str) -> NDArray[Any]:
+        """One dataset, whole."""
+        with reading(self.path, f"`dipmc merge {self.path.parent}` writes it") as handle:
+            if handle.attrs["merge_id"] != self.merge_id:
+                raise InputError(f"{self.path}: merged anew since it was loaded; load it again")
+            _require_sources(self.path, self.attrs)
+            return self._checked(handle[self.name], name)
+
+    def _checked(self, group: h5py.Group, name: str) -> NDArray[Any]:
+        dataset = group[name]
+        if name != "mode":
+            # fill values take no room in the file, so its size is no bound
+            require_numbers(dataset.id, memory())
+        array = np.asarray(dataset[()])
+        axis = 0 if array.ndim == 1 else row_axis(field_of(name).dims)
+        if self.checksums is not None and array_digest(array, axis) != self.checksums[name]:
+            raise ValueError(f"checksum of {name} differs")
+        return array
