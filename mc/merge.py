@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mc.assembly import assemble
 from mc.digests import attributes_digest
 from mc.errors import InputError
 from mc.hdf5 import Filters, attributes, creating
-from mc.records import MAKER_FACTS, BlockHeader, CellPlan, Parts, RunPlan, assemble, check_header
+from mc.records import MAKER_FACTS, BlockHeader, CellPlan, Parts, RunPlan, check_header
 from mc.results_group import ResultsGroup
 from mc.store import RESULTS, parts, read_block
 from mc.version import SCHEMA_VERSION

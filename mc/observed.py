@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mc.assembly import assemble
 from mc.hdf5 import row_axis
 from mc.layout import Computed, field_of, filled
 from mc.plan import Gap
-from mc.records import CellPlan, Parts, RunPlan, assemble, check_header, scan
+from mc.records import CellPlan, Parts, RunPlan, check_header, scan
 from mc.results import CellResults
 from mc.store import RESULTS, load, parts, read_block
 

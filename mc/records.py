@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc.errors import InputError
-from mc.layout import Computed, field_of, filled, wanted
 from mc.version import SCHEMA_VERSION
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -323,80 +322,3 @@ def check_header(path: Path, header: BlockHeader, cell: CellPlan, plan: RunPlan)
             f"{path}: holds the modes {', '.join(header.modes)}, the experiment has {', '.join(plan.modes)}; "
             "use another run folder"
         )
-
-
-def fresh_columns(blocks: Sequence[Block], plan: RunPlan) -> tuple[dict[str, tuple[list[int], list[int]]], ...]:
-    """Of each part of one block of trials, the widths of the plan that no earlier part has.
-
-    Returns
-    -------
-    tuple of dict of str to (list of int, list of int)
-        For the axes ``width`` and ``flow_width``: positions in the part, and on the axis of the plan.
-    """
-    asked = {"width": plan.widths, "flow_width": plan.flow_widths}
-    seen: dict[str, set[int]] = {dim: set() for dim in asked}
-    found = []
-    for block in blocks:
-        held = {"width": block.header.widths, "flow_width": block.header.flow_widths}
-        own = {}
-        for dim, widths in asked.items():
-            fresh = [width for width in held[dim] if width in widths and width not in seen[dim]]
-            seen[dim].update(fresh)
-            own[dim] = ([held[dim].index(width) for width in fresh], [widths.index(width) for width in fresh])
-        found.append(own)
-    return tuple(found)
-
-
-def assemble(
-    blocks: Sequence[Block], plan: RunPlan
-) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.intp]], int]:
-    """Put the parts of one block of trials side by side.
-
-    A width that several parts hold comes from the first of them; their numbers are the same, by their identity.
-
-    Parameters
-    ----------
-    blocks : sequence of Block
-        The parts, in the order of their digests.
-    plan : RunPlan
-
-    Returns
-    -------
-    arrays : dict of str to array
-        The datasets on the axes of the plan, `computed` among them, with the fill value where no part has the width.
-    columns : dict of str to int array
-        Positions on the axes ``width`` and ``flow_width`` that are there.
-    saved_rows : int
-        Length of the axis ``saved_trial`` of this block.
-    """
-    asked = ("width", "flow_width")
-    seen: dict[str, list[int]] = {dim: [] for dim in asked}
-    sizes = {"mode": len(plan.modes), "trial": plan.block_size, "width": len(plan.widths)}
-    sizes |= {"flow_width": len(plan.flow_widths), "saved_trial": 0}
-    arrays: dict[str, NDArray[Any]] = {}
-    for block, columns in zip(blocks, fresh_columns(blocks, plan), strict=True):
-        source = {dim: mine for dim, (mine, _) in columns.items()}
-        target = {dim: theirs for dim, (_, theirs) in columns.items()}
-        for dim in asked:
-            seen[dim] += target[dim]
-        for name, array in block.arrays.items():
-            if not wanted(name, plan.ladder):
-                continue
-            declared = field_of(name)
-            if not {"width", "flow_width"} & set(declared.dims):
-                arrays.setdefault(name, array)
-                continue
-            axis = next(axis for axis, dim in enumerate(declared.dims) if dim in asked)
-            dim = declared.dims[axis]
-            for saved in ("saved_trial", "time"):
-                if saved in declared.dims:
-                    sizes[saved] = array.shape[declared.dims.index(saved)]
-            if name not in arrays:
-                arrays[name] = filled(declared, sizes)
-            before: tuple[Any, ...] = (slice(None),) * axis
-            arrays[name][(*before, target[dim])] = array.take(source[dim], axis)
-    computed = np.zeros((plan.block_size, len(plan.widths)), dtype=np.int8)
-    computed[:, seen["width"]] = Computed.PRESENT
-    arrays["computed"] = computed
-    there = {dim: np.array(sorted(positions), dtype=np.intp) for dim, positions in seen.items()}
-    return arrays, there, sizes["saved_trial"]

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mc.assembly import assemble
 from mc.errors import InputError
 from mc.experiment import Experiment
 from mc.hdf5 import row_axis
 from mc.layout import Computed, Field, field_of
 from mc.outcomes import NOT_COMPUTED
 from mc.plan import run_plan
-from mc.records import Block, CellPlan, RunPlan, assemble, canonical_json
+from mc.records import Block, CellPlan, RunPlan, canonical_json
 from mc.results import CellResults
 from mc.store import RESULTS, load
 

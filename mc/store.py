@@ -302,6 +302,14 @@ def _require_sources(path: Path, attrs: Mapping[str, Any]) -> None:
             raise InputError(f"{path}: refers to {name}, which {what}; {advice}")
 
 
+def digest_axis(name: str) -> int:
+    """The axis of the rows in the checksum of a dataset of results.h5."""
+    try:
+        return row_axis(field_of(name).dims)
+    except KeyError:
+        return 0  # a coordinate, or something that the layout does not have
+
+
 class _Group:
     """How the group of one cell is read."""
 
@@ -347,7 +355,6 @@ class _Group:
             # fill values take no room in the file, so its size is no bound
             require_numbers(dataset.id, memory())
         array = np.asarray(dataset[()])
-        axis = 0 if array.ndim == 1 else row_axis(field_of(name).dims)
-        if self.checksums is not None and array_digest(array, axis) != self.checksums[name]:
+        if self.checksums is not None and array_digest(array, digest_axis(name)) != self.checksums[name]:
             raise ValueError(f"checksum of {name} differs")
         return array

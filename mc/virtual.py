@@ -15,10 +15,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from mc.assembly import fresh_columns
 from mc.digests import RowDigest
 from mc.hdf5 import Filters, row_axis
 from mc.layout import MERGE_LAYOUT, Field
-from mc.records import BLOCKS, Block, Packed, RunPlan, fresh_columns
+from mc.records import BLOCKS, Block, Packed, RunPlan
 from mc.results_group import WIDTH_AXES, ResultsGroup
 
 

@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("schema",),
     ("experiment",),
     ("records", "results"),
-    ("digests", "hdf5"),
+    ("assembly", "digests", "hdf5"),
     ("layout_doc", "ranges", "requests", "results_group", "store"),
     ("virtual",),
     ("memory", "merge", "plan"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -19,14 +20,16 @@ from test_store import datasets
 
 from mc import verify
 from mc.cli import main
+from mc.digests import array_digest, attributes_digest
 from mc.errors import InputError
 from mc.execute import merge, run
 from mc.experiment import Experiment
+from mc.hdf5 import attributes
 from mc.ranges import range_problems
 from mc.records import BlockHeader
 from mc.replay import difference
 from mc.sampling import run as run_sampled
-from mc.store import load, read_block, write_block
+from mc.store import digest_axis, load, read_block, write_block
 from mc.verify import Status, verify_run
 
 TABLES: dict[str, dict[str, Any]] = {
@@ -107,20 +110,51 @@ def test_impossible_numbers_under_a_right_checksum_are_found(folder: Path) -> No
     assert "margin_paper: relative difference" in words(folder, "replay", 3)
 
 
-def test_a_changed_number_of_the_results_is_found(folder: Path) -> None:
-    for name in ("rank", "sigma_star", "t", "steps", "computed", "trials_present"):
-        spoilt = shutil.copytree(folder, folder.parent / name)
-        with h5py.File(spoilt / "results.h5", "r+") as file:
-            dataset = file["c000"][name]
-            dataset[...] = dataset[...] + 1
-        assert spoiled(spoilt) == {"results"}, name
-        if name not in ("computed", "trials_present"):
-            assert f"c000: {name} of trials" in words(spoilt, "results")
+def seal(path: Path) -> None:
+    """Make the checksums of results.h5 right again, as by one who changes it on purpose."""
+    with h5py.File(path, "r+") as file:
+        for group in file.values():
+            found = {name: array_digest(item[()], digest_axis(name)) for name, item in group.items()}
+            group.attrs["checksums"] = json.dumps(found)
+        del file.attrs["checksum"]
+        places = {"/": attributes(file), **{name: attributes(group) for name, group in file.items()}}
+        file.attrs["checksum"] = attributes_digest(places)
 
 
-def test_a_changed_axis_of_the_results_is_found(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["rank", "sigma_star", "t", "steps", "computed", "trials_present"])
+def test_a_changed_number_of_the_results_is_found(folder: Path, name: str) -> None:
+    with h5py.File(folder / "results.h5", "r+") as file:
+        dataset = file["c000"][name]
+        dataset[...] = dataset[...] + 1
+    assert spoiled(folder) == {"results"}
+    assert f"checksum of {name} differs" in words(folder, "results")
+    with pytest.raises(InputError, match=f"checksum of {name} differs"):
+        load(folder).cells[0][name]
+    seal(folder / "results.h5")
+    assert spoiled(folder) == {"results"}
+    if name not in ("computed", "trials_present"):
+        assert f"c000: {name} of trials" in words(folder, "results")
+
+
+def test_a_changed_attribute_or_axis_of_the_results_is_found(folder: Path) -> None:
+    whole = (folder / "results.h5").read_bytes()
+
+    def change(place: str, name: str, value: object) -> None:
+        with h5py.File(folder / "results.h5", "r+") as file:
+            file[place].attrs[name] = value
+
+    for place, name, value in (("/", "seed", 4), ("/c000", "stream_digest", "00"), ("/c000", "n", 4)):
+        (folder / "results.h5").write_bytes(whole)
+        change(place, name, value)
+        assert spoiled(folder) == {"results"}
+        with pytest.raises(InputError, match="checksum of the attributes differs"):
+            load(folder)
+    (folder / "results.h5").write_bytes(whole)
     with h5py.File(folder / "results.h5", "r+") as file:
         file["c000/width"][0] = 4
+    with pytest.raises(InputError, match="checksum of width differs"):
+        load(folder)
+    seal(folder / "results.h5")
     assert spoiled(folder) == {"results"}
 
 
@@ -129,8 +163,11 @@ def test_an_unknown_or_misshapen_dataset_of_the_results_is_found(folder: Path) -
         file["c000"].move("psi_0", "psy_0")
         del file["c000/margin_paper"]
         file["c000/margin_paper"] = np.zeros((2, 5))
-    found = words(folder, "results")
+    with pytest.raises(InputError, match="datasets came or went"):
+        load(folder)
+    seal(folder / "results.h5")
     assert spoiled(folder) == {"results"}
+    found = words(folder, "results")
     assert "holds 'psy_0', which the layout does not have" in found
     assert "margin_paper is float64 of shape (2, 5)" in found
 
