@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import webbrowser
 from pathlib import Path
@@ -15,6 +16,8 @@ from mc.cli_verify import COMMANDS as LOOKING_BACK
 from mc.errors import InputError
 from mc.export import export_trial
 from mc.guarantees import CLAIMS
+from mc.hdf5 import COMPRESSIONS
+from mc.plan import FROZEN
 from mc.schema.reading import one_line
 from mc.signals import Interrupted
 from mc.store import RESULTS
@@ -23,6 +26,7 @@ from mc.theory_table import DEFAULT_M, TheoryRequest, theory_lines
 from mc.version import __version__
 
 FOLDER = click.Path(path_type=Path)
+PLUGIN = "Of results.h5; all but gzip need dipmc[compression], to read it too."
 
 
 @click.group(
@@ -64,12 +68,27 @@ def status_command(run: Path) -> None:
 
 @cli.command()
 @click.argument("run", type=FOLDER)
-def merge(run: Path) -> None:
+@click.option("--virtual", is_flag=True, help="Refer to the block files instead of copying their numbers.")
+@click.option("--compression", type=click.Choice(COMPRESSIONS), default="gzip", show_default=True, help=PLUGIN)
+def merge(run: Path, virtual: bool, compression: str) -> None:
     """Write results.h5 from the blocks that are there."""
     from mc.sampling import merge as merge_run
 
     for folder, _ in runs_of(run):
-        click.echo(merge_run(folder))
+        click.echo(merge_run(folder, virtual=virtual, compression=compression))
+
+
+def _merge_what_is_there(folder: Path) -> None:
+    """Bring results.h5 up to the blocks; where it cannot be written, an older one will do."""
+    from mc.sampling import behind
+    from mc.sampling import merge as merge_run
+
+    if not (folder / FROZEN).is_file() or not behind(folder):
+        return
+    if (folder / RESULTS).is_file() and not os.access(folder, os.W_OK):
+        click.echo(f"dipmc: {folder}: read-only, so blocks newer than {RESULTS} are left out", err=True)
+        return
+    merge_run(folder)
 
 
 @cli.command()
@@ -86,6 +105,7 @@ def report(run: Path, out: Path | None, show: bool) -> None:
 
     pages = []
     for folder, place in found:
+        _merge_what_is_there(folder)
         pages.append(write_report(folder, base / place))
         click.echo(pages[-1])
     if len(found) > 1:

@@ -73,7 +73,7 @@ class RunSummary:
     killed: int = 0
 
 
-def merge(run: str | Path, trials: int | None = None) -> Path:
+def merge(run: str | Path, trials: int | None = None, *, virtual: bool = False, compression: str = "gzip") -> Path:
     """Write results.h5 of a run folder from its block files, complete or not.
 
     Parameters
@@ -82,6 +82,8 @@ def merge(run: str | Path, trials: int | None = None) -> Path:
         The run folder.
     trials : int, optional
         Length of the axis `trial`, where [sampling] chose it.
+    virtual, compression
+        As in `mc.merge.merge`.
 
     Returns
     -------
@@ -95,12 +97,12 @@ def merge(run: str | Path, trials: int | None = None) -> Path:
     """
     folder = Path(run)
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    return _merge(folder, run_plan(load_frozen(folder), trials), created)
+    return _merge(folder, run_plan(load_frozen(folder), trials), created, virtual=virtual, compression=compression)
 
 
-def _merge(folder: Path, plan: RunPlan, created: str) -> Path:
+def _merge(folder: Path, plan: RunPlan, created: str, *, virtual: bool = False, compression: str = "gzip") -> Path:
     facts = {"versions": json.dumps(versions()), "git_commit": git_commit(), "created": created, "host": host_name()}
-    return merge_blocks(folder, plan, facts)
+    return merge_blocks(folder, plan, facts, virtual=virtual, compression=compression)
 
 
 def check(experiment: Experiment, folder: Path, *, trials: int | None = None, yes: bool = False) -> None:

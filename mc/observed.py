@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from mc.assembly import assemble
 from mc.hdf5 import row_axis
 from mc.layout import Computed, field_of, filled
+from mc.merge import merged_from
 from mc.plan import Gap
 from mc.records import CellPlan, Parts, RunPlan, check_header, scan
-from mc.results import CellResults
+from mc.results import CellResults, Results
 from mc.store import RESULTS, load, parts, read_block
 
 DECIDING = ("psi_0", "margin_paper", "margin_trial", "margin_sharp", "exact", "sigma_low", "outcome", "computed")
@@ -95,20 +96,38 @@ def _observe(cell: CellPlan, plan: RunPlan, held: Parts) -> ObservedCell:
     return ObservedCell(found, pieces_of(cell, held), seconds)
 
 
+def up_to_date(run: Path, plan: RunPlan) -> Results | None:
+    """The results of a run folder where they are of this plan and of just the block files that are there.
+
+    The names of the files are compared, which say what each holds; no time of a file is.
+
+    Raises
+    ------
+    InputError
+        When results.h5 or a block file is damaged, or a block file is foreign.
+    """
+    if not (run / RESULTS).is_file():
+        return None
+    results = load(run)
+    if results.experiment_text != plan.text or int(results.attrs["trials"]) != plan.trials:
+        return None
+    held = parts(run, plan)
+    for found, asked in zip(results.cells, plan.cells, strict=True):
+        if found.attrs.get("blocks") != merged_from(asked, plan, held):
+            return None
+    return results
+
+
 def observed(run: Path, plan: RunPlan) -> Mapping[int, ObservedCell]:
-    """The cells of a plan by their index: from results.h5 where it is of this plan and no block is newer."""
-    path = run / RESULTS
-    if path.is_file():
-        newest = max((file.path.stat().st_mtime_ns for file in scan(run)), default=0)
-        results = load(run)
-        same = results.experiment_text == plan.text and int(results.attrs["trials"]) == plan.trials
-        if same and path.stat().st_mtime_ns >= newest:
-            held = parts(run, plan)
-            return {
-                cell.index: ObservedCell(cell, pieces_of(own, held), float(cell.attrs.get("seconds", 0.0)))
-                for cell, own in zip(results.cells, plan.cells, strict=True)
-            }
-    return Observer(run).cells(plan)
+    """The cells of a plan by their index: from results.h5 where it is `up_to_date`, else from the blocks."""
+    results = up_to_date(run, plan)
+    if results is None:
+        return Observer(run).cells(plan)
+    held = parts(run, plan)
+    return {
+        cell.index: ObservedCell(cell, pieces_of(own, held), float(cell.attrs.get("seconds", 0.0)))
+        for cell, own in zip(results.cells, plan.cells, strict=True)
+    }
 
 
 class Observer:

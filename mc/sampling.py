@@ -28,7 +28,7 @@ from mc.estimate.theory import SCALES
 from mc.execute import Progress, RunSummary
 from mc.experiment import Cell, Experiment
 from mc.jobs import Compute, Record
-from mc.observed import ObservedCell, Observer, trials_there
+from mc.observed import ObservedCell, Observer, trials_there, up_to_date
 from mc.plan import Gap, agreed, gaps, load_frozen, run_plan, stream_digests
 from mc.pools import Pool
 from mc.records import RunPlan, scan
@@ -88,10 +88,23 @@ def trials_of_folder(experiment: Experiment, folder: Path) -> int | None:
     return max(min(there, experiment.sampling.max_trials), 1)
 
 
-def merge(run: str | Path) -> Path:
+def merge(run: str | Path, *, virtual: bool = False, compression: str = "gzip") -> Path:
     """Write results.h5 of a run folder, whether its number of trials is fixed or follows the data; see `mc.execute`."""
     folder = Path(run)
-    return execute.merge(folder, trials_of_folder(load_frozen(folder), folder))
+    trials = trials_of_folder(load_frozen(folder), folder)
+    return execute.merge(folder, trials, virtual=virtual, compression=compression)
+
+
+def behind(run: Path) -> bool:
+    """Whether results.h5 is absent, or lacks blocks that are there.
+
+    Raises
+    ------
+    InputError
+        When it is no run folder, or a file is damaged.
+    """
+    experiment = load_frozen(run)
+    return up_to_date(run, run_plan(experiment, trials_of_folder(experiment, run))) is None
 
 
 def _state(experiment: Experiment, plan: AdaptivePlan, seen: Observer) -> Rounds:

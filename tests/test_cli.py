@@ -411,10 +411,36 @@ def test_a_damaged_result_file(here: Path, tell: Tell) -> None:
         Path("run/results.h5").write_bytes(content)
         refused(tell("report", "run", "-o", "rep"), "run/results.h5: damaged", "`dipmc merge run`")
         assert not Path("rep/index.html").exists()
-    Path("run/results.h5").unlink()
-    refused(tell("report", "run", "-o", "rep"), "run/results.h5: no such file", "`dipmc merge run`")
     assert tell("merge", "run")[0] == 0
     assert tell("run", "small.toml", "-o", "run", "--quiet") == (0, [], [])
+
+
+def test_a_report_of_a_running_experiment_says_how_much_is_there(here: Path, tell: Tell) -> None:
+    def page() -> str:
+        return Path("rep/index.html").read_text()
+
+    blocks = sorted(Path("run/blocks").iterdir())
+    kept = {path: path.read_bytes() for path in blocks[1:]}
+    Path("run/results.h5").unlink()
+    for path in kept:
+        path.unlink()
+    assert tell("report", "run", "-o", "rep")[0] == 0
+    assert load("run").attrs["complete"] == 0
+    assert "not complete" in page()
+    assert "Incomplete: 2 of 4 trials are there at every width." in page()
+    few = load("run").cells[0]["trials_present"]
+    # more blocks come: the next report has them, without another command; their times do not matter
+    for path, content in kept.items():
+        path.write_bytes(content)
+        os.utime(path, (0, 0))
+    assert tell("report", "run", "-o", "rep")[0] == 0
+    assert load("run").attrs["complete"] == 1
+    assert "not complete" not in page()
+    assert (load("run").cells[0]["trials_present"] > few).all()
+    # one that is up to date is not written again
+    before = Path("run/results.h5").read_bytes()
+    assert tell("report", "run", "-o", "rep")[0] == 0
+    assert Path("run/results.h5").read_bytes() == before
 
 
 def test_a_truncated_block_is_named_by_all_who_read_it(here: Path, tell: Tell) -> None:
