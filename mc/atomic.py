@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import socket
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 from mc.errors import InputError
 
 STALE_AFTER = 86400.0
-"""Seconds after which a temporary counts as left behind, whoever wrote it."""
+"""Seconds after which a temporary of another machine counts as left behind."""
 
 _TEMPORARY = re.compile(r"\.(?P<final>.+)~(?P<host>[^~]*)~(?P<pid>\d+)~[0-9a-f]{8}\.tmp")
 
@@ -89,6 +88,16 @@ def _discard(temporary: Path) -> None:
 
 def write_bytes(final: Path, content: bytes) -> None:
     """Write a file whole or not at all; see `replacing`."""
+    try:
+        _write_once(final, content)
+    except InputError as error:
+        # swept under our hands by a machine that took this process for dead: of the same name, or with a wrong clock
+        if not isinstance(error.__cause__, FileNotFoundError) or not final.parent.is_dir():
+            raise
+        _write_once(final, content)
+
+
+def _write_once(final: Path, content: bytes) -> None:
     with replacing(final) as temporary:
         temporary.write_bytes(content)
 
@@ -103,10 +112,21 @@ def _alive(pid: int) -> bool:
     return True
 
 
+def _now(folder: Path) -> float:
+    """The time by the clock that stamps the files of a folder, which need not be the clock of this machine."""
+    probe = temporary_name(folder / "now")
+    probe.touch()
+    try:
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink()
+
+
 def sweep(folder: Path, *, alive: Callable[[int], bool] = _alive) -> tuple[Path, ...]:
     """Remove temporaries that dead writers left in a folder.
 
-    One of this machine goes when its process is gone; any goes when it is older than a day.
+    One of this machine goes when its process is gone, one of another machine when it is older than a day by the clock
+    of the folder. A living writer that loses one nevertheless writes it again; see `write_bytes`.
 
     Returns
     -------
@@ -116,13 +136,18 @@ def sweep(folder: Path, *, alive: Callable[[int], bool] = _alive) -> tuple[Path,
     if not folder.is_dir():
         return ()
     removed = []
+    now: float | None = None
     for path in sorted(folder.iterdir()):
         match = _TEMPORARY.fullmatch(path.name)
         if match is None:
             continue
         try:
-            old = time.time() - path.stat().st_mtime > STALE_AFTER
-            if old or (match["host"] == host_name() and not alive(int(match["pid"]))):
+            if match["host"] == host_name():
+                stale = not alive(int(match["pid"]))
+            else:
+                now = _now(folder) if now is None else now
+                stale = now - path.stat().st_mtime > STALE_AFTER
+            if stale:
                 path.unlink()
                 removed.append(path)
         except OSError:

@@ -207,6 +207,17 @@ def creating(final: Path) -> Iterator[h5py.File]:
             raise raw.failure
 
 
+def _opened(path: Path) -> h5py.File:
+    try:
+        # a file under its final name never changes, so no lock is needed (some network file systems have none)
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if "locking flag" not in str(error):
+            raise
+        # this process has it open with locks, in xarray for example: the library wants both ways to agree
+        return h5py.File(path, "r")
+
+
 @contextmanager
 def reading(path: Path, advice: str) -> Iterator[h5py.File]:
     """Open a finished file; whatever is wrong with it becomes one line that names it.
@@ -219,8 +230,7 @@ def reading(path: Path, advice: str) -> Iterator[h5py.File]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; {advice}")
     try:
-        # a file under its final name never changes, so no lock is needed (some network file systems have none)
-        with h5py.File(path, "r", locking=False) as handle:
+        with _opened(path) as handle:
             yield handle
     except InputError:
         raise

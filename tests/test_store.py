@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import resource
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -334,13 +335,45 @@ def test_stale_temporaries_go_and_living_ones_stay(tmp_path: Path) -> None:
 
     here = atomic.host_name()
     dead, old = temporary(here, 11, 0), temporary("elsewhere", 11, 2 * atomic.STALE_AFTER)
-    alive, fresh = temporary(here, os.getpid(), 0), temporary("elsewhere", 12, 60)
+    # a living process of this machine keeps its own, however old the clocks make it
+    alive, fresh = temporary(here, os.getpid(), 2 * atomic.STALE_AFTER), temporary("elsewhere", 12, 60)
     other = tmp_path / "notes.tmp"
     other.touch()
     removed = atomic.sweep(tmp_path, alive=lambda pid: pid == os.getpid())
     assert set(removed) == {dead, old}
     assert set(tmp_path.iterdir()) == {alive, fresh, other}
     assert atomic.temporary_name(tmp_path / "b.h5").name.startswith(f".b.h5~{here}~{os.getpid()}~")
+
+
+@pytest.mark.parametrize("jump", [-1e9, 1e9])
+def test_a_clock_that_jumps_sweeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
+    """The clock of this machine is wrong; that of the file server, which stamps the files, is not asked for."""
+    monkeypatch.setattr(time, "time", lambda: jump)
+    monkeypatch.setattr(time, "time_ns", lambda: int(jump * 1e9))
+    path = tmp_path / ".a.h5~elsewhere~12~0123abcd.tmp"
+    path.touch()
+    assert atomic.sweep(tmp_path) == ()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_writer_whose_temporary_is_swept_writes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, sync = [], atomic.sync
+
+    def swept(path: Path) -> None:
+        calls.append(path)
+        if len(calls) == 1:
+            path.unlink()
+        sync(path)
+
+    monkeypatch.setattr(atomic, "sync", swept)
+    header, arrays = make_block(run_plan(), cell_plan(), 0)
+    path = write_block(tmp_path, header, arrays)
+    assert list(tmp_path.iterdir()) == [path]
+    assert read_block(path).header == header
+    # a folder that is gone is not made again behind the user's back
+    monkeypatch.setattr(atomic, "sync", lambda path: shutil.rmtree(path.parent))
+    with pytest.raises(InputError, match="was not written"):
+        atomic.write_bytes(tmp_path / "gone" / "a", b"a")
 
 
 # identities
