@@ -208,14 +208,15 @@ def creating(final: Path) -> Iterator[h5py.File]:
 
 
 def _opened(path: Path) -> h5py.File:
-    try:
-        # a file under its final name never changes, so no lock is needed (some network file systems have none)
-        return h5py.File(path, "r", locking=False)
-    except OSError as error:
-        if "locking flag" not in str(error):
-            raise
-        # this process has it open with locks, in xarray for example: the library wants both ways to agree
-        return h5py.File(path, "r")
+    # a file under its final name never changes, so no lock is needed (some network file systems have none); but where
+    # this process has it open already, in xarray for example, the library wants the same way of locking again
+    for locking in (False, None, True):
+        try:
+            return h5py.File(path, "r", locking=locking)
+        except OSError as error:
+            if "file locking" not in str(error):
+                raise
+    return h5py.File(path, "r", locking="best-effort")
 
 
 @contextmanager

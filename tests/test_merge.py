@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import shutil
@@ -258,10 +259,13 @@ def test_a_missing_or_replaced_block_of_virtual_results_is_noticed(virtual: tupl
     assert load(run).cells[0]["trials_present"].tolist() == [8, 8, 8, 8]
 
 
-def test_results_that_are_open_elsewhere_in_the_process_are_loaded(virtual: tuple[Path, RunPlan]) -> None:
+@pytest.mark.parametrize("locking", [True, False, None, "best-effort"])
+def test_results_that_are_open_elsewhere_in_the_process_are_loaded(
+    virtual: tuple[Path, RunPlan], locking: bool | str | None
+) -> None:
     run, plan = virtual
     merge(run, plan, {})
-    with h5py.File(run / "results.h5", locking=True):
+    with h5py.File(run / "results.h5", locking=locking):
         assert load(run).cells[0]["psi_0"].shape == (plan.trials, len(WIDTHS))
 
 
