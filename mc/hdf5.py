@@ -13,6 +13,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from mc.atomic import replacing
 from mc.errors import InputError
@@ -87,8 +88,8 @@ def chunk_rows(rows: int, row: int) -> int:
     row : int
         Values of one row.
     """
-    most = max(LEAST_ROWS, CHUNK_VALUES // row)
-    return -(-rows // -(-rows // most))
+    pieces = min(-(-rows * row // CHUNK_VALUES), max(1, rows // LEAST_ROWS))
+    return -(-rows // pieces)
 
 
 def chunk_shape(shape: tuple[int, ...], axis: int, block: int) -> tuple[int, ...]:
@@ -136,20 +137,22 @@ def attributes(handle: h5py.Group) -> dict[str, Any]:
     }
 
 
-def require_numbers(dataset: h5py.h5d.DatasetID, room: float) -> int:
-    """The bytes that a dataset of numbers takes in memory, asked before memory is.
+def numbers(dataset: h5py.h5d.DatasetID, room: float) -> NDArray[Any]:
+    """Read a dataset of numbers whole; its size is looked at before memory is asked for.
 
     Raises
     ------
     ValueError
-        When it holds no numbers, or takes more than `room` whole or by the chunk.
+        When it holds no numbers, or takes more than `room` bytes whole or by the chunk.
     """
-    kind, plist = dataset.dtype, dataset.get_create_plist()
+    kind, shape, plist = dataset.dtype, dataset.shape, dataset.get_create_plist()
     chunk = plist.get_chunk() if plist.get_layout() == h5py.h5d.CHUNKED else ()
-    size: int = math.prod(dataset.shape) * kind.itemsize
-    if kind.kind not in "if" or max(size, math.prod(chunk) * kind.itemsize) > room:
-        raise ValueError(f"{h5py.h5i.get_name(dataset).decode()} claims {kind} of shape {dataset.shape}")
-    return size
+    if kind.kind not in "if" or max(math.prod(shape), math.prod(chunk)) * kind.itemsize > room:
+        raise ValueError(f"{h5py.h5i.get_name(dataset).decode()} claims {kind} of shape {shape}")
+    array = np.empty(shape, kind)
+    if array.size:
+        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, array)
+    return array
 
 
 def memory() -> float:

@@ -26,9 +26,9 @@ from mc.hdf5 import (
     Filters,
     attributes,
     memory,
+    numbers,
     packing,
     reading,
-    require_numbers,
     row_axis,
     storage,
 )
@@ -170,22 +170,16 @@ def read_block(path: Path, packed: Collection[str] = ()) -> Block:
         datasets = {name.decode(): h5py.h5d.open(handle.id, name) for name in handle.id}
         size = path.stat().st_size
         room = MOST_EXPANSION * size
-        for dataset in datasets.values():
-            room -= require_numbers(dataset, room)
-        arrays = {name: _whole(dataset) for name, dataset in datasets.items()}
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, dataset in datasets.items():
+            arrays[name] = numbers(dataset, room)
+            room -= arrays[name].nbytes
         stored = str(handle.attrs["checksum"])
         if stored != checksum(header, arrays):
             raise InputError(f"{path}: damaged (checksum differs); {_DELETE}")
         if path.name != header.file_name:
             raise InputError(f"{path}: holds {header.file_name}, a file was renamed; give it that name or delete it")
         return Block(header, arrays, size, {name: _packed(datasets[name]) for name in packed if name in datasets})
-
-
-def _whole(dataset: h5py.h5d.DatasetID) -> NDArray[Any]:
-    array = np.empty(dataset.shape, dataset.dtype)
-    if array.size:
-        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, array)
-    return array
 
 
 def _packed(dataset: h5py.h5d.DatasetID) -> Packed:
@@ -351,10 +345,8 @@ class _Group:
 
     def _checked(self, group: h5py.Group, name: str) -> NDArray[Any]:
         dataset = group[name]
-        if name != "mode":
-            # fill values take no room in the file, so its size is no bound
-            require_numbers(dataset.id, memory())
-        array = np.asarray(dataset[()])
+        # fill values take no room in the file, so its size is no bound
+        array = np.asarray(dataset[()]) if name == "mode" else numbers(dataset.id, memory())
         if self.checksums is not None and array_digest(array, digest_axis(name)) != self.checksums[name]:
             raise ValueError(f"checksum of {name} differs")
         return array
