@@ -16,6 +16,9 @@ from mc.errors import InputError
 STALE_AFTER = 86400.0
 """Seconds after which a temporary of another machine counts as left behind."""
 
+LONGEST_START = 100
+"""Bytes of the final name that the name of its temporary begins with."""
+
 _TEMPORARY = re.compile(r"\.(?P<final>.+)~(?P<host>[^~]*)~(?P<pid>\d+)~[0-9a-f]{8}\.tmp")
 
 
@@ -26,7 +29,9 @@ def host_name() -> str:
 
 def temporary_name(final: Path) -> Path:
     """A name in the folder of `final` that no other writer, here or on another machine, uses."""
-    return final.with_name(f".{final.name}~{host_name()}~{os.getpid()}~{uuid.uuid4().hex[:8]}.tmp")
+    # a name may have 255 bytes: of a long one the beginning must do
+    start = os.fsencode(final.name)[:LONGEST_START].decode(errors="ignore")
+    return final.with_name(f".{start}~{host_name()[:64]}~{os.getpid()}~{uuid.uuid4().hex[:8]}.tmp")
 
 
 def sync(path: Path) -> None:
@@ -142,7 +147,7 @@ def sweep(folder: Path, *, alive: Callable[[int], bool] = _alive) -> tuple[Path,
         if match is None:
             continue
         try:
-            if match["host"] == host_name():
+            if match["host"] == host_name()[:64]:
                 stale = not alive(int(match["pid"]))
             else:
                 now = _now(folder) if now is None else now
