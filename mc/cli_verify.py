@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mc.atomic import write_bytes
 from mc.plan import FROZEN
 
 FOLDER = click.Path(path_type=Path)
@@ -36,13 +37,26 @@ def verify(run: Path, replay: int) -> None:
 @click.option("--cell", type=int, default=0, show_default=True)
 @click.option("--trial", type=int, required=True)
 @click.option("--width", type=int, help="One width of the run (default all).")
-def replay(run: Path, cell: int, trial: int, width: int | None) -> None:
+@click.option("--plot", type=FOLDER, metavar="FILE.svg", help="Draw the two sides of its claims along time.")
+def replay(run: Path, cell: int, trial: int, width: int | None, plot: Path | None) -> None:
     """Compute one trial again, beside the stored numbers; status 1 when they differ."""
     from mc.replay import replay_trial
 
-    found = replay_trial(run, cell, trial, width)
+    found = replay_trial(run, cell, trial, width, follow=plot is not None)
     for line in found.lines:
         click.echo(line)
+    if plot is not None:
+        # matplotlib takes a second to import: only figures pay for it
+        from mc.report.replay_figure import replay_svg
+
+        write_bytes(
+            plot,
+            replay_svg(
+                found.traces,
+                f"Trial {trial} of cell {cell} of {run.resolve().name}: what was computed, and what is proved",
+            ).encode(),
+        )
+        click.echo(plot)
     if not found.agrees:
         raise click.exceptions.Exit(1)
 

@@ -15,7 +15,7 @@ from mc.block import compute_block
 from mc.errors import InputError
 from mc.experiment import Experiment
 from mc.jobs import build_job
-from mc.layout import Field, field_of
+from mc.layout import SAVED, Field, field_of
 from mc.observed import trials_there
 from mc.outcomes import NOT_COMPUTED
 from mc.plan import FROZEN, Gap, load_frozen, run_plan, stream_digests
@@ -50,7 +50,7 @@ def computable(run: Path) -> Experiment:
     return Experiment.from_toml(run / FROZEN)
 
 
-def recompute(experiment: Experiment, plan: RunPlan, header: BlockHeader) -> Arrays:
+def recompute(experiment: Experiment, plan: RunPlan, header: BlockHeader, save_trials: int | None = None) -> Arrays:
     """Compute the whole block of a file again, with one BLAS thread as when it was made.
 
     Parameters
@@ -60,6 +60,8 @@ def recompute(experiment: Experiment, plan: RunPlan, header: BlockHeader) -> Arr
     plan : RunPlan
         Of this experiment.
     header : BlockHeader
+    save_trials : int, optional
+        Keep the trajectories of the first so many trials of the cell, instead of what the experiment says.
 
     Returns
     -------
@@ -68,9 +70,13 @@ def recompute(experiment: Experiment, plan: RunPlan, header: BlockHeader) -> Arr
     """
     cell = next(cell for cell in plan.cells if cell.key == header.key)
     gap = Gap(cell, header.block, header.widths, header.flow_widths)
-    job = build_job(experiment, replace(plan, ladder=header.ladder), gap, header.stream_digest, Path(), {})
+    task = build_job(
+        experiment, replace(plan, ladder=header.ladder, claims=header.claims), gap, header.stream_digest, Path(), {}
+    ).task
+    if save_trials is not None and task.flow is not None:
+        task = replace(task, flow=replace(task.flow, save_trials=save_trials))
     with threadpool_limits(limits=1):
-        return compute_block(job.task)
+        return compute_block(task)
 
 
 def same_maker(header: BlockHeader) -> bool:
@@ -125,14 +131,32 @@ def disagreements(block: Block, again: Arrays) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
+class Trace:
+    """A trajectory: what the claims speak of, along time.
+
+    Parameters
+    ----------
+    width : int
+    mode : str
+    columns : mapping of str to (times,) array
+        ``t``, the quantities, ``error_<quantity>`` and ``bound_<claim>``; a bound is NaN where nothing is proved.
+    """
+
+    width: int
+    mode: str
+    columns: Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
 class Replayed:
-    """The words of a replay, and whether the numbers came back."""
+    """The words of a replay, whether the numbers came back, and the trajectories of the trial."""
 
     lines: tuple[str, ...]
     agrees: bool
+    traces: tuple[Trace, ...]
 
 
-def replay_trial(run: Path, cell: int, trial: int, width: int | None = None) -> Replayed:
+def replay_trial(run: Path, cell: int, trial: int, width: int | None = None, *, follow: bool = False) -> Replayed:
     """Compute the block of one trial again and set its numbers beside the stored ones.
 
     Parameters
@@ -143,6 +167,8 @@ def replay_trial(run: Path, cell: int, trial: int, width: int | None = None) -> 
         Address of the trial.
     width : int, optional
         One width of the run; all of them by default.
+    follow : bool
+        Compute the trajectory also where the run did not save it.
 
     Returns
     -------
@@ -164,6 +190,7 @@ def replay_trial(run: Path, cell: int, trial: int, width: int | None = None) -> 
     where = plan.cells[cell]
     blocks = _stored(run, plan, where, trial // plan.block_size, stream_digests(experiment))
     lines = [f"{run}: cell {cell} ({where.key}), trial {trial}, block {trial // plan.block_size}"]
+    traces: list[Trace] = []
     agrees, asked = True, plan.widths if width is None else (width,)
     if not any(set(asked) & set(block.header.widths) for block in blocks):
         blocks = (_absent(experiment, plan, where, trial // plan.block_size),)
@@ -175,8 +202,29 @@ def replay_trial(run: Path, cell: int, trial: int, width: int | None = None) -> 
         wrong = disagreements(block, again) if block.arrays else ()
         agrees = agrees and not wrong
         lines.append(_summary(block, wrong))
-        lines += _trial_lines(block, again, trial, mine)
-    return Replayed(tuple(lines), agrees)
+        followed = again if not follow or trial < plan.save_trials else _follow(experiment, plan, block, trial)
+        found = tuple(_traces(followed, block.header, trial, mine))
+        lines += _trial_lines(block, again, trial, mine, found)
+        traces += found
+    return Replayed(tuple(lines), agrees, tuple(traces))
+
+
+def _follow(experiment: Experiment, plan: RunPlan, block: Block, trial: int) -> Arrays:
+    """The block once more, with the trajectories up to that of a trial; none where it has no flow."""
+    return recompute(experiment, plan, block.header, trial + 1) if block.header.flow_widths else {}
+
+
+def _traces(arrays: Arrays, header: BlockHeader, trial: int, widths: Sequence[int]) -> Iterator[Trace]:
+    """Trajectories of a trial, where there are any."""
+    row = trial - header.first_trial
+    if "t" not in arrays or row >= arrays["t"].shape[1]:
+        return
+    saved = [name for name in sorted(arrays) if field_of(name).dims == SAVED]
+    for width in widths:
+        for i, mode in enumerate(header.modes):
+            if width in header.flow_widths:
+                at = (i, row, header.flow_widths.index(width))
+                yield Trace(width, mode, {name: arrays[name][at] for name in saved})
 
 
 def _stored(run: Path, plan: RunPlan, cell: CellPlan, number: int, digests: Mapping[str, str]) -> tuple[Block, ...]:
@@ -216,7 +264,9 @@ def _is_fill(value: Any, field: Field) -> bool:
     return bool(np.isnan(value) if np.isnan(field.fill) else value == field.fill)
 
 
-def _trial_lines(block: Block, again: Arrays, trial: int, widths: Sequence[int]) -> Iterator[str]:
+def _trial_lines(
+    block: Block, again: Arrays, trial: int, widths: Sequence[int], traces: Sequence[Trace]
+) -> Iterator[str]:
     """Numbers of one trial: those of the problem, then width by width, mode by mode, then its trajectory."""
     header = block.header
     row = trial - header.first_trial
@@ -236,8 +286,9 @@ def _trial_lines(block: Block, again: Arrays, trial: int, widths: Sequence[int])
                 place = tuple(at[dim] for dim in field.dims)
                 if not (name.startswith(PER_CLAIM) and _is_fill(again[name][place], field)):
                     yield _number_line(block, again, field, place)
-        if mode and "flow_width" in at:
-            yield from _trajectory_lines(block.arrays or again, {**at, "saved_trial": row})
+        for trace in traces:
+            if (title, mode) == (f"width {trace.width}", trace.mode):
+                yield from _trajectory_lines(trace)
 
 
 def _number_line(block: Block, again: Arrays, field: Field, place: tuple[int, ...]) -> str:
@@ -250,13 +301,10 @@ def _number_line(block: Block, again: Arrays, field: Field, place: tuple[int, ..
     return f"{line} stored {_word(stored, field):<20} {'=' if same else f'off by {abs(stored - value):.2g}'}"
 
 
-def _trajectory_lines(arrays: Arrays, at: Mapping[str, int]) -> Iterator[str]:
-    """Time, loss and bounds of the saved trajectory, when there is one."""
-    if "t" not in arrays or at["saved_trial"] >= arrays["t"].shape[1]:
-        return
-    names = ["t", "loss", *sorted(name for name in arrays if name.startswith("bound_"))]
-    place = (at["mode"], at["saved_trial"], at["flow_width"])
-    columns = np.stack([arrays[name][place] for name in names], axis=-1)
+def _trajectory_lines(trace: Trace) -> Iterator[str]:
+    """Time, loss with its error, and bounds."""
+    names = [name for name in ("t", "loss", "error_loss") if name in trace.columns]
+    names += [name for name in trace.columns if name.startswith("bound_")]
     yield "    trajectory: " + "  ".join(f"{name:>20}" for name in names)
-    for row in columns:
+    for row in zip(*(trace.columns[name] for name in names), strict=True):
         yield "                " + "  ".join("nothing proved".rjust(20) if np.isnan(v) else f"{v:>20.12g}" for v in row)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from test_cli import Tell, refused, tell
 from test_store import datasets
 
 from mc import verify
@@ -27,10 +30,12 @@ from mc.experiment import Experiment
 from mc.hdf5 import attributes
 from mc.ranges import range_problems
 from mc.records import BlockHeader
-from mc.replay import difference
+from mc.replay import difference, replay_trial
 from mc.sampling import run as run_sampled
 from mc.store import digest_axis, load, read_block, write_block
 from mc.verify import Status, verify_run
+
+__all__ = ["tell"]  # a fixture
 
 TABLES: dict[str, dict[str, Any]] = {
     "experiment": {"name": "checked", "seed": 3, "trials": 5, "block_size": 2},
@@ -352,6 +357,58 @@ def test_replay_prints_the_trajectory(whole: Path, capsys: pytest.CaptureFixture
     for row in range(3):
         t, loss = (f"{cell[name][1, 0, 0, row]:.12g}" for name in ("t", "loss"))
         assert re.search(rf" {re.escape(t)} +{re.escape(loss)} ", out)
+
+
+def test_replay_plots_the_two_sides_of_the_claims(whole: Path, tmp_path: Path, tell: Tell) -> None:
+    figure = tmp_path / "a" / "trial.svg"
+    status, out, _ = tell("replay", whole, "--trial", 0, "--plot", figure)
+    assert (status, out[-1]) == (0, str(figure))
+    svg = figure.read_text()
+    assert svg.startswith("<?xml")
+    assert "computed, with its estimated error" in svg
+    proved = {name for name in load(whole).cells[0].data if name.startswith("bound_")}
+    drawn = set(re.findall(r"bound: ([a-z_-]+)", svg))
+    (cell,) = load(whole).cells
+    assert drawn == {name.removeprefix("bound_") for name in proved if np.isfinite(cell[name][:, 0]).any()}
+    assert tell("replay", whole, "--trial", 0, "--plot", tmp_path / "again.svg")[0] == 0
+    assert (tmp_path / "again.svg").read_bytes() == figure.read_bytes()
+    # width 3 has no flow
+    refused(tell("replay", whole, "--trial", 0, "--width", 3, "--plot", tmp_path / "none.svg"), "choose a flow width")
+    assert not (tmp_path / "none.svg").exists()
+
+
+def test_a_trial_that_was_not_saved_is_followed_when_it_is_drawn(whole: Path, tmp_path: Path, tell: Tell) -> None:
+    tables = {**TABLES, "flow": {"widths": [64], "save": {"trials": 4, "times": 3}}}
+    saved = run(Experiment.from_dict(tables), tmp_path / "saved").run
+    (cell,) = load(saved).cells
+    followed = replay_trial(whole, 0, 3, follow=True)
+    assert followed.agrees
+    assert [(trace.width, trace.mode) for trace in followed.traces] == [(64, "hidden"), (64, "both")]
+    for mode, trace in enumerate(followed.traces):
+        assert trace.columns.keys() >= {"t", "loss", "error_loss"}
+        for name, values in trace.columns.items():
+            assert values.tobytes() == cell[name][mode, 3, 0].tobytes(), name
+    assert replay_trial(whole, 0, 3).traces == ()
+    status, out, _ = tell("replay", whole, "--trial", 3, "--plot", tmp_path / "trial.svg")
+    assert status == 0
+    assert sum("trajectory:" in line for line in out) == 2
+
+
+def test_a_replay_without_a_figure_does_not_import_matplotlib(whole: Path) -> None:
+    code = f"import sys; from mc.cli import main; main(['replay', {str(whole)!r}, '--trial', '1']); "
+    code += "sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, timeout=120).returncode == 0
+
+
+def test_every_bound_of_the_layout_has_its_side_in_the_figure() -> None:
+    from mc.guarantees import CLAIMS
+    from mc.report.replay_figure import SIDES
+    from mc.trajectories import BOUNDS
+
+    bounded = [claim for _, claims in SIDES.values() for claim in claims]
+    assert len(bounded) == len(set(bounded))
+    assert set(bounded) <= set(CLAIMS)
+    assert {name.removeprefix("bound_").split("_")[0] for name in BOUNDS} <= set(bounded)
 
 
 def test_replay_says_what_differs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from numpy.typing import NDArray
 
 from mc.outcomes import Outcome
 
@@ -117,6 +118,17 @@ def panel(width: float = PANEL_SIZE[0], height: float = PANEL_SIZE[1]) -> Iterat
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots()
         sns.despine(ax=axes)
+        yield figure, axes
+
+
+@contextmanager
+def grid(rows: int, columns: int) -> Iterator[tuple[Figure, NDArray[Any]]]:
+    """A figure of several panels in the house style, with the (rows, columns) array of them; see `panel`."""
+    settings: Any = sns.axes_style("ticks") | _SETTINGS
+    with mpl.rc_context(settings):
+        figure = Figure(figsize=(max(3.6 * columns, PANEL_SIZE[0]), 2.8 * rows + 0.8), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
+        sns.despine(figure)
         yield figure, axes
 
 

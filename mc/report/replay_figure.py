@@ -1,0 +1,125 @@
+"""The figure of a replay: the two sides of the claims on one trial along time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from mc.errors import InputError
+from mc.estimate.thresholds import spaced
+from mc.replay import Trace
+from mc.report.panels import mode_name
+from mc.report.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, VERMILLION, grid, log_ticks, to_svg
+
+SIDES = {
+    "loss": ("loss L(y(t))", ("rate", "conserved-rate", "mirror")),
+    "distance": ("distance |θ(t) − θ₀|", ("ball",)),
+    "jacobian_sigma_min": ("σ_min of the Jacobian", ("jacobian",)),
+    "observation_error": ("observation error |y(t) − ȳ|", ("early-stopping",)),
+    "signal_error": ("signal error |x(t) − x̄|", ("recovery",)),
+    "signal_error_range": ("signal error in range Aᵀ", ("identity",)),
+    "signal_error_kernel": ("signal error in ker A", ("kernel-drift",)),
+}
+"""By the saved quantity: its name on the axis, and the claims that bound it."""
+MOST_WIDTHS = 4
+_LOOKS: tuple[tuple[str, Any], ...] = (
+    (VERMILLION, (0, (5, 2))),
+    (GREEN, (0, (6, 1, 1, 1))),
+    (PURPLE, (0, (1.5, 1))),
+    (ORANGE, (0, (3, 1, 1, 1, 1, 1))),
+    (INK, (0, (8, 2))),
+)
+
+
+def bounds_of(quantity: str, trace: Trace) -> tuple[str, ...]:
+    """Names of the bounds of a quantity that say something on a trajectory."""
+    own = SIDES[quantity][1]
+    return tuple(
+        name
+        for name, values in trace.columns.items()
+        if name.startswith("bound_")
+        and any(name.removeprefix("bound_").split("_")[0] == claim for claim in own)
+        and np.isfinite(values).any()
+    )
+
+
+def _shown(traces: Sequence[Trace]) -> list[int]:
+    widths = sorted({trace.width for trace in traces})
+    return [widths[i] for i in np.unique(np.round(np.linspace(0, len(widths) - 1, MOST_WIDTHS)).astype(int))]
+
+
+def _draw(axes: Axes, quantity: str, trace: Trace, looks: Mapping[str, tuple[str, Any]]) -> None:
+    t, value = trace.columns["t"], trace.columns[quantity]
+    error = trace.columns.get(f"error_{quantity}", np.zeros_like(value))
+    # time 0 has no place on a logarithmic axis
+    later = (t > 0.0) & np.isfinite(t)
+    with np.errstate(invalid="ignore"):
+        floor = np.where(value - error > 0.0, value - error, value * 1e-3)
+    axes.fill_between(t[later], floor[later], (value + error)[later], color=BLUE, alpha=0.2, linewidth=0)
+    axes.plot(t[later], value[later], color=BLUE, linewidth=1.4)
+    for name in bounds_of(quantity, trace):
+        colour, dash = looks[name]
+        bound = trace.columns[name]
+        axes.plot(t[later & (bound > 0.0)], bound[later & (bound > 0.0)], color=colour, linestyle=dash, linewidth=1.2)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    positive = value[later & (value > 0.0)]
+    if positive.size:
+        axes.set_ylim(float(positive.min()) / 10.0, float(positive.max()) * 30.0)
+    log_ticks(axes, "x")
+    log_ticks(axes, "y")
+    if not bounds_of(quantity, trace):
+        axes.text(0.03, 0.04, "nothing proved", transform=axes.transAxes, color=MUTED, fontsize=8.5)
+
+
+def replay_svg(traces: Sequence[Trace], title: str) -> str:
+    """The computed quantities of one trial, and the bounds that are proved for them.
+
+    Parameters
+    ----------
+    traces : sequence of Trace
+        Of `mc.replay.replay_trial`.
+    title : str
+        Which trial.
+
+    Returns
+    -------
+    str
+        A stand-alone SVG document.
+
+    Raises
+    ------
+    InputError
+        When there is no trajectory.
+    """
+    if not traces:
+        raise InputError("--plot: this trial has no trajectory at these widths; choose a flow width of the run")
+    widths = _shown(traces)
+    quantities = [q for q in SIDES if q == "loss" or any(bounds_of(q, trace) for trace in traces)]
+    rows = [(q, mode) for q in quantities for mode in dict.fromkeys(trace.mode for trace in traces)]
+    names = dict.fromkeys(name for trace in traces for q in quantities for name in bounds_of(q, trace))
+    looks = {name: _LOOKS[i % len(_LOOKS)] for i, name in enumerate(names)}
+    with grid(len(rows), len(widths)) as (figure, panels):
+        for i, (quantity, mode) in enumerate(rows):
+            for j, width in enumerate(widths):
+                axes = panels[i, j]
+                for trace in traces:
+                    if (trace.width, trace.mode) == (width, mode):
+                        _draw(axes, quantity, trace, looks)
+                axes.set_title(f"{mode_name(mode).capitalize()}, k = {spaced(width)}")
+                if j == 0:
+                    axes.set_ylabel(f"{SIDES[quantity][0]} (log scale)")
+                if i == len(rows) - 1:
+                    axes.set_xlabel("time t of the gradient flow (log scale)")
+        handles = [Line2D([], [], color=BLUE, linewidth=1.4, label="computed, with its estimated error")]
+        handles += [
+            Line2D([], [], color=colour, linestyle=dash, linewidth=1.2, label=f"bound: {name.removeprefix('bound_')}")
+            for name, (colour, dash) in looks.items()
+        ]
+        figure.legend(handles=handles, loc="outside lower left", ncols=min(len(handles), 3), handlelength=3.2)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10.0)
+        return to_svg(figure, title)
