@@ -22,6 +22,7 @@ from mc.plan import FROZEN, Gap, load_frozen, run_plan, stream_digests
 from mc.provenance import blas_identity
 from mc.records import Arrays, Block, BlockHeader, CellPlan, RunPlan, check_header
 from mc.store import parts, read_block
+from mc.trace import PROMISED_FROM, Trace, promised
 
 TOLERANCE = 1e-12
 """Difference allowed to another NumPy or BLAS, relative to the largest number of the dataset."""
@@ -131,23 +132,6 @@ def disagreements(block: Block, again: Arrays) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Trace:
-    """A trajectory: what the claims speak of, along time.
-
-    Parameters
-    ----------
-    width : int
-    mode : str
-    columns : mapping of str to (times,) array
-        ``t``, the quantities, ``error_<quantity>`` and ``bound_<claim>``; a bound is NaN where nothing is proved.
-    """
-
-    width: int
-    mode: str
-    columns: Mapping[str, NDArray[np.float64]]
-
-
-@dataclass(frozen=True)
 class Replayed:
     """The words of a replay, whether the numbers came back, and the trajectories of the trial."""
 
@@ -203,7 +187,7 @@ def replay_trial(run: Path, cell: int, trial: int, width: int | None = None, *, 
         agrees = agrees and not wrong
         lines.append(_summary(block, wrong))
         followed = again if not follow or trial < plan.save_trials else _follow(experiment, plan, block, trial)
-        found = tuple(_traces(followed, block.header, trial, mine))
+        found = tuple(_traces(followed, block.header, trial, mine, flow=not _descends(experiment)))
         lines += _trial_lines(block, again, trial, mine, found)
         traces += found
     return Replayed(tuple(lines), agrees, tuple(traces))
@@ -214,17 +198,31 @@ def _follow(experiment: Experiment, plan: RunPlan, block: Block, trial: int) -> 
     return recompute(experiment, plan, block.header, trial + 1) if block.header.flow_widths else {}
 
 
-def _traces(arrays: Arrays, header: BlockHeader, trial: int, widths: Sequence[int]) -> Iterator[Trace]:
-    """Trajectories of a trial, where there are any."""
+def _descends(experiment: Experiment) -> bool:
+    return experiment.flow is not None and experiment.flow.rule == "gd"
+
+
+def _traces(arrays: Arrays, header: BlockHeader, trial: int, widths: Sequence[int], *, flow: bool) -> Iterator[Trace]:
+    """Trajectories of a trial, where there are any, with what is promised of a flow."""
     row = trial - header.first_trial
     if "t" not in arrays or row >= arrays["t"].shape[1]:
         return
     saved = [name for name in sorted(arrays) if field_of(name).dims == SAVED]
     for width in widths:
         for i, mode in enumerate(header.modes):
-            if width in header.flow_widths:
-                at = (i, row, header.flow_widths.index(width))
-                yield Trace(width, mode, {name: arrays[name][at] for name in saved})
+            if width not in header.flow_widths:
+                continue
+            place = {"mode": i, "trial": row, "width": header.widths.index(width)}
+            place |= {"saved_trial": row, "flow_width": header.flow_widths.index(width)}
+
+            def at(name: str, place: Mapping[str, int] = place) -> NDArray[Any]:
+                index = tuple(place[dim] for dim in field_of(name).dims if dim != "time")
+                return np.atleast_1d(arrays[name][index])
+
+            columns = {name: at(name) for name in saved}
+            if flow and set(PROMISED_FROM) <= arrays.keys():
+                columns |= promised({name: at(name) for name in PROMISED_FROM}, mode, len(columns["t"]))
+            yield Trace(width, mode, columns)
 
 
 def _stored(run: Path, plan: RunPlan, cell: CellPlan, number: int, digests: Mapping[str, str]) -> tuple[Block, ...]:
@@ -302,9 +300,11 @@ def _number_line(block: Block, again: Arrays, field: Field, place: tuple[int, ..
 
 
 def _trajectory_lines(trace: Trace) -> Iterator[str]:
-    """Time, loss with its error, and bounds."""
-    names = [name for name in ("t", "loss", "error_loss") if name in trace.columns]
-    names += [name for name in trace.columns if name.startswith("bound_")]
-    yield "    trajectory: " + "  ".join(f"{name:>20}" for name in names)
-    for row in zip(*(trace.columns[name] for name in names), strict=True):
-        yield "                " + "  ".join("nothing proved".rjust(20) if np.isnan(v) else f"{v:>20.12g}" for v in row)
+    """Of every quantity that is bounded: time, value, error, bounds."""
+    for quantity in trace.quantities():
+        names = [name for name in ("t", quantity, f"error_{quantity}") if name in trace.columns]
+        names += trace.bounds(quantity)
+        yield f"    trajectory of {quantity}:"
+        yield "      " + "  ".join(f"{name:>22}" for name in names)
+        for row in zip(*(trace.columns[name] for name in names), strict=True):
+            yield "      " + "  ".join("nothing proved".rjust(22) if np.isnan(v) else f"{v:>22.12g}" for v in row)

@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("schema",),
     ("experiment",),
     ("records", "results"),
-    ("assembly", "digests", "hdf5"),
+    ("assembly", "digests", "hdf5", "trace"),
     ("layout_doc", "ranges", "requests", "results_group", "store"),
     ("virtual",),
     ("memory", "merge", "plan"),

@@ -352,7 +352,7 @@ def test_replay_prints_the_stored_numbers(whole: Path, capsys: pytest.CaptureFix
 def test_replay_prints_the_trajectory(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", str(whole), "--trial", "0"]) == 0
     out = capsys.readouterr().out
-    assert out.count("trajectory:") == 2
+    assert out.count("trajectory of loss:") == 2
     (cell,) = load(whole).cells
     for row in range(3):
         t, loss = (f"{cell[name][1, 0, 0, row]:.12g}" for name in ("t", "loss"))
@@ -369,7 +369,10 @@ def test_replay_plots_the_two_sides_of_the_claims(whole: Path, tmp_path: Path, t
     proved = {name for name in load(whole).cells[0].data if name.startswith("bound_")}
     drawn = set(re.findall(r"bound: ([a-z_-]+)", svg))
     (cell,) = load(whole).cells
-    assert drawn == {name.removeprefix("bound_") for name in proved if np.isfinite(cell[name][:, 0]).any()}
+    expected = {name.removeprefix("bound_") for name in proved if np.isfinite(cell[name][:, 0]).any()}
+    holds = {rung for rung in ("paper", "trial", "sharp") if (cell[f"margin_{rung}"][:, 0, 1] > 1.0).any()}
+    expected |= {f"ball_{rung}" for rung in holds} | {f"jacobian_{rung}" for rung in holds - {"sharp"}}
+    assert drawn == expected
     assert tell("replay", whole, "--trial", 0, "--plot", tmp_path / "again.svg")[0] == 0
     assert (tmp_path / "again.svg").read_bytes() == figure.read_bytes()
     # width 3 has no flow
@@ -386,12 +389,17 @@ def test_a_trial_that_was_not_saved_is_followed_when_it_is_drawn(whole: Path, tm
     assert [(trace.width, trace.mode) for trace in followed.traces] == [(64, "hidden"), (64, "both")]
     for mode, trace in enumerate(followed.traces):
         assert trace.columns.keys() >= {"t", "loss", "error_loss"}
-        for name, values in trace.columns.items():
-            assert values.tobytes() == cell[name][mode, 3, 0].tobytes(), name
+        for name in set(trace.columns) & set(cell.data):
+            assert trace.columns[name].tobytes() == cell[name][mode, 3, 0].tobytes(), name
+        for rung in ("paper", "trial", "sharp"):
+            assert (f"bound_ball_{rung}" in trace.columns) == (cell[f"margin_{rung}"][mode, 3, 1] > 1.0)
+        if "bound_ball_trial" in trace.columns:
+            assert (trace.columns["bound_ball_trial"] == cell["radius_needed"][mode, 3, 1]).all()
+            assert (trace.columns["bound_jacobian_trial"] == cell["sigma_0"][mode, 3, 1] / 2.0).all()
     assert replay_trial(whole, 0, 3).traces == ()
     status, out, _ = tell("replay", whole, "--trial", 3, "--plot", tmp_path / "trial.svg")
     assert status == 0
-    assert sum("trajectory:" in line for line in out) == 2
+    assert sum("trajectory of loss:" in line for line in out) == 2
 
 
 def test_a_replay_without_a_figure_does_not_import_matplotlib(whole: Path) -> None:
@@ -401,11 +409,13 @@ def test_a_replay_without_a_figure_does_not_import_matplotlib(whole: Path) -> No
 
 
 def test_every_bound_of_the_layout_has_its_side_in_the_figure() -> None:
+    from mc.follow import BOUNDS
     from mc.guarantees import CLAIMS
-    from mc.report.replay_figure import SIDES
-    from mc.trajectories import BOUNDS
+    from mc.report.replay_figure import NAMES
+    from mc.trace import SIDES
 
-    bounded = [claim for _, claims in SIDES.values() for claim in claims]
+    assert NAMES.keys() == SIDES.keys()
+    bounded = [claim for claims in SIDES.values() for claim in claims]
     assert len(bounded) == len(set(bounded))
     assert set(bounded) <= set(CLAIMS)
     assert {name.removeprefix("bound_").split("_")[0] for name in BOUNDS} <= set(bounded)

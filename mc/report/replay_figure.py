@@ -11,20 +11,15 @@ from matplotlib.lines import Line2D
 
 from mc.errors import InputError
 from mc.estimate.thresholds import spaced
-from mc.replay import Trace
 from mc.report.panels import mode_name
 from mc.report.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, VERMILLION, grid, log_ticks, to_svg
+from mc.trace import Trace
 
-SIDES = {
-    "loss": ("loss L(y(t))", ("rate", "conserved-rate", "mirror")),
-    "distance": ("distance |θ(t) − θ₀|", ("ball",)),
-    "jacobian_sigma_min": ("σ_min of the Jacobian", ("jacobian",)),
-    "observation_error": ("observation error |y(t) − ȳ|", ("early-stopping",)),
-    "signal_error": ("signal error |x(t) − x̄|", ("recovery",)),
-    "signal_error_range": ("signal error in range Aᵀ", ("identity",)),
-    "signal_error_kernel": ("signal error in ker A", ("kernel-drift",)),
+NAMES = {
+    "loss": "loss L(y(t))",
+    "distance": "distance |θ(t) − θ₀|",
+    "jacobian_sigma_min": "smallest singular value of J(t)",
 }
-"""By the saved quantity: its name on the axis, and the claims that bound it."""
 MOST_WIDTHS = 4
 _LOOKS: tuple[tuple[str, Any], ...] = (
     (VERMILLION, (0, (5, 2))),
@@ -33,18 +28,6 @@ _LOOKS: tuple[tuple[str, Any], ...] = (
     (ORANGE, (0, (3, 1, 1, 1, 1, 1))),
     (INK, (0, (8, 2))),
 )
-
-
-def bounds_of(quantity: str, trace: Trace) -> tuple[str, ...]:
-    """Names of the bounds of a quantity that say something on a trajectory."""
-    own = SIDES[quantity][1]
-    return tuple(
-        name
-        for name, values in trace.columns.items()
-        if name.startswith("bound_")
-        and any(name.removeprefix("bound_").split("_")[0] == claim for claim in own)
-        and np.isfinite(values).any()
-    )
 
 
 def _shown(traces: Sequence[Trace]) -> list[int]:
@@ -61,7 +44,7 @@ def _draw(axes: Axes, quantity: str, trace: Trace, looks: Mapping[str, tuple[str
         floor = np.where(value - error > 0.0, value - error, value * 1e-3)
     axes.fill_between(t[later], floor[later], (value + error)[later], color=BLUE, alpha=0.2, linewidth=0)
     axes.plot(t[later], value[later], color=BLUE, linewidth=1.4)
-    for name in bounds_of(quantity, trace):
+    for name in trace.bounds(quantity):
         colour, dash = looks[name]
         bound = trace.columns[name]
         axes.plot(t[later & (bound > 0.0)], bound[later & (bound > 0.0)], color=colour, linestyle=dash, linewidth=1.2)
@@ -72,7 +55,7 @@ def _draw(axes: Axes, quantity: str, trace: Trace, looks: Mapping[str, tuple[str
         axes.set_ylim(float(positive.min()) / 10.0, float(positive.max()) * 30.0)
     log_ticks(axes, "x")
     log_ticks(axes, "y")
-    if not bounds_of(quantity, trace):
+    if not trace.bounds(quantity):
         axes.text(0.03, 0.04, "nothing proved", transform=axes.transAxes, color=MUTED, fontsize=8.5)
 
 
@@ -99,9 +82,9 @@ def replay_svg(traces: Sequence[Trace], title: str) -> str:
     if not traces:
         raise InputError("--plot: this trial has no trajectory at these widths; choose a flow width of the run")
     widths = _shown(traces)
-    quantities = [q for q in SIDES if q == "loss" or any(bounds_of(q, trace) for trace in traces)]
+    quantities = [q for q in NAMES if any(q in trace.quantities() for trace in traces)]
     rows = [(q, mode) for q in quantities for mode in dict.fromkeys(trace.mode for trace in traces)]
-    names = dict.fromkeys(name for trace in traces for q in quantities for name in bounds_of(q, trace))
+    names = dict.fromkeys(name for trace in traces for q in quantities for name in trace.bounds(q))
     looks = {name: _LOOKS[i % len(_LOOKS)] for i, name in enumerate(names)}
     with grid(len(rows), len(widths)) as (figure, panels):
         for i, (quantity, mode) in enumerate(rows):
@@ -112,7 +95,7 @@ def replay_svg(traces: Sequence[Trace], title: str) -> str:
                         _draw(axes, quantity, trace, looks)
                 axes.set_title(f"{mode_name(mode).capitalize()}, k = {spaced(width)}")
                 if j == 0:
-                    axes.set_ylabel(f"{SIDES[quantity][0]} (log scale)")
+                    axes.set_ylabel(f"{NAMES[quantity]} (log scale)")
                 if i == len(rows) - 1:
                     axes.set_xlabel("time t of the gradient flow (log scale)")
         handles = [Line2D([], [], color=BLUE, linewidth=1.4, label="computed, with its estimated error")]
