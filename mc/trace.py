@@ -48,6 +48,13 @@ class Trace:
         own = [name for name, claim in found.items() if claim in SIDES[quantity]]
         return tuple(name for name in own if np.isfinite(self.columns[name]).any())
 
+    @staticmethod
+    def hypothesis(bound: str) -> str:
+        """What a bound rests on: a certificate, or the conserved quantities."""
+        claim, _, end = bound.removeprefix("bound_").partition("_")
+        # the rates of the theorem are stored without the name of theirs
+        return end or {"rate": "trial", "conserved-rate": "conserved"}[claim]
+
     def quantities(self) -> tuple[str, ...]:
         """The loss, and what else is bounded."""
         return tuple(name for name in SIDES if name == "loss" or (name in self.columns and self.bounds(name)))
