@@ -150,9 +150,9 @@ def initial_output_upper(
     activation_norm: ArrayLike,
     delta: ArrayLike,
     *,
-    norm_A: float,
-    frobenius_A: float,
-    frobenius_AAT: float,
+    norm_A: float | FloatArray,
+    frobenius_A: float | FloatArray,
+    frobenius_AAT: float | FloatArray,
     entry_bound: float,
     subgaussian: bool,
 ) -> FloatArray:
@@ -164,15 +164,15 @@ def initial_output_upper(
         s = |z|/sqrt k, or a bound of it.
     delta : array_like
         Failure probability delta_3.
-    norm_A, frobenius_A, frobenius_AAT : float
-        |A|, |A|_F, |A A^T|_F.
+    norm_A, frobenius_A, frobenius_AAT : float or array
+        |A|, |A|_F, |A A^T|_F, of one problem or of many.
     entry_bound, subgaussian
         Law of the entries of V: the subgaussian form never exceeds that of a bounded law.
 
     Returns
     -------
     array
-        Broadcast shape of `activation_norm` and `delta`.
+        Broadcast shape of `activation_norm`, `delta` and the norms.
     """
     with np.errstate(divide="ignore"):
         tau = -np.log(np.asarray(delta, dtype=np.float64))

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from mc.errors import InputError
 from mc.estimate.counts import Decision, Decisions, IntArray
-from mc.estimate.evidence import log_e_value
-from mc.estimate.methods import MethodClass, get_method
-from mc.estimate.multiple import Adjustment, adjusted, exact_p_value
+from mc.estimate.methods import get_method
+from mc.estimate.multiple import Adjustment, adjusted
+from mc.estimate.p_values import p_value
 
 Array = NDArray[np.float64]
 
@@ -109,12 +109,8 @@ def compare(
     found = get_method(method)
     lower = found.lower(b, b + c + may_c, tail / 2.0)
     upper = found.upper(b + may_b, b + may_b + c, tail / 2.0)
-    if found.method_class is MethodClass.TIME_UNIFORM:
-        greater = np.exp(-np.maximum(log_e_value(b, b + c + may_c, 0.5, "greater"), 0.0))
-        less = np.exp(-np.maximum(log_e_value(b + may_b, b + may_b + c, 0.5, "less"), 0.0))
-    else:
-        greater = exact_p_value(b, b + c + may_c, 0.5, "greater")
-        less = exact_p_value(b + may_b, b + may_b + c, 0.5, "less")
+    greater = p_value(b, b + c + may_c, 0.5, "greater", method)
+    less = p_value(b + may_b, b + may_b + c, 0.5, "less", method)
     p_values = np.where(pairs > 0, np.minimum(2.0 * np.minimum(greater, less), 1.0), np.nan)
     with np.errstate(invalid="ignore"):
         share = b / (b + c)

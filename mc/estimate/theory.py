@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mc import activations, bounds, losses
-from mc.ensemble import get_law
+from mc.activations import Activation
+from mc.ensemble import OutputLaw, get_law
 from mc.errors import InputError
 from mc.estimate.counts import CellLike, dataset
+from mc.losses import Loss
 
 MAX_PROBLEMS = 32
 """Problems of a cell that a mean P_theory is taken over: each costs a tenth of a second."""
@@ -112,6 +114,34 @@ class CellTheory:
         return float(statistics.median_high([bounds.k_theory(s, mode, form, delta) for s in chosen]))
 
 
+@dataclass(frozen=True)
+class Ensemble:
+    """What an experiment draws its networks from and trains them with."""
+
+    law: OutputLaw
+    activation: Activation
+    loss: Loss
+
+
+def named(experiment: Mapping[str, Any]) -> Ensemble | None:
+    """The activation, output law and loss of an experiment; None where one has no name here.
+
+    Parameters
+    ----------
+    experiment : mapping
+        The parsed experiment file, with [network] and [loss].
+    """
+    network, loss_table = experiment.get("network", {}), experiment.get("loss", {})
+    try:
+        return Ensemble(
+            get_law(network.get("output_law", "uniform")),
+            activations.get(network.get("activation", "sigmoid")),
+            losses.get(loss_table.get("kind", "mse"), loss_table.get("p")),
+        )
+    except InputError:
+        return None
+
+
 def cell_theory(cell: CellLike, experiment: Mapping[str, Any]) -> CellTheory | None:
     """The bounds for the problems of a cell.
 
@@ -128,16 +158,11 @@ def cell_theory(cell: CellLike, experiment: Mapping[str, Any]) -> CellTheory | N
         None when there is nothing to compare with: an activation, a loss or an output law that has no name here, or
         a run without the numbers of its problems.
     """
-    network, loss_table = experiment.get("network", {}), experiment.get("loss", {})
     scales = {name: dataset(cell, name) for name in SCALES}
-    if any(values is None for values in scales.values()):
+    ensemble = named(experiment)
+    if ensemble is None or any(values is None for values in scales.values()):
         return None
-    try:
-        law = get_law(network.get("output_law", "uniform"))
-        activation = activations.get(network.get("activation", "sigmoid"))
-        loss = losses.get(loss_table.get("kind", "mse"), loss_table.get("p"))
-    except InputError:
-        return None
+    law, activation, loss = ensemble.law, ensemble.activation, ensemble.loss
     columns = np.array([np.asarray(scales[name], dtype=np.float64) for name in SCALES])
     present = np.flatnonzero(np.isfinite(columns).all(axis=0))
     limit = 1 if cell.problem.get("resample") == "cell" else MAX_PROBLEMS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -82,6 +82,32 @@ def together(verdicts: tuple[Support, ...]) -> Support:
 
 
 @dataclass(frozen=True)
+class Tally:
+    """What every trial says of an implication, so that runs that share draws can be counted together.
+
+    Parameters
+    ----------
+    looked, true, violated, undecided : ndarray of bool, shape (trial,)
+        Whether the trial was looked at; whether at some width the hypothesis is true, the claim violated, or no
+        conclusion reached and none against the claim.
+    slacks : ndarray, shape (pairs,)
+        Slack of every (trial, width) pair with the hypothesis true and a slack; infinite where the conclusion cannot
+        fail.
+    """
+
+    looked: NDArray[np.bool_]
+    true: NDArray[np.bool_]
+    violated: NDArray[np.bool_]
+    undecided: NDArray[np.bool_]
+    slacks: NDArray[np.float64]
+
+    @property
+    def median(self) -> float:
+        """Median slack over the pairs, NaN where there is none."""
+        return float(np.median(self.slacks)) if len(self.slacks) else math.nan
+
+
+@dataclass(frozen=True)
 class Implication:
     """What the trials say of "hypothesis implies conclusion"; they can refute it and never prove it.
 
@@ -103,10 +129,13 @@ class Implication:
     lower, upper : float
         One-sided limits of the share of trials (of those with the hypothesis true) that violate the claim, each at
         the level asked for; `upper` counts every undecided trial as a violation.
-    slack_min : float
-        Smallest slack of the conclusion, NaN where the conclusion has no size.
+    slack_min, slack_error : float
+        Smallest slack of the conclusion and what the integration error may take from it; NaN where the conclusion has
+        no size, or no such error.
     address : tuple of int or None
         (trial, width) of the first violation, else of the tightest pair.
+    tally : Tally
+        Trial by trial.
     """
 
     name: str
@@ -121,7 +150,9 @@ class Implication:
     lower: float
     upper: float
     slack_min: float
+    slack_error: float
     address: tuple[int, int] | None
+    tally: Tally = field(repr=False, compare=False)
 
     @property
     def verdict(self) -> str:
@@ -143,6 +174,7 @@ def implication(
     slack: NDArray[np.float64] | None = None,
     alpha: float = 0.05,
     method: str = "clopper-pearson",
+    error: NDArray[np.float64] | None = None,
 ) -> Implication:
     """Count violations of an implication over trials and widths.
 
@@ -156,36 +188,47 @@ def implication(
         Error probability of each one-sided limit of the violation rate.
     method : str
         Of these limits, as in `at_least`.
+    error : ndarray, shape (trial, width), optional
+        What the integration error may take from the slack.
 
     Returns
     -------
     Implication
     """
     violated, open_ = verdict == Verdict.VIOLATED, verdict == Verdict.UNDECIDED
-    decided = violated | (verdict == Verdict.HOLDS)
+    true = violated | open_ | (verdict == Verdict.HOLDS)
     bad = violated.any(axis=1)
-    undecided = int((~bad & open_.any(axis=1)).sum())
-    true = int((decided | open_).any(axis=1).sum())
-    tightest, address = math.nan, _first(violated, widths)
-    known = decided & ~np.isnan(slack) if slack is not None else np.zeros_like(decided)
+    known = true & ~np.isnan(slack) if slack is not None else np.zeros_like(true)
+    tally = Tally(
+        looked=np.asarray((verdict >= 0).any(axis=1)),
+        true=true.any(axis=1),
+        violated=bad,
+        undecided=~bad & open_.any(axis=1),
+        slacks=slack[known] if slack is not None else np.empty(0),
+    )
+    tightest, uncertain, address = math.nan, math.nan, _first(violated, widths)
     if slack is not None and known.any():
-        flat = int(np.argmin(np.where(known, slack, np.inf)))
-        tightest = float(slack.flat[flat])
-        address = address or (flat // verdict.shape[1], int(widths[flat % verdict.shape[1]]))
+        row, column = divmod(int(np.argmin(np.where(known, slack, np.inf))), verdict.shape[1])
+        tightest = float(slack[row, column])
+        uncertain = math.nan if error is None else float(error[row, column])
+        address = address or (row, int(widths[column]))
+    violations, undecided, trials = int(bad.sum()), int(tally.undecided.sum()), int(tally.true.sum())
     return Implication(
         name=name,
         hypothesis=hypothesis,
         mode=mode,
-        trials=int((verdict >= 0).any(axis=1).sum()),
-        hypothesis_true=true,
+        trials=int(tally.looked.sum()),
+        hypothesis_true=trials,
         undecided=undecided,
-        violations=int(bad.sum()),
-        pairs=int((decided | open_).sum()),
+        violations=violations,
+        pairs=int(true.sum()),
         vacuous=bool((verdict == Verdict.VACUOUS).any()),
-        lower=float(get_method(method).lower(bad.sum(), true, alpha)),
-        upper=float(get_method(method).upper(bad.sum() + undecided, true, alpha)),
+        lower=float(get_method(method).lower(violations, trials, alpha)),
+        upper=float(get_method(method).upper(violations + undecided, trials, alpha)),
         slack_min=tightest,
+        slack_error=uncertain,
         address=address,
+        tally=tally,
     )
 
 
@@ -231,12 +274,13 @@ def flow_implications(
     cell: CellLike, mode: str, alpha: float = 0.05, method: str = "clopper-pearson"
 ) -> Iterator[Implication]:
     """The claims checked along the trajectories: one per dataset ``verdict_<claim>_<hypothesis>``."""
-    for field in sorted(name for name in cell.data if name.startswith("verdict_")):
-        claim, _, hypothesis = field.removeprefix("verdict_").rpartition("_")
-        verdict, slack = dataset(cell, field), dataset(cell, f"slack_{claim}_{hypothesis}")
+    for stored in sorted(name for name in cell.data if name.startswith("verdict_")):
+        claim, _, hypothesis = stored.removeprefix("verdict_").rpartition("_")
+        verdict = dataset(cell, stored)
         if verdict is None or verdict.size == 0:
             continue
         mode_axis = mode_index(cell, mode)
+        slack, error = (dataset(cell, f"{family}_{claim}_{hypothesis}") for family in ("slack", "slack_error"))
         found = implication(
             claim,
             hypothesis,
@@ -246,6 +290,7 @@ def flow_implications(
             None if slack is None else slack[mode_axis],
             alpha,
             method,
+            None if error is None else error[mode_axis],
         )
         if found.trials:
             yield found

@@ -1,0 +1,172 @@
+"""What a run says of one claim in one cell and mode, whatever the kind of claim; Holm over a page of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from mc.estimate.multiple import holm
+from mc.estimate.points import Judgement, Side
+from mc.estimate.verdicts import Implication, Support, Tally
+
+NOT_CONTRADICTED = "not contradicted"
+"""Verdict on an equality that its intervals contain at every point: no number of trials shows more."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One claim in one cell and mode (design: the entries of summary.json).
+
+    Parameters
+    ----------
+    name, mode, hypothesis : str
+    cell : int
+        Index of the cell; -1 where the claim is about several.
+    trials, hypothesis_true : int
+        Trials looked at, and those that the hypothesis is true of.
+    verdict : str
+        In the words of `Support`, of `Implication.verdict`, or `NOT_CONTRADICTED`.
+    lower, upper : float
+        One-sided limits: of the share of violations, or of the probability at the tightest point.
+    slack_min, slack_error, slack_median : float
+        Smallest and median slack, and what the integration error may take from the smallest.
+    address : (trial or None, width) or None
+        Of the first violation, else of the tightest place.
+    p_against, p_support : float
+        P-values that the verdict is from; NaN where none is needed or nothing is claimed.
+    detail : str
+        What the verdict leaves out, in words.
+    figure : str
+        Kind of the figure that shows it.
+    tally : Tally or None
+        Of an implication: trial by trial.
+    judgement : Judgement or None
+        Of a claim on probabilities: point by point.
+    """
+
+    name: str
+    mode: str
+    hypothesis: str
+    cell: int
+    trials: int
+    hypothesis_true: int
+    verdict: str
+    lower: float = math.nan
+    upper: float = math.nan
+    slack_min: float = math.nan
+    slack_error: float = math.nan
+    slack_median: float = math.nan
+    address: tuple[int | None, int] | None = None
+    p_against: float = math.nan
+    p_support: float = math.nan
+    detail: str = ""
+    figure: str = ""
+    tally: Tally | None = field(default=None, repr=False, compare=False)
+    judgement: Judgement | None = field(default=None, repr=False, compare=False)
+
+
+def of_implication(found: Implication, cell: int, figure: str) -> Finding:
+    """The finding of an implication: a violation needs no test, and without one nothing is shown."""
+    return Finding(
+        name=found.name,
+        mode=found.mode,
+        hypothesis=found.hypothesis,
+        cell=cell,
+        trials=found.trials,
+        hypothesis_true=found.hypothesis_true,
+        verdict=found.verdict,
+        lower=found.lower,
+        upper=found.upper,
+        slack_min=found.slack_min,
+        slack_error=found.slack_error,
+        slack_median=found.tally.median,
+        address=found.address,
+        figure=figure,
+        tally=found.tally,
+    )
+
+
+def of_judgement(
+    name: str, mode: str, hypothesis: str, cell: int, found: Judgement, figure: str, trials: int | None = None
+) -> Finding:
+    """The finding of a claim on probabilities.
+
+    Parameters
+    ----------
+    trials : int, optional
+        Trials looked at, where the hypothesis is not true of all.
+    """
+    at, counts = found.tightest, found.points.counts.trials
+    most = int(counts.max(initial=0))
+    number = NOT_CONTRADICTED if found.points.side is Side.EQUAL else Support.SUPPORTED.value
+    seen = found.verdicts.count(Support.UNDECIDED if found.points.side is Side.EQUAL else Support.SUPPORTED)
+    whole = Finding(
+        name=name,
+        mode=mode,
+        hypothesis=hypothesis,
+        cell=cell,
+        trials=most if trials is None else trials,
+        hypothesis_true=most,
+        verdict=_verdict(found.p_against, found.p_support, 1.0 - found.alpha, found.points.side is Side.EQUAL),
+        p_against=found.p_against,
+        p_support=found.p_support,
+        detail=f"{number} at {seen} of {found.tests} points" if found.tests else "",
+        figure=figure,
+        judgement=found,
+    )
+    if at is None:
+        return whole
+    said = found.slack[found.points.says]
+    median = float(np.median(said)) if not np.isnan(said).any() else math.nan
+    return replace(
+        whole,
+        lower=float(found.lower[at]),
+        upper=float(found.upper[at]),
+        slack_min=float(found.slack[at]),
+        slack_median=median,
+        address=(None, int(found.points.widths[at])),
+    )
+
+
+def _verdict(p_against: float, p_support: float, level: float, equality: bool = False) -> str:
+    alpha = 1.0 - level
+    if math.isnan(p_against):
+        return Support.VACUOUS.value
+    if p_against < alpha:
+        return Support.CONTRADICTED.value
+    if equality:
+        return NOT_CONTRADICTED
+    return (Support.SUPPORTED if p_support <= alpha else Support.UNDECIDED).value
+
+
+def adjudicate(findings: Sequence[Finding], level: float) -> tuple[Finding, ...]:
+    """Verdicts of a whole page: the tests of each kind adjusted by Holm's procedure over all its claims.
+
+    Parameters
+    ----------
+    findings : sequence of Finding
+    level : float
+        All contradictions of the page are true together with this probability, and so are all supports, whatever the
+        dependence of the claims. What has no p-value keeps its verdict: a violation is a fact, not a test.
+
+    Returns
+    -------
+    tuple of Finding
+        In the same order, with adjusted p-values and their verdicts.
+    """
+    against = holm([f.p_against for f in findings])
+    support = holm([f.p_support for f in findings])
+    return tuple(
+        f
+        if math.isnan(f.p_against)
+        else replace(
+            f,
+            verdict=_verdict(a, s, level, equality=math.isnan(f.p_support)),
+            p_against=float(a),
+            p_support=float(s),
+        )
+        for f, a, s in zip(findings, against, support, strict=True)
+    )
