@@ -101,18 +101,15 @@ def report(run: Path, out: Path | None, show: bool) -> None:
     found = runs_of(run)
     base = default_report(run) if out is None else out
     # matplotlib takes a second to import: only this command pays for it
-    from mc.report import write_contents, write_report
+    from mc.report import write_report, write_suite
 
-    pages = []
-    for folder, place in found:
+    for folder, _ in found:
         _merge_what_is_there(folder)
-        pages.append(write_report(folder, base / place))
-        click.echo(pages[-1])
-    if len(found) > 1:
-        pages = [write_contents(base, base.resolve().name, pages)]
-        click.echo(pages[0])
+    alone = found[0][1] == Path()
+    for page in (write_report(found[0][0], base),) if alone else write_suite(found, base):
+        click.echo(page)
     if show:
-        webbrowser.open(pages[0].resolve().as_uri())
+        webbrowser.open((base / "index.html").resolve().as_uri())
 
 
 @cli.command()

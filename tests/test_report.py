@@ -17,10 +17,11 @@ from mc import execute
 from mc.errors import InputError
 from mc.estimate.intervals import clopper_pearson
 from mc.experiment import Experiment
+from mc.guarantees import CLAIMS
 from mc.outcomes import Exact, Outcome, Verdict
 from mc.report import report_results, write_report
 from mc.report.style import inline, power_of_ten
-from mc.report.summary import CLAIM_KEYS, plain, to_json
+from mc.report.summary import CLAIM_KEYS, ROW_KEYS, plain, to_json
 from mc.results import CellResults, Results
 
 WIDTHS = np.unique(np.round(np.geomspace(10, 300_000, 14))).astype(np.int64)
@@ -168,7 +169,7 @@ def test_every_figure_lies_beside_the_page_as_svg_with_its_numbers(report: Path)
         root = ET.fromstring(path.read_text(encoding="utf-8"))
         assert root.tag.endswith("svg")
         assert "<dc:date>" not in path.read_text(encoding="utf-8")
-    assert len(list(report.glob("*.svg"))) == 2 * (3 + len(FLOW_WIDTHS))
+    assert len(list(report.glob("c000-*.svg"))) == 2 * (3 + len(FLOW_WIDTHS))
     for path in report.glob("*.csv"):
         header, *rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
         assert rows
@@ -217,7 +218,12 @@ def test_claims_have_the_promised_keys_and_the_page_shows_them_all(report: Path)
     assert {("theory-trial", "hidden"), ("theory-paper", "both"), ("sharp-exact", "hidden")} < names
     assert {("paper-trial", m) for m in MODES} | {("trial-sharp", m) for m in MODES} < names
     assert {("rate", m) for m in MODES} < names
-    assert page(report).count('<span class="verdict') == len(claims)
+    text = page(report)
+    cell, whole = text.split('<section id="claims">')
+    assert cell.count('<span class="verdict') == sum(c["cell"] is not None for c in claims)
+    assert whole.count('<span class="verdict') == len(strict(report)["rows"])
+    assert {row["name"] for row in strict(report)["rows"]} == set(CLAIMS)
+    assert all(tuple(row) == ROW_KEYS for row in strict(report)["rows"])
     for c in claims:
         assert (report / c["figure"]).is_file()
 
@@ -230,7 +236,7 @@ def test_the_numbers_of_an_implication_are_those_of_its_trials(report: Path) -> 
     assert found["verdict"] == f"not violated in {premise}"
     # one-sided at 0.95: the two-sided limit at 0.9
     assert found["upper"] == pytest.approx(clopper_pearson(0, premise, 0.9)[1])
-    where = np.argwhere((data["margin_trial"][0] > 1.0) & (data["margin_sharp"][0] - 1.0 == found["slack_min"]))
+    where = np.argwhere((data["margin_trial"][0] > 1.0) & (np.log(data["margin_sharp"][0]) == found["slack_min"]))
     assert [[found["address"]["trial"], int(np.searchsorted(WIDTHS, found["address"]["width"]))]] == where.tolist()
 
 
@@ -289,7 +295,7 @@ def test_a_violation_is_shown_with_its_address(strange: Path) -> None:
     found = claim(strange, "paper-trial", "both", 1)
     assert found["verdict"] == "violated"
     assert found["address"] == {"cell": 1, "trial": 3, "width": int(WIDTHS[-1])}
-    assert found["slack_min"] == pytest.approx(-0.5)
+    assert found["slack_min"] == pytest.approx(math.log(0.5))
     assert '<span class="verdict bad">violated</span>' in page(strange)
     assert claim(strange, "paper-trial", "both", 0)["verdict"].startswith("not violated")
 
@@ -381,4 +387,4 @@ def test_a_run_of_the_suite_is_reported_from_its_folder(tmp_path: Path) -> None:
     assert [(e["holds"], e["trials"]) for e in conserved] == [(5, 5), (5, 5)]
     assert not [c for c in found["claims"] if c["verdict"] in ("violated", "contradicted")]
     kinds = {path.name.split("-")[1] for path in folder.glob("*.svg")}
-    assert kinds == {"ladder", "loss", "outcomes", "margins", "times"}
+    assert kinds == {"ladder", "loss", "outcomes", "margins", "times", "slacks.svg", "tails", "published"}

@@ -101,8 +101,6 @@ def of_judgement(
     """
     at, counts = found.tightest, found.points.counts.trials
     most = int(counts.max(initial=0))
-    number = NOT_CONTRADICTED if found.points.side is Side.EQUAL else Support.SUPPORTED.value
-    seen = found.verdicts.count(Support.UNDECIDED if found.points.side is Side.EQUAL else Support.SUPPORTED)
     whole = Finding(
         name=name,
         mode=mode,
@@ -113,7 +111,7 @@ def of_judgement(
         verdict=_verdict(found.p_against, found.p_support, 1.0 - found.alpha, found.points.side is Side.EQUAL),
         p_against=found.p_against,
         p_support=found.p_support,
-        detail=f"{number} at {seen} of {found.tests} points" if found.tests else "",
+        detail=_detail(found),
         figure=figure,
         judgement=found,
     )
@@ -129,6 +127,17 @@ def of_judgement(
         slack_median=median,
         address=(None, int(found.points.widths[at])),
     )
+
+
+def _detail(found: Judgement) -> str:
+    """At how many points, which one verdict over all of them does not say."""
+    if not found.tests:
+        return ""
+    if found.points.side is Side.EQUAL:
+        inside = found.tests - found.verdicts.count(Support.CONTRADICTED)
+        return f"inside the simultaneous interval at {inside} of {found.tests} points"
+    words = f"supported at {found.verdicts.count(Support.SUPPORTED)} of {found.tests} points"
+    return words + (f", {found.beyond} are beyond what so many trials can show" if found.beyond else "")
 
 
 def _verdict(p_against: float, p_support: float, level: float, equality: bool = False) -> str:

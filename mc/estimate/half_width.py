@@ -71,7 +71,7 @@ def half_width(
     predicted = spaced(significant(least)) if most < 1.01 * least else f"{spaced(least)} to {spaced(most)}"
     middle = math.sqrt(least * most)
     ratio = found.estimate / middle
-    words = "off the grid" if not 0.0 < ratio < math.inf else f"measured/heuristic = {ratio:.2f}"
+    words = "off the grid" if not 0.0 < ratio < math.inf else f"measured/heuristic {ratio:.2f}"
     yield Finding(
         name="half-width",
         mode="hidden",
@@ -83,6 +83,6 @@ def half_width(
         lower=found.interval[0] / most,
         upper=found.interval[1] / least,
         address=(None, int(widths[np.argmin(np.abs(np.log(widths / middle)))])),
-        detail=f"{words}; the heuristic says k = {predicted}",
+        detail=f"{words} (k = {predicted})",
         figure="ladder",
     )

@@ -138,7 +138,19 @@ class Judgement:
         found[self.points.says] = Support.UNDECIDED
         found[self.support <= share] = Support.SUPPORTED
         found[self.against < share] = Support.CONTRADICTED
-        return tuple(found.tolist())
+        return tuple(map(Support, found.tolist()))
+
+    @property
+    def beyond(self) -> int:
+        """Points not supported that these trials could not support whatever they had shown."""
+        points = self.points
+        if points.side is Side.EQUAL:
+            return 0
+        best = np.where(points.says, points.bound if points.side is Side.AT_MOST else 1.0 - points.bound, 1.0)
+        # without one bad event in N trials: P(Bin(N, bound) = 0)
+        least = np.power(1.0 - np.clip(best, 0.0, 1.0), points.counts.trials)
+        share = self.alpha / max(self.tests, 1)
+        return int((points.says & (least > share) & ~(self.support <= share)).sum())
 
     @property
     def tightest(self) -> int | None:

@@ -26,6 +26,9 @@ Array = NDArray[np.float64]
 VACUOUS_REASONS: Mapping[str, str] = {"recovery": "the tangent cone meets ker(A)"}
 """Why a claim can say nothing of a trial (theory §6)."""
 
+FEW = 3
+"""Cells whose details a row repeats."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -197,6 +200,14 @@ def _slacks(members: Sequence[Member]) -> Iterator[Array]:
             yield own[~np.isnan(own)]
 
 
+def _details(verdicts: Sequence[str], details: Sequence[str]) -> str:
+    """What each cell says where they are few and agree; else how many say what."""
+    if len(verdicts) <= FEW and len(set(verdicts)) == 1:
+        return "; ".join(dict.fromkeys(details))
+    said = ", ".join(f"{verdicts.count(word)} {word}" for word in dict.fromkeys(verdicts))
+    return f"{len(verdicts)} cells and modes: {said}"
+
+
 def _of_probabilities(claim: Claim, hypothesis: str, members: Sequence[Member]) -> ClaimRow:
     draws: dict[tuple[int, str], list[int]] = {}
     for source, found in members:
@@ -205,7 +216,6 @@ def _of_probabilities(claim: Claim, hypothesis: str, members: Sequence[Member]) 
         draws[key] = [max(most[0], found.trials), max(most[1], found.hypothesis_true)]
     verdicts = [found.verdict for _, found in members]
     near = _least(members, "p_against")
-    said = ", ".join(f"{verdicts.count(word)} {word}" for word in dict.fromkeys(verdicts))
     return ClaimRow(
         claim=claim,
         hypothesis=hypothesis,
@@ -223,7 +233,7 @@ def _of_probabilities(claim: Claim, hypothesis: str, members: Sequence[Member]) 
         slack_error=math.nan,
         slacks=np.concatenate([np.empty(0), *_slacks(members)]),
         place=_place(*near),
-        detail=near[1].detail if len(members) == 1 else f"{len(members)} cells and modes: {said}",
+        detail=_details(verdicts, [found.detail for _, found in members]),
         figure=near[1].figure,
     )
 

@@ -126,13 +126,17 @@ def constants(
 def _finding(found: Sequence[Constant]) -> Finding:
     """The smallest C' of all cells together: the largest of theirs."""
     low, high = (max(one.interval[i] for one in found) for i in (0, 1))
-    estimate, worst = max(one.estimate for one in found), max(found, key=lambda one: one.interval)
+    worst = max(found, key=lambda one: one.interval)
     power = 2 if worst.mode == "hidden" else 4
-    size = f"C' >= {high:.3g}" if math.isfinite(high) else "no C' on these widths"
+    if math.isfinite(high):
+        words = f"from C' = {high:.3g} on (the data put the smallest between {low:.3g} and {high:.3g})"
+    else:
+        words = f"for no C' on these widths: the smallest is above {low:.3g}"
+    further = max(one.spread for one in found) ** power
     return Finding(
         name="published",
         mode=worst.mode,
-        hypothesis=f"as P({worst.event})",
+        hypothesis=f"{worst.mode}: P({worst.event})",
         cell=worst.cell if len(found) == 1 else -1,
         trials=sum(one.trials for one in found),
         hypothesis_true=sum(one.trials for one in found),
@@ -140,11 +144,7 @@ def _finding(found: Sequence[Constant]) -> Finding:
         lower=low,
         upper=high,
         address=(None, int(worst.crossing.interval[0])) if len(found) == 1 and worst.crossing.interval[0] else None,
-        detail=(
-            f"supported for {size} in {len(found)} cells, estimate {estimate:.3g}; psi is the largest of the trials "
-            f"(with the median C' is up to {max(one.spread for one in found) ** power:.3g} times larger); "
-            f"{PublishedForm().citation_note}, C' is not specified: no experiment can refute it"
-        ),
+        detail=f"{words}, {len(found)} cells; with the median psi up to {further:.2g} times larger",
         figure="published",
     )
 
@@ -188,6 +188,6 @@ def _promises(cell: CellLike, mode: str, d: int) -> bool:
 
 def _vacuous(mode: str, cells: int) -> Finding:
     return Finding(
-        "published", mode, "as P(zero loss)", -1, 0, 0, Support.VACUOUS.value,
+        "published", mode, f"{mode}: P(zero loss)", -1, 0, 0, Support.VACUOUS.value,
         detail=f"n is so small in all {cells} cells that nothing is promised",
     )  # fmt: skip

@@ -246,14 +246,15 @@ def ladder_implications(
 ) -> Iterator[Implication]:
     """The implication chain of the certificates that the run computed.
 
-    The slack of a certificate is its margin minus 1; `exact` has none.
+    The slack of a certificate is the logarithm of its margin; `exact` has none.
     """
     for weak, strong in CHAIN:
         premise, conclusion = decisions(cell, weak, mode), decisions(cell, strong, mode)
         if premise is None or conclusion is None:
             continue
         margin = dataset(cell, f"margin_{strong}")
-        slack = None if margin is None else margin[mode_index(cell, mode)] - 1.0
+        with np.errstate(divide="ignore"):
+            slack = None if margin is None else np.log(margin[mode_index(cell, mode)])
         verdict = implied(premise, conclusion)
         yield implication(f"{weak}-{strong}", weak, mode, cell.widths, verdict, slack, alpha, method)
 

@@ -1,7 +1,8 @@
-"""The report of a run: one self-contained page, its figures as SVG and CSV, and summary.json."""
+"""Report: figures and HTML pages from estimates."""
 
 from __future__ import annotations
 
-from mc.report.page import report_results, write_contents, write_report
+from mc.report.page import report_results, write_report
+from mc.report.suite import write_suite
 
-__all__ = ["report_results", "write_contents", "write_report"]
+__all__ = ["report_results", "write_report", "write_suite"]

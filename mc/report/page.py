@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from mc import store
 from mc.atomic import write_bytes
-from mc.errors import InputError
+from mc.estimate.claims import RunFindings, run_findings
 from mc.estimate.crossings import CROSSINGS
 from mc.estimate.detail import CellDetail, cell_detail
-from mc.estimate.study import CellStudy, ResultsLike, Study, study_run
+from mc.estimate.findings import Finding
+from mc.estimate.study import CellStudy, ResultsLike, Study, method_for, study_run
 from mc.estimate.thresholds import spaced
+from mc.report.claims_page import ClaimsPage, claims_page, source_of
 from mc.report.detail_tables import Threshold, pairs_table, thresholds_table
 from mc.report.figures import ladder
+from mc.report.html import environment, files, inlined, try_folder
 from mc.report.margin_figure import margins
 from mc.report.outcome_figure import outcomes
-from mc.report.panels import Figure, mode_name, trials_words
+from mc.report.panels import Figure, trials_words
 from mc.report.scaling_figure import ScalingPage, scaling
 from mc.report.summary import plain, summary, to_json
 from mc.report.tables import claims_table, medians_table, notes, undecided_share
@@ -76,7 +76,9 @@ def heading_names(study: Study) -> tuple[str, ...]:
     return tuple(dict.fromkeys(("n", "m", "operator", *varying)))
 
 
-def cell_page(study: Study, cell: CellStudy, detail: CellDetail, figures: tuple[Figure, ...]) -> CellPage:
+def cell_page(
+    study: Study, cell: CellStudy, detail: CellDetail, figures: tuple[Figure, ...], findings: tuple[Finding, ...]
+) -> CellPage:
     """What the page shows of one cell.
 
     Parameters
@@ -88,6 +90,8 @@ def cell_page(study: Study, cell: CellStudy, detail: CellDetail, figures: tuple[
         Of the cell.
     figures : tuple of Figure
         Of `cell_figures`.
+    findings : tuple of Finding
+        What the cell says of the claims.
 
     Returns
     -------
@@ -106,128 +110,119 @@ def cell_page(study: Study, cell: CellStudy, detail: CellDetail, figures: tuple[
         medians=medians_table(cell),
         thresholds=thresholds_table(cell, detail),
         pairs=pairs_table(detail, study.level),
-        claims=claims_table(cell, figure_names(figures)),
+        claims=claims_table(findings, figure_names(figures)),
         notes=notes(study, cell),
     )
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mc.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["mode_name"] = mode_name
-    return environment
-
-
-def _style(environment: jinja2.Environment) -> Markup:
-    """The style sheet, to be set into a page."""
-    style, _, _ = environment.loader.get_source(environment, "page.css") if environment.loader else ("", None, None)
-    return Markup(style)
-
-
-def render(results: ResultsLike, study: Study, cells: tuple[CellPage, ...], across: ScalingPage | None) -> str:
+def render(
+    results: ResultsLike, study: Study, cells: tuple[CellPage, ...], across: ScalingPage | None, claims: ClaimsPage
+) -> str:
     """The text of index.html."""
-    environment = _environment()
-    drawn = [figure for c in cells for figure in c.figures]
+    drawn = [figure for c in cells for figure in c.figures] + list(claims.figures)
     drawn += [across.figure] if across is not None and across.figure is not None else []
-    inlined = {panel.name: Markup(panel.inline) for figure in drawn for panel in figure.panels}
     settings = study.experiment
-    page = environment.get_template("index.html.j2")
-    return page.render(
-        name=settings.get("experiment", {}).get("name", "unnamed"),
-        style=_style(environment),
-        study=study,
-        planned=spaced(study.planned),
-        modes=tuple(dict.fromkeys(mode for c in study.cells for mode in c.cell.modes)),
-        network=settings.get("network", {}),
-        loss=settings.get("loss", {}),
-        cells=cells,
-        crossings=CROSSINGS,
-        across=across,
-        svg=inlined,
-        experiment_text=results.experiment_text,
-        attributes={k: v for k, v in plain(results.attrs).items() if k not in ("experiment", "complete")},
+    return (
+        environment()
+        .get_template("index.html.j2")
+        .render(
+            name=settings.get("experiment", {}).get("name", "unnamed"),
+            study=study,
+            planned=spaced(study.planned),
+            modes=tuple(dict.fromkeys(mode for c in study.cells for mode in c.cell.modes)),
+            network=settings.get("network", {}),
+            loss=settings.get("loss", {}),
+            cells=cells,
+            crossings=CROSSINGS,
+            across=across,
+            claims=claims,
+            svg=inlined(drawn),
+            experiment_text=results.experiment_text,
+            attributes={k: v for k, v in plain(results.attrs).items() if k not in ("experiment", "complete")},
+        )
     )
 
 
-def _refused(out: Path, error: OSError) -> InputError:
-    return InputError(f"{out}: the report cannot be written ({error.strerror}); choose another folder with -o")
+def claims_of(study: Study, found: RunFindings) -> ClaimsPage:
+    """The page of claims of a run."""
+    keys = {cell.cell.index: cell.cell.key for cell in study.cells}
+    protocols = tuple(("", keys[own.cell], own) for own in found.protocols)
+    return claims_page(
+        (source_of("", study, found.findings),),
+        [("", own) for own in found.constants],
+        protocols,
+        (),
+        study.level,
+        method_for(study.experiment),
+    )
 
 
-def _try_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _refused(out, error) from error
+@dataclass(frozen=True)
+class Report:
+    """A report that was written.
+
+    Parameters
+    ----------
+    page : Path
+        Its index.html.
+    names : mapping of int to mapping of str to str
+        File names of its figures by cell (-1: over the cells), then as `mc.report.summary.claim_entry` asks for them.
+    """
+
+    page: Path
+    names: Mapping[int, Mapping[str, str]]
 
 
-def report_results(results: ResultsLike, out: Path) -> Path:
-    """Write the report of results in memory.
+def report_study(results: ResultsLike, study: Study, found: RunFindings, out: Path) -> Report:
+    """Write the report of what was estimated.
 
     Parameters
     ----------
     results : ResultsLike
-        E.g. what `mc.load` returns.
+    study : Study
+        Of the results.
+    found : RunFindings
+        Of the study.
     out : Path
         Folder, made when absent; files of an earlier report there are overwritten.
 
     Returns
     -------
-    Path
-        ``out/index.html``.
+    Report
+        With ``out/index.html``.
 
     Raises
     ------
     InputError
         When the folder cannot be written to.
     """
-    _try_folder(out)
-    study = study_run(results)
+    try_folder(out)
     details = [cell_detail(cell.cell, study.experiment, study.level, regressions=False) for cell in study.cells]
     both = list(zip(study.cells, details, strict=True))
     figures = {cell.cell.index: cell_figures(study, cell, detail) for cell, detail in both}
-    pages = tuple(cell_page(study, cell, detail, figures[cell.cell.index]) for cell, detail in both)
-    across = scaling(study)
-    every = [figure for own in figures.values() for figure in own]
+    pages = tuple(
+        cell_page(study, cell, detail, figures[cell.cell.index], found.of_cell(cell.cell.index))
+        for cell, detail in both
+    )
+    across, claims = scaling(study), claims_of(study, found)
+    every = [figure for own in figures.values() for figure in own] + list(claims.figures)
     every += [across.figure] if across is not None and across.figure is not None else []
-    texts = {f"{figure.name}.csv": figure.table for figure in every}
-    texts |= {f"{panel.name}.svg": panel.svg for figure in every for panel in figure.panels}
-    names = {i: figure_names(own) for i, own in figures.items()}
+    texts = files(every)
+    names = {i: figure_names(own) for i, own in figures.items()} | {-1: claims.files}
     laws = () if across is None else across.laws
-    texts["summary.json"] = to_json(summary(results, study, names, details, laws))
+    texts["summary.json"] = to_json(summary(results, study, found, claims.claims, names, details, laws))
     # The page is written last: where it is, everything it shows is.
-    texts["index.html"] = render(results, study, pages, across)
+    texts["index.html"] = render(results, study, pages, across, claims)
     for name, text in texts.items():
         write_bytes(out / name, text.encode())
-    return out / "index.html"
+    return Report(out / "index.html", names)
 
 
-def write_contents(out: Path, name: str, pages: Sequence[Path]) -> Path:
-    """Write the page that leads to the reports of a suite.
-
-    Parameters
-    ----------
-    out : Path
-        Folder of the suite's reports.
-    name : str
-        The suite.
-    pages : sequence of Path
-        The reports, in folders below ``out``.
-
-    Returns
-    -------
-    Path
-        ``out/index.html``.
-    """
-    links = [(page.parent.name, page.relative_to(out).as_posix()) for page in pages]
-    environment = _environment()
-    text = environment.get_template("contents.html.j2").render(name=name, links=links, style=_style(environment))
-    write_bytes(out / "index.html", text.encode())
-    return out / "index.html"
+def report_results(results: ResultsLike, out: Path) -> Path:
+    """Write the report of results in memory, e.g. of what `mc.load` returns; see `report_study`."""
+    try_folder(out)
+    study = study_run(results)
+    return report_study(results, study, run_findings(study), out).page
 
 
 def write_report(run: Path, out: Path) -> Path:

@@ -10,22 +10,35 @@ from typing import Any
 
 import numpy as np
 
+from mc.estimate.claims import RunFindings
 from mc.estimate.detail import CellDetail
+from mc.estimate.findings import Finding
+from mc.estimate.pooled import ClaimRow
 from mc.estimate.scaling import ScalingLaw
-from mc.estimate.study import CellStudy, ResultsLike, Study, TheoryClaim
+from mc.estimate.study import CellStudy, ResultsLike, Study
 from mc.estimate.thresholds import MedianWidth
-from mc.estimate.verdicts import CHAIN, Implication
 
 CLAIM_KEYS = (
     "name", "cell", "mode", "hypothesis", "hypothesis_true", "trials", "verdict", "lower", "upper", "slack_min",
-    "address", "figure",
+    "address", "figure", "detail", "slack_error", "slack_median", "p_against", "p_support",
+)  # fmt: skip
+ROW_KEYS = (
+    "name", "hypothesis", "modes", "experiments", "trials", "hypothesis_true", "violations", "undecided", "checks",
+    "verdict", "lower", "upper", "slack_min", "slack_error", "slack_median", "address", "detail",
 )  # fmt: skip
 
 READING = {
-    "claims": "lower and upper are one-sided limits, each at 1 - alpha. On an implication: of the share of the trials "
-    "with the hypothesis true that violate it, slack_min the smallest slack, address the first violation or else the "
-    "tightest pair. On P >= P_theory: of P at the width where the lower limit exceeds P_theory by least (Bonferroni "
-    "over the widths), slack_min that excess, hypothesis_true the trials there, address that width.",
+    "claims": "lower and upper are one-sided limits, each at 1 - alpha. On an implication and along trajectories: of "
+    "the share of the trials with the hypothesis true that violate it; the slack is log(right side/left side), "
+    "slack_min the smallest, slack_error what the integration error may take from it, slack_median the median over "
+    "trials and widths; address the first violation or else the tightest pair. On a bound of a bad event (chernoff, "
+    "concentration, initial-error): of its probability where log(bound/observed share), the slack, is smallest "
+    "(Bonferroni over the points). On P >= P_theory: of P at the width where the lower limit exceeds P_theory by least "
+    "(Bonferroni over the widths), slack_min that excess. On an equality: of P where its test has the smallest "
+    "p-value, two-sided. p_against and p_support are p-values of the claim and of its negation, adjusted by Holm's "
+    "procedure over all claims of this file; the verdicts are theirs. A violation needs no test.",
+    "rows": "every claim of the theory by hypothesis, over all cells, modes and experiments; trials are distinct "
+    "draws, and a draw violates a claim when it does so anywhere.",
     "estimates": "interval: simultaneous limits by `method`, undecided trials against both ends; bracket: the observed "
     "share with all undecided failing, and all holding.",
     "medians": "first width of the grid at which P >= 1/2, in (low, high]; 0 and null are ends beyond the grid.",
@@ -53,15 +66,22 @@ def plain(value: Any) -> Any:
 
 def address(cell: int, trial: int | None, width: int) -> dict[str, int | None]:
     """What `dipmc replay` needs to find a trial again; trial is null where a width alone is meant."""
-    return {"cell": cell, "trial": trial, "width": width}
+    return {"cell": None if cell < 0 else cell, "trial": trial, "width": width}
 
 
-def implication_claim(study: CellStudy, found: Implication, figures: Mapping[str, str]) -> dict[str, Any]:
-    """The entry of an implication."""
-    ladder = found.name in {f"{weak}-{strong}" for weak, strong in CHAIN}
+def claim_entry(found: Finding, names: Mapping[str, str]) -> dict[str, Any]:
+    """The entry of one claim in one cell and mode.
+
+    Parameters
+    ----------
+    found : Finding
+    names : mapping of str to str
+        File names of figures: by kind and mode (``ladder-hidden``), by kind and claim (``tails-chernoff``), or by kind.
+    """
+    own = (f"{found.figure}-{found.mode}", f"{found.figure}-{found.name}", found.figure)
     return {
         "name": found.name,
-        "cell": study.cell.index,
+        "cell": None if found.cell < 0 else found.cell,
         "mode": found.mode,
         "hypothesis": found.hypothesis,
         "hypothesis_true": found.hypothesis_true,
@@ -70,41 +90,28 @@ def implication_claim(study: CellStudy, found: Implication, figures: Mapping[str
         "lower": found.lower,
         "upper": found.upper,
         "slack_min": found.slack_min,
-        "address": None if found.address is None else address(study.cell.index, *found.address),
-        "figure": figures.get(f"{'margins' if ladder else 'loss'}-{found.mode}"),
+        "address": None if found.address is None else address(found.cell, *found.address),
+        "figure": next((names[name] for name in own if name in names), None),
+        "detail": found.detail,
+        "slack_error": found.slack_error,
+        "slack_median": found.slack_median,
+        "p_against": found.p_against,
+        "p_support": found.p_support,
     }
 
 
-def theory_claim(study: CellStudy, claim: TheoryClaim, figures: Mapping[str, str]) -> dict[str, Any]:
-    """The entry of "P(certificate) >= P_theory"."""
-    at = claim.tightest
+def row_entry(row: ClaimRow) -> dict[str, Any]:
+    """The entry of a claim under one hypothesis over everything."""
+    place = None if row.place is None else dataclasses.asdict(row.place)
     return {
-        "name": claim.name,
-        "cell": study.cell.index,
-        "mode": claim.mode,
-        "hypothesis": "P_theory > 0",
-        "hypothesis_true": 0 if at is None else int(claim.curve.counts.trials[at]),
-        "trials": claim.trials,
-        "verdict": claim.verdict,
-        "lower": claim.lower,
-        "upper": claim.upper,
-        "slack_min": claim.slack,
-        "address": None if at is None else address(study.cell.index, None, int(claim.curve.widths[at])),
-        "figure": figures.get(f"ladder-{claim.mode}"),
+        "name": row.claim.name,
+        "hypothesis": row.hypothesis or None,
+        "modes": row.modes,
+        "experiments": [name for name in row.runs if name],
+        **{name: getattr(row, name) for name in ROW_KEYS[4:15]},
+        "address": place,
+        "detail": row.detail,
     }
-
-
-def cell_claims(study: CellStudy, figures: Mapping[str, str]) -> list[dict[str, Any]]:
-    """All claims of a cell: the explicit bounds, the ladder, then what was checked along the trajectories.
-
-    Parameters
-    ----------
-    study : CellStudy
-    figures : mapping of str to str
-        File names by kind and mode, e.g. ``ladder-hidden``.
-    """
-    bounds = [theory_claim(study, claim, figures) for claim in study.claims]
-    return bounds + [implication_claim(study, found, figures) for found in study.implications]
 
 
 def _estimates(study: CellStudy) -> Iterator[dict[str, Any]]:
@@ -165,6 +172,8 @@ def _thresholds(study: CellStudy, detail: CellDetail) -> Iterator[dict[str, Any]
 def summary(
     results: ResultsLike,
     study: Study,
+    found: RunFindings,
+    rows: Sequence[ClaimRow],
     figures: Mapping[int, Mapping[str, str]],
     details: Sequence[CellDetail] = (),
     laws: Sequence[ScalingLaw] = (),
@@ -175,8 +184,11 @@ def summary(
     ----------
     results : ResultsLike
     study : Study
+    found : RunFindings
+    rows : sequence of ClaimRow
+        The page of claims.
     figures : mapping
-        File names by cell index, then by kind and mode.
+        File names by cell index (-1: over the cells), then as in `claim_entry`.
     details : sequence of CellDetail
         One for each cell.
     laws : sequence of ScalingLaw
@@ -196,12 +208,13 @@ def summary(
         for c in study.cells
         for t in c.claims
     ]
-    found = {
+    content = {
         "provenance": _provenance(results, study),
         "level": study.level,
         "simultaneous": study.simultaneous,
         "cells": cells,
-        "claims": [claim for c in study.cells for claim in cell_claims(c, figures.get(c.cell.index, {}))],
+        "claims": [claim_entry(one, {**figures.get(-1, {}), **figures.get(one.cell, {})}) for one in found.findings],
+        "rows": [row_entry(row) for row in rows],
         "medians": [_median(c, median) for c in study.cells for median in c.medians.values()],
         "thresholds": [t for c, detail in zip(study.cells, details, strict=False) for t in _thresholds(c, detail)],
         "scaling": [
@@ -219,8 +232,8 @@ def summary(
         "estimates": [estimate for c in study.cells for estimate in _estimates(c)],
         "reading": READING,
     }
-    plain_found: dict[str, Any] = plain(found)
-    return plain_found
+    plain_content: dict[str, Any] = plain(content)
+    return plain_content
 
 
 def to_json(found: Mapping[str, Any]) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mc.estimate.adaptive import reached
+from mc.estimate.findings import Finding
 from mc.estimate.study import CellStudy, Study
 from mc.estimate.thresholds import spaced
-from mc.estimate.verdicts import Support
 from mc.guarantees import CLAIMS
 from mc.report.style import EVENT_LINES
-from mc.report.summary import cell_claims, plain
+from mc.report.summary import claim_entry, plain
 
 RUNG_WORDS = {
     "exact": "zero loss is reached, decided exactly for hidden-layer training",
@@ -52,19 +52,11 @@ def _place(found: Mapping[str, Any] | None) -> str:
     return width if found["trial"] is None else f"trial {found['trial']}, {width}"
 
 
-def _tone(verdict: str) -> str:
+def tone(verdict: str) -> str:
+    """Which of the three colours a verdict has."""
     if verdict in ("violated", "contradicted"):
         return "bad"
-    return "good" if verdict == "supported" or verdict.startswith("not violated") else "open"
-
-
-def _detail(cell: CellStudy, position: int) -> str:
-    """At how many widths a bound is supported, which one verdict over all widths does not say."""
-    if position >= len(cell.claims) or not cell.claims[position].widths:
-        return ""
-    claim = cell.claims[position]
-    supported = (claim.curve.verdicts or ()).count(Support.SUPPORTED)
-    return f"supported at {supported} of {claim.widths} widths"
+    return "good" if verdict == "supported" or verdict.startswith("not ") else "open"
 
 
 def _words(name: str) -> str:
@@ -72,8 +64,16 @@ def _words(name: str) -> str:
     return "" if claim is None else f"{claim.formula} ({claim.source})"
 
 
-def claims_table(cell: CellStudy, names: Mapping[str, str]) -> tuple[Mapping[str, Any], ...]:
-    """One row per claim, with its verdict in words."""
+def claims_table(findings: Sequence[Finding], names: Mapping[str, str]) -> tuple[Mapping[str, Any], ...]:
+    """One row per claim of a cell, with its verdict in words.
+
+    Parameters
+    ----------
+    findings : sequence of Finding
+        Of the cell.
+    names : mapping of str to str
+        File names of figures by kind and mode.
+    """
     return tuple(
         {
             "name": claim["name"],
@@ -82,13 +82,13 @@ def claims_table(cell: CellStudy, names: Mapping[str, str]) -> tuple[Mapping[str
             "hypothesis": claim["hypothesis"],
             "share": f"{spaced(claim['hypothesis_true'])} of {spaced(claim['trials'])}",
             "verdict": str(claim["verdict"]),
-            "detail": _detail(cell, position),
-            "tone": _tone(str(claim["verdict"])),
+            "detail": claim["detail"],
+            "tone": tone(str(claim["verdict"])),
             "limits": f"{short(claim['lower'])} to {short(claim['upper'])}",
             "slack": short(claim["slack_min"]),
             "place": _place(claim["address"]),
         }
-        for position, claim in enumerate(map(plain, cell_claims(cell, names)))
+        for claim in (plain(claim_entry(found, names)) for found in findings)
     )
 
 
