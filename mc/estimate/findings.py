@@ -111,7 +111,7 @@ def of_judgement(
         verdict=_verdict(found.p_against, found.p_support, 1.0 - found.alpha, found.points.side is Side.EQUAL),
         p_against=found.p_against,
         p_support=found.p_support,
-        detail=_detail(found),
+        detail=words_of_points((found,)),
         figure=figure,
         judgement=found,
     )
@@ -129,15 +129,16 @@ def of_judgement(
     )
 
 
-def _detail(found: Judgement) -> str:
+def words_of_points(judged: Sequence[Judgement]) -> str:
     """At how many points, which one verdict over all of them does not say."""
-    if not found.tests:
+    tests, beyond = sum(one.tests for one in judged), sum(one.beyond for one in judged)
+    if not tests:
         return ""
-    if found.points.side is Side.EQUAL:
-        inside = found.tests - found.verdicts.count(Support.CONTRADICTED)
-        return f"inside the simultaneous interval at {inside} of {found.tests} points"
-    words = f"supported at {found.verdicts.count(Support.SUPPORTED)} of {found.tests} points"
-    return words + (f", {found.beyond} are beyond what so many trials can show" if found.beyond else "")
+    if judged[0].points.side is Side.EQUAL:
+        inside = tests - sum(one.verdicts.count(Support.CONTRADICTED) for one in judged)
+        return f"inside the simultaneous interval at {inside} of {tests} points"
+    words = f"supported at {sum(one.verdicts.count(Support.SUPPORTED) for one in judged)} of {tests} points"
+    return words + (f", {beyond} are beyond what so many trials can show" if beyond else "")
 
 
 def _verdict(p_against: float, p_support: float, level: float, equality: bool = False) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mc.estimate.findings import Finding
+from mc.estimate.findings import Finding, words_of_points
 from mc.estimate.methods import get_method
 from mc.estimate.verdicts import Support, Tally
 from mc.guarantees import CLAIMS
@@ -200,8 +200,12 @@ def _slacks(members: Sequence[Member]) -> Iterator[Array]:
             yield own[~np.isnan(own)]
 
 
-def _details(verdicts: Sequence[str], details: Sequence[str]) -> str:
-    """What each cell says where they are few and agree; else how many say what."""
+def _details(members: Sequence[Member]) -> str:
+    """What each cell says where they are few and agree; else how many say what; points are counted together."""
+    verdicts, details = ([getattr(found, name) for _, found in members] for name in ("verdict", "detail"))
+    judged = [found.judgement for _, found in members if found.judgement is not None]
+    if len(judged) == len(members):
+        return words_of_points(judged)
     if len(verdicts) <= FEW and len(set(verdicts)) == 1:
         return "; ".join(dict.fromkeys(details))
     said = ", ".join(f"{verdicts.count(word)} {word}" for word in dict.fromkeys(verdicts))
@@ -216,6 +220,12 @@ def _of_probabilities(claim: Claim, hypothesis: str, members: Sequence[Member]) 
         draws[key] = [max(most[0], found.trials), max(most[1], found.hypothesis_true)]
     verdicts = [found.verdict for _, found in members]
     near = _least(members, "p_against")
+    low, high = near[1].lower, near[1].upper
+    if math.isnan(near[1].p_against):
+        # nothing is tested: the range over the cells
+        low, high = (
+            pick(getattr(found, name) for _, found in members) for pick, name in ((min, "lower"), (max, "upper"))
+        )
     return ClaimRow(
         claim=claim,
         hypothesis=hypothesis,
@@ -227,13 +237,13 @@ def _of_probabilities(claim: Claim, hypothesis: str, members: Sequence[Member]) 
         undecided=0,
         checks=len(members),
         verdict=together(verdicts),
-        lower=near[1].lower,
-        upper=near[1].upper,
+        lower=low,
+        upper=high,
         slack_min=near[1].slack_min,
         slack_error=math.nan,
         slacks=np.concatenate([np.empty(0), *_slacks(members)]),
         place=_place(*near),
-        detail=_details(verdicts, [found.detail for _, found in members]),
+        detail=_details(members),
         figure=near[1].figure,
     )
 

@@ -116,7 +116,7 @@ def protocol(cell: CellLike, mode: str, experiment: Mapping[str, Any], level: fl
     return Protocol(
         cell=cell.index,
         mode=mode,
-        gamma="half the largest stable step" if gamma == "auto" else f"{float(gamma):g}",
+        gamma="half the largest stable step" if gamma == "auto" else f"step {float(gamma):g}",
         max_steps=int(flow.get("max_steps", 0)),
         loss_tolerance=float(flow.get("loss_tolerance", 0.0)),
         widths=np.asarray(cell.flow_widths, dtype=np.int64),

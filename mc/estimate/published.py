@@ -17,6 +17,7 @@ from mc.bounds import PublishedForm
 from mc.estimate.counts import CellLike, Counts, Decision, Decisions, dataset, decisions
 from mc.estimate.crossings import CrossingWidth, crossing_width
 from mc.estimate.findings import Finding
+from mc.estimate.thresholds import short
 from mc.estimate.verdicts import Support
 
 EVENTS = ("zero loss", "sharp", "trial", "paper")
@@ -29,7 +30,8 @@ class Constant:
 
     Parameters
     ----------
-    cell : int
+    cell, n, m : int
+        Its index, and the sizes of its problems.
     mode, event : str
     trials : int
         Of the cell.
@@ -48,6 +50,8 @@ class Constant:
     """
 
     cell: int
+    n: int
+    m: int
     mode: str
     event: str
     trials: int
@@ -113,7 +117,8 @@ def constant(
     )
     spread = largest / float(np.median(ratios))
     trials = int(counts.trials.max())
-    return Constant(cell.index, mode, event, trials, p, largest, spread, estimate, (low, high), crossing)
+    m = int(cell.problem["m"])
+    return Constant(cell.index, n, m, mode, event, trials, p, largest, spread, estimate, (low, high), crossing)
 
 
 def constants(
@@ -128,10 +133,7 @@ def _finding(found: Sequence[Constant]) -> Finding:
     low, high = (max(one.interval[i] for one in found) for i in (0, 1))
     worst = max(found, key=lambda one: one.interval)
     power = 2 if worst.mode == "hidden" else 4
-    if math.isfinite(high):
-        words = f"from C' = {high:.3g} on (the data put the smallest between {low:.3g} and {high:.3g})"
-    else:
-        words = f"for no C' on these widths: the smallest is above {low:.3g}"
+    words = f"the smallest C' is in {short(low)} to {short(high)}, over {len(found)} cells"
     further = max(one.spread for one in found) ** power
     return Finding(
         name="published",
@@ -144,7 +146,7 @@ def _finding(found: Sequence[Constant]) -> Finding:
         lower=low,
         upper=high,
         address=(None, int(worst.crossing.interval[0])) if len(found) == 1 and worst.crossing.interval[0] else None,
-        detail=f"{words}, {len(found)} cells; with the median psi up to {further:.2g} times larger",
+        detail=f"{words}; with the median psi in place of the largest up to {short(further, 2)} times that",
         figure="published",
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +13,17 @@ from mc.estimate.pooled import ClaimRow, Place, Source, claim_rows
 from mc.estimate.protocol import StepPair
 from mc.estimate.published import Constant
 from mc.estimate.study import Study
-from mc.estimate.thresholds import spaced
+from mc.estimate.thresholds import short, spaced
+from mc.estimate.verdicts import Support
 from mc.guarantees.registry import Kind
 from mc.report.panels import Figure
 from mc.report.point_figures import law, tails
 from mc.report.protocol_figure import Named, protocols_figure, protocols_table, steps_table
 from mc.report.published_figure import constants_figure
 from mc.report.slack_figure import slacks
-from mc.report.tables import short, tone
+from mc.report.tables import tone
+
+NO_BREAK = "\u00a0"
 
 MOST = 1e6
 """Factors beyond are said to be so: their size tells nothing more."""
@@ -126,8 +130,9 @@ def _slack(row: ClaimRow) -> tuple[str, str]:
         return short(row.slack_min), "lower limit − P_theory"
     if row.claim.kind is Kind.PROBABILITY:
         return factor(row.slack_min), "bound/share" if math.isfinite(row.slack_min) else "never seen"
-    error = "" if math.isnan(row.slack_error) else f" ± {_exponent(row.slack_error)}"
-    return factor(row.slack_min), f"log {_exponent(row.slack_min)}{error}"
+    if math.isnan(row.slack_error):
+        return factor(row.slack_min), ""
+    return factor(row.slack_min), f"log {_exponent(row.slack_min)} ± {_exponent(row.slack_error)}"
 
 
 def _limits(row: ClaimRow) -> str:
@@ -140,12 +145,12 @@ def _limits(row: ClaimRow) -> str:
     return "" if math.isnan(row.lower) else f"tightest: P in {short(row.lower)} to {short(row.upper)}"
 
 
-def replay_command(place: Place | None) -> str:
-    """The command that computes a trial again; RUN stands for the folder of the run or suite."""
+def replay_command(place: Place | None) -> tuple[str, ...]:
+    """The command that computes a trial again, in the parts that stay on a line; RUN stands for the folder."""
     if place is None or place.trial is None:
-        return ""
+        return ()
     run = f"RUN/{place.run}" if place.run else "RUN"
-    return f"dipmc replay {run} --cell {place.cell} --trial {place.trial} --width {place.width}"
+    return (f"dipmc replay {run}", f"--cell {place.cell}", f"--trial {place.trial}", f"--width {place.width}")
 
 
 def _place(place: Place | None) -> str:
@@ -154,17 +159,23 @@ def _place(place: Place | None) -> str:
     run = f"{place.run}, " if place.run else ""
     trial = "" if place.trial is None else f"trial {place.trial}, "
     cell = "" if place.cell < 0 else f"cell {place.cell}, "
-    return f"{run}{cell}{trial}k = {spaced(place.width)}"
+    return f"{run}{cell}{trial}k = {spaced(place.width)}".replace(" = ", f"{NO_BREAK}={NO_BREAK}")
 
 
 def _true(row: ClaimRow) -> tuple[str, str]:
     if not row.hypothesis:
         return "–", ""
-    what = "checks" if row.claim.kind is not Kind.PROBABILITY else "cells and modes"
-    return (
-        f"{spaced(row.hypothesis_true)} of {spaced(row.trials)}",
-        f"{spaced(row.checks)} {what}" if row.checks else "",
-    )
+    true = f"{spaced(row.hypothesis_true)} of {spaced(row.trials)}"
+    if row.claim.kind is not Kind.PROBABILITY:
+        return true, f"{spaced(row.checks)} checks" if row.checks else ""
+    return true, f"{row.checks} cells and modes" if row.checks > 1 else ""
+
+
+def _verdict(row: ClaimRow) -> str:
+    """The verdict; what the published form says depends on its constant."""
+    if row.claim.name == "published" and row.verdict == Support.SUPPORTED:
+        return f"seen from C' = {short(row.upper)} on"
+    return row.verdict
 
 
 def claims_rows(
@@ -181,6 +192,7 @@ def claims_rows(
         What the claims that nothing speaks of were not checked in.
     """
     found = []
+    alike = Counter(row.claim.name for row in rows)
     for row in rows:
         true, checks = _true(row)
         smallest, note = _slack(row)
@@ -188,13 +200,15 @@ def claims_rows(
         found.append(
             {
                 "name": row.claim.name,
+                "span": alike.pop(row.claim.name, 0),
                 "words": f"{row.claim.formula} ({row.claim.source})",
                 "hypothesis": row.hypothesis if checked else "–",
                 "modes": ", ".join(row.modes),
                 "true": true,
                 "checks": checks,
-                "verdict": row.verdict if checked else f"not checked in this {where}",
-                "tone": tone(row.verdict) if checked else "open",
+                "checked": checked,
+                "verdict": _verdict(row) if checked else f"not checked in this {where}",
+                "tone": tone(_verdict(row)) if checked else "open",
                 "detail": row.detail,
                 "limits": _limits(row) if checked else "",
                 "slack": smallest,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from mc.estimate.findings import Finding
 from mc.report.panels import Figure, Panel, Row, csv_text
@@ -54,7 +55,7 @@ def _tails(axes: Axes, rows: Sequence[Row]) -> None:
         own = np.array([row[9:13] for row in rows if _label(row) == label], dtype=float)
         share, lower, upper, bound = own[own[:, 3] >= LEAST].T
         seen = share >= LEAST
-        axes.vlines(bound, np.maximum(lower, LEAST), upper, color=colour, linewidth=0.7, alpha=0.45)
+        axes.vlines(bound[seen], np.maximum(lower, LEAST)[seen], upper[seen], color=colour, linewidth=0.7, alpha=0.45)
         axes.plot(
             bound[seen], share[seen], color=colour, marker=marker, markersize=4.0, markeredgewidth=0, linestyle="",
             label=label,
@@ -128,11 +129,9 @@ def law(findings: Sequence[Finding]) -> Figure | None:
             table += _rows(found)
             points = judged.points
             for rank in np.unique(points.parameters).tolist():
-                at, number = points.parameters == rank, seen.setdefault(rank, len(seen))
+                at, label = points.parameters == rank, None if rank in seen else f"rank {rank:g}"
+                number = seen.setdefault(rank, len(seen))
                 colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-                label = (
-                    f"rank {rank:g}" if not any(line.get_label() == f"rank {rank:g}" for line in axes.lines) else None
-                )
                 axes.plot(points.widths[at], points.bound[at], color=colour, linewidth=1.2)
                 axes.errorbar(
                     points.widths[at], points.frequency[at],
@@ -140,6 +139,7 @@ def law(findings: Sequence[Finding]) -> Figure | None:
                     marker=marker, markersize=4.0, linestyle="", elinewidth=0.8, label=label,
                 )  # fmt: skip
         axes.set_ylim(-0.02, 1.02)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("width k of the hidden layer (neurons)")
         axes.set_ylabel("probability of zero loss")
         figure.legend(loc="outside lower left", ncols=3)

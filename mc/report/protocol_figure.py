@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 from mc.estimate.counts import Counts
 from mc.estimate.methods import get_method
@@ -16,6 +17,9 @@ from mc.report.style import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILLION, log_wi
 
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE)
 MARKERS = "os^DP"
+
+FEW = 8
+"""Widths that all have a tick."""
 
 Named = tuple[str, str, Protocol]
 """Name of the run, key of the cell, protocol."""
@@ -53,12 +57,15 @@ def protocols_figure(protocols: Sequence[Named], level: float) -> Figure | None:
             for i, (run, _, own) in enumerate(members):
                 if i == 0:
                     _curve(axes, own.widths.tolist(), Counts.of(own.truth), level, INK, "D", "zero loss is reached")
-                name = f"step {own.gamma}" if not run else f"{run}: step {own.gamma}"
+                name = f"{run}: {own.gamma}" if run else own.gamma
                 style = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
                 _curve(axes, own.widths.tolist(), own.counts, level, *style, name)
                 table += _rows(run, own)
             widths = members[0][2].widths
             log_width_axis(axes, widths[0], widths[-1])
+            if len(widths) <= FEW:
+                axes.set_xticks(widths, [spaced(int(k)) for k in widths])
+                axes.xaxis.set_minor_locator(NullLocator())
             axes.set_ylim(-0.02, 1.02)
             axes.set_ylabel("probability")
             axes.set_title(mode_name(mode).capitalize())
@@ -101,7 +108,7 @@ def protocols_table(protocols: Sequence[Named]) -> tuple[Mapping[str, str], ...]
         {
             "run": run or f"cell {own.cell}",
             "mode": own.mode,
-            "rule": f"step {own.gamma}, at most {spaced(own.max_steps)} steps, L < {own.loss_tolerance:g}",
+            "rule": f"{own.gamma}, at most {spaced(own.max_steps)} steps, L < {own.loss_tolerance:g}",
             "trials": spaced(int(own.counts.trials.sum())),
             "too_soon": _where(own.widths, own.too_soon),
             "too_late": _where(own.widths, own.too_late),

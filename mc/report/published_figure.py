@@ -15,7 +15,8 @@ LINES = {"zero loss": EVENT_LINES["exact"], **{event: EVENT_LINES[event] for eve
 
 
 def _place(run: str, one: Constant) -> str:
-    return f"{run}, cell {one.cell}" if run else f"cell {one.cell}"
+    sizes = f"n = {one.n}, m = {one.m}"
+    return f"{run} {one.cell}: {sizes}" if run else f"cell {one.cell}: {sizes}"
 
 
 def _draw(axes: Axes, own: Sequence[tuple[str, Constant]]) -> None:
@@ -70,14 +71,14 @@ def constants_figure(constants: Sequence[tuple[str, Constant]]) -> Figure | None
         return None
     table: list[Row] = [
         (
-            run, one.cell, one.mode, one.event, one.trials, one.p, one.ratio, one.spread, one.estimate, *one.interval,
-            one.crossing.estimate, *one.crossing.interval,
+            run, one.cell, one.n, one.m, one.mode, one.event, one.trials, one.p, one.ratio, one.spread, one.estimate,
+            *one.interval, one.crossing.estimate, *one.crossing.interval,
         )
         for run, one in constants
     ]  # fmt: skip
     header = (
-        "run", "cell", "mode", "event", "trials", "promised", "psi_over_sigma_A", "largest_over_median", "constant",
-        "low", "high", "width", "width_low", "width_high",
+        "run", "cell", "n", "m", "mode", "event", "trials", "promised", "psi_over_sigma_A", "largest_over_median",
+        "constant", "low", "high", "width", "width_low", "width_high",
     )  # fmt: skip
     caption = (
         "The condition reads k ≥ C' n psi²/sigma_A² (hidden layer) or C' n psi⁴/sigma_A⁴ (both layers), the promise "

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mc.estimate.adaptive import reached
 from mc.estimate.findings import Finding
 from mc.estimate.study import CellStudy, Study
-from mc.estimate.thresholds import spaced
+from mc.estimate.thresholds import short, spaced
 from mc.guarantees import CLAIMS
 from mc.report.style import EVENT_LINES
 from mc.report.summary import claim_entry, plain
@@ -21,13 +20,6 @@ RUNG_WORDS = {
     "trial": "the theorem with the Lipschitz constant of the draw",
     "paper": "the theorem with the published Lipschitz constant",
 }
-
-
-def short(value: float | None, digits: int = 3) -> str:
-    """A number for a table; a dash where there is none."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    return f"{value:.{digits}g}".replace("-", "−")
 
 
 def medians_table(cell: CellStudy) -> tuple[Mapping[str, str], ...]:
