@@ -27,6 +27,9 @@ CHUNK = 1024
 SHARED_TRIAL = 2**32 - 1
 """The trial number of what all trials of a cell share."""
 
+RARE_TILTED = 2**31
+"""Added to the width, the last number of the address of a `What.RARE` stream, where tilted networks are drawn."""
+
 
 class What(IntEnum):
     """What a stream is for: the fourth number of its address."""
@@ -41,7 +44,7 @@ class What(IntEnum):
 
 
 def generator(seed: int, cell: tuple[int, int], trial: int, what: What, last: int = 0) -> Generator:
-    """Open the stream at an address; ``last`` is the chunk (d for `What.WEIGHT_NORM`)."""
+    """Open the stream at an address; ``last`` is the chunk (d for `What.WEIGHT_NORM`, the width for `What.RARE`)."""
     return Generator(PCG64DXSM(SeedSequence(seed, spawn_key=(*cell, trial, int(what), last))))
 
 

@@ -1,0 +1,13 @@
+"""Rare failures: probabilities far below one over the number of trials, by splitting and by tilted sampling.
+
+A failure is the event that a continuous margin of the network falls to a threshold. Splitting walks there through
+levels that were fixed by a pilot, so every repetition is an unbiased estimate; tilting is a second estimator where the
+tilted law is known in closed form. `docs/rare.md` has the proofs and what was measured.
+"""
+
+from __future__ import annotations
+
+from mc.rare.repetitions import rare_arrays
+from mc.rare.settings import LADDER_MARGINS, MARGINS, PROBLEM_MARGINS, RELATIVE, RareSettings
+
+__all__ = ["LADDER_MARGINS", "MARGINS", "PROBLEM_MARGINS", "RELATIVE", "RareSettings", "rare_arrays"]

@@ -1,0 +1,175 @@
+"""The margin of the exact condition: how far the data can be moved from the centre of the zonotope before they leave it.
+
+The flow of the hidden layer reaches zero loss iff Q w = sqrt(k) a for some w in an open box (theory §7.4). A family of
+boxes that grows to that one makes a margin of it:
+
+- box (a, b), centre c = (a + b)/2: Q (w - c) is a multiple of t = sqrt(k) a - Q c, and the margin is log max{s : s t in
+  Q [-(b - a)/2, (b - a)/2]^k}, minus the logarithm of the gauge of a convex body with 0 inside (Q of full rank): it
+  is continuous in (Q, a), positive inside, 0 on the boundary, negative outside;
+- box (0, inf): 1/B for the smallest B whose box [0, B] fits the data, 0 where none does. As B grows the bodies
+  Q [0, B]^k increase to the cone Q [0, inf)^k, so the margin falls to 0 as the data near the boundary from inside.
+
+Each question "margin <= level" is a question of `mc.flow.limit.decide` for a box of one size, so it has a proof for
+both answers; the failure itself is decided as in every run.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mc.activations import Activation
+from mc.errors import InputError
+from mc.flow.limit import Target, decide
+from mc.outcomes import Exact
+from mc.problem import Problem
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Index = NDArray[np.intp]
+
+BISECTIONS = 14
+"""Halvings that find a margin: relative to its size they leave 1e-4, and levels need no more."""
+LARGEST = 16.0
+"""Beyond exp(16) or below exp(-16) a margin is cut off: levels are never there."""
+
+
+class Hypot(Activation):
+    """h/sqrt(1 + h^2) with a primitive that is the identity: Newton's method for the box (-1, 1) at its cheapest."""
+
+    name = "hypot"
+    sup_dphi = 1.0
+    lip_dphi = 1.0
+    sup_phi = 1.0
+    increasing = True
+
+    def phi(self, h: ArrayLike, out: Array | None = None) -> Array:
+        """h/sqrt(1 + h^2)."""
+        return self.phi_dphi(h)[0]
+
+    def dphi(self, h: ArrayLike, out: Array | None = None) -> Array:
+        """Square root of d phi/d Phi: `decide` knows the derivative in the dual variable as dphi^2."""
+        return self.phi_dphi(h)[1]
+
+    def phi_dphi(
+        self, h: ArrayLike, out_phi: Array | None = None, out_dphi: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Both."""
+        x = np.asarray(h, dtype=np.float64)
+        inverse = 1.0 / (1.0 + x * x)
+        root = np.sqrt(inverse)
+        return x * root, np.sqrt(inverse * root)
+
+    def box(self, h: ArrayLike) -> tuple[Array, Array]:
+        """(-1, 1)."""
+        one = np.ones_like(np.asarray(h, dtype=np.float64))
+        return -one, one
+
+    def primitive(self, h: ArrayLike) -> Array:
+        """h."""
+        return np.asarray(h, dtype=np.float64)
+
+    def primitive_inverse(self, c: ArrayLike, h_start: ArrayLike) -> Array:
+        """c."""
+        return np.asarray(c, dtype=np.float64)
+
+
+HYPOT = Hypot()
+
+
+def common_box(activation: Activation) -> tuple[float, float]:
+    """The box that all neurons share.
+
+    Raises
+    ------
+    InputError
+        Where boxes differ between neurons or have no bound: no continuous margin is known there.
+    """
+    lower, upper = activation.box(np.linspace(-3.0, 3.0, 25))
+    a, b = float(lower[0]), float(upper[0])
+    if np.any(lower != a) or np.any(upper != b) or not (np.isfinite(b - a) or (a == 0.0 and np.isposinf(b))):
+        raise InputError(
+            f"[rare] margin: 'exact' has no margin for the activation {activation.name!r}, whose neurons have different "
+            "or two-sided infinite ranges; use an activation with one bounded range, or softplus"
+        )
+    return a, b
+
+
+class GaugePopulation:
+    """Networks whose hidden-layer flow is asked whether it reaches zero loss; only V matters.
+
+    The margin looks at all neurons at once (a convex problem in r dimensions), so a move pays for the whole network;
+    the projection Q = Z^T V alone is updated by blocks.
+    """
+
+    threshold = 0.0
+
+    def __init__(self, activation: Activation, problem: Problem, h: Array, V: Array) -> None:
+        self.activation, self.h, self.V = activation, h, V
+        self.box = common_box(activation)
+        self.Zt, self.S = np.ascontiguousarray(problem.Z.T), problem.S
+        self.level = problem.target / problem.S
+        self.Q = np.matmul(self.Zt, V)
+        self.size = V.shape[2]
+
+    def refresh(self, block: int) -> None:
+        """Cut the neurons into blocks of a size."""
+        self.size = block
+
+    def take(self, rows: Index) -> GaugePopulation:
+        """Some networks, with repetition."""
+        chosen = object.__new__(GaugePopulation)
+        chosen.activation, chosen.box, chosen.Zt, chosen.S = self.activation, self.box, self.Zt, self.S
+        chosen.level, chosen.size = self.level, self.size
+        chosen.h, chosen.V, chosen.Q = self.h[rows], self.V[rows], self.Q[rows]
+        return chosen
+
+    def _outside(self, Q: Array, level: Array) -> Mask:
+        """Where the margin is proved to be at most a level, (P,) each its own."""
+        a, b = self.box
+        k = Q.shape[2]
+        if np.isfinite(b):
+            centre, radius = np.full_like(level, 0.5 * (a + b)), 0.5 * (b - a) * np.exp(-level)
+        else:
+            centre = radius = 0.5 / level
+        data = (np.sqrt(k) * self.level - centre[:, None] * Q.sum(axis=2)) / radius[:, None]
+        start = np.zeros((Q.shape[0], k))
+        found = decide(Target(start, Q, data / np.sqrt(k), self.S[None], k), HYPOT)
+        return np.asarray(found.exact == Exact.CANNOT)
+
+    def below(self, level: float) -> Mask:
+        """Where the margin is at most a level; what could not be decided counts as above it."""
+        if level <= self.threshold:
+            return self.failures()[0]
+        return self._outside(self.Q, np.full(self.Q.shape[0], level))
+
+    def values(self) -> Array:
+        """Margins by bisection, to 1e-4 of their size; below the smallest positive level they count as that."""
+        positive = np.full(self.Q.shape[0], np.exp(-LARGEST))
+        low, high = np.log(positive), np.full_like(positive, np.log(LARGEST))
+        for _ in range(BISECTIONS):
+            middle = 0.5 * (low + high)
+            outside = self._outside(self.Q, np.exp(middle))
+            low, high = np.where(outside, low, middle), np.where(outside, middle, high)
+        return np.exp(high)
+
+    def failures(self) -> tuple[Mask, Mask]:
+        """Which networks cannot reach zero loss, and of which that could not be decided."""
+        rows, _, k = self.Q.shape
+        h = np.zeros((rows, k))
+        a = np.broadcast_to(self.level, (rows, self.level.size))
+        exact = decide(Target(h, self.Q, a, self.S[None], k), self.activation).exact
+        return np.asarray(exact == Exact.CANNOT), np.asarray(exact == Exact.UNDECIDED)
+
+    def move(self, number: int, h: Array, V: Array, level: float) -> Mask:
+        """Replace a block of neurons where the margin stays at most a level."""
+        k = self.V.shape[2]
+        start = (number % -(-k // self.size)) * self.size
+        part = slice(start, min(start + self.size, k))
+        kept = self.Q[:, :, part].copy()
+        self.Q[:, :, part] = np.matmul(self.Zt, V)
+        stays = self.below(level)
+        self.V[stays, :, part] = V[stays]
+        back = ~stays
+        self.Q[back, :, part] = kept[back]
+        return stays
