@@ -29,9 +29,9 @@ Mask = NDArray[np.bool_]
 Index = NDArray[np.intp]
 
 BISECTIONS = 14
-"""Halvings that find a margin: relative to its size they leave 1e-4, and levels need no more."""
-LARGEST = 16.0
-"""Beyond exp(16) or below exp(-16) a margin is cut off: levels are never there."""
+"""Halvings that find a margin: they leave 1e-3 of its size, and levels need no more."""
+SMALLEST, LARGEST = 1e-4, 1e3
+"""Margins are looked for between these: levels are never outside."""
 
 
 class Hypot(Activation):
@@ -144,14 +144,16 @@ class GaugePopulation:
         return self._outside(self.Q, np.full(self.Q.shape[0], level))
 
     def values(self) -> Array:
-        """Margins by bisection, to 1e-4 of their size; below the smallest positive level they count as that."""
-        positive = np.full(self.Q.shape[0], np.exp(-LARGEST))
-        low, high = np.log(positive), np.full_like(positive, np.log(LARGEST))
+        """Margins by bisection, to 1e-3 of their size; 0 for all failures, for no level is below."""
+        found = np.zeros(self.Q.shape[0])
+        rows = np.flatnonzero(~self.failures()[0])
+        low, high = np.full(rows.size, np.log(SMALLEST)), np.full(rows.size, np.log(LARGEST))
         for _ in range(BISECTIONS):
             middle = 0.5 * (low + high)
-            outside = self._outside(self.Q, np.exp(middle))
+            outside = self._outside(self.Q[rows], np.exp(middle))
             low, high = np.where(outside, low, middle), np.where(outside, middle, high)
-        return np.exp(high)
+        found[rows] = np.exp(high)
+        return found
 
     def failures(self) -> tuple[Mask, Mask]:
         """Which networks cannot reach zero loss, and of which that could not be decided."""

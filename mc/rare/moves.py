@@ -26,7 +26,7 @@ def normals(rngs: Sequence[Generator], rows: int, columns: int) -> Array:
     out = np.empty((len(rngs), rows, columns))
     for rng, part in zip(rngs, out, strict=True):
         rng.standard_normal(out=part)
-    return out.reshape(-1, columns)
+    return out.reshape(len(rngs) * rows, columns)
 
 
 def outputs(rngs: Sequence[Generator], law: OutputLaw, rows: int, n: int, columns: int) -> Array:
@@ -34,7 +34,7 @@ def outputs(rngs: Sequence[Generator], law: OutputLaw, rows: int, n: int, column
     out = np.empty((len(rngs), rows * n, columns))
     for rng, part in zip(rngs, out, strict=True):
         law.draw(rng, part)
-    return out.reshape(-1, n, columns)
+    return out.reshape(len(rngs) * rows, n, columns)
 
 
 def _walk(old: Array, correlation: float, rngs: Sequence[Generator]) -> Array:
