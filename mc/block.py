@@ -19,6 +19,7 @@ from mc.follow import Witness
 from mc.losses import Loss
 from mc.outcomes import NOT_COMPUTED, Exact, ExactBy
 from mc.problem import Problem, ProblemBatch
+from mc.rare import RareSettings, rare_arrays
 from mc.streaming import Kept, streamed_sums
 from mc.trajectories import FlowSettings, run_flows
 
@@ -53,6 +54,9 @@ class BlockTask:
     flow : FlowSettings or None
     first_trial, n_trials : int
     widths, flow_widths : increasing ints
+    rare : RareSettings or None
+    rare_widths : increasing ints
+        Where the probability of a rare failure is estimated.
     """
 
     seed: int
@@ -71,6 +75,8 @@ class BlockTask:
     widths: tuple[int, ...]
     flow_widths: tuple[int, ...]
     claims: tuple[str, ...] = ()
+    rare: RareSettings | None = None
+    rare_widths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,6 +147,11 @@ def compute_block(task: BlockTask, witness: Witness | None = None) -> Arrays:
     for rank in np.unique(ranks):
         rows = np.flatnonzero(ranks == rank)
         _compute_rows(out, model, rows, [problems[row] for row in rows], witness)
+    if task.rare is not None:
+        out |= rare_arrays(
+            task.rare, task.seed, task.cell, trials, task.widths, task.rare_widths, model.activation, model.law,
+            model.loss, problems[0],
+        )  # fmt: skip
     return out
 
 

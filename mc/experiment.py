@@ -32,6 +32,7 @@ from mc.schema.document import (
 )
 from mc.schema.messages import Refusal, explain
 from mc.schema.problem import Problem, StoredArray
+from mc.schema.rare import Rare
 from mc.schema.reading import absolute_paths, one_line, parse, plain_values, problem_files, read_text
 from mc.version import NUMERICS_VERSION, SCHEMA_VERSION
 
@@ -198,6 +199,11 @@ class Experiment:
         return () if self.flow is None else tuple(sorted(named))
 
     @property
+    def rare(self) -> Rare | None:
+        """The table [rare], if there is one."""
+        return self.document.rare
+
+    @property
     def sampling(self) -> Sampling | None:
         """The table [sampling], if there is one."""
         return self.document.sampling
@@ -246,6 +252,8 @@ class Experiment:
         }
         if self.flow is not None:
             fields["flow"] = {key: value for key, value in self.flow.plain().items() if key != "widths"}
+        if self.rare is not None:
+            fields["rare"] = self.rare.plain()
         return fields
 
     def identity(self, cell: Cell) -> str:

@@ -123,6 +123,8 @@ def build_job(
         n_trials=size,
         widths=gap.all_widths,
         flow_widths=gap.flow_widths,
+        rare=None if experiment.rare is None else experiment.rare.settings(),
+        rare_widths=() if experiment.rare is None else experiment.rare.widths,
     )
     header = BlockHeader(
         identity=cell.identity,

@@ -161,6 +161,23 @@ BLOCK_LAYOUT: tuple[Field, ...] = (
 )
 """What `compute_block` may return, families aside."""
 
+RARE_LAYOUT: tuple[Field, ...] = (
+    *_floats(
+        TRIAL_WIDTH,
+        rare_probability="probability of the failure of [rare], estimated by one repetition of splitting",
+        rare_undecided="what rare_probability would gain if all undecided particles were failures",
+        rare_ideal_variance="relative variance of rare_probability if the particles were independent",
+        rare_acceptance="smallest share of accepted moves of a level",
+        rare_autocorrelation="largest correlation of surviving a level before and after the moves, at least 0",
+        rare_survival="smallest share of particles that survives a level",
+        rare_tilted="the same probability, estimated by tilted importance sampling",
+        rare_tilted_variance="relative variance of rare_tilted, estimated from its weights",
+    ),
+    Field("rare_direct", TRIAL_WIDTH, "int64", "failures among the first particles, which are independent draws"),
+    Field("rare_levels", TRIAL_WIDTH, "int64", "levels of the splitting"),
+)
+"""What a block holds beside with [rare], in the first trials of the block: each is one repetition of splitting."""
+
 FAMILIES: tuple[Field, ...] = (
     # the longer prefix first: `slack_time_x` is not the slack of a claim `time_x`
     Field("slack_time_", MODE_TRIAL_FLOW, "float64", "time at which the slack is smallest: "),
@@ -179,7 +196,7 @@ MERGE_LAYOUT: tuple[Field, ...] = (
 )
 """What merging adds in results.h5."""
 
-LAYOUT: tuple[Field, ...] = BLOCK_LAYOUT + MERGE_LAYOUT
+LAYOUT: tuple[Field, ...] = BLOCK_LAYOUT + RARE_LAYOUT + MERGE_LAYOUT
 _BY_NAME = {field.name: field for field in LAYOUT}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 
-from mc.layout import BLOCK_LAYOUT, COORDINATES, FAMILIES, MERGE_LAYOUT, Field
+from mc.layout import BLOCK_LAYOUT, COORDINATES, FAMILIES, MERGE_LAYOUT, RARE_LAYOUT, Field
 from mc.outcomes import NOT_COMPUTED, Labelled
 from mc.records import MAKER_FACTS, BlockHeader
 from mc.version import SCHEMA_VERSION
@@ -166,6 +166,9 @@ def _sections() -> Iterator[str]:
         yield _fields(field for field in every if field.dims == dims)
     merged = ", ".join(f"`{field.name}`" for field in MERGE_LAYOUT)
     yield f"\n{merged} are in `results.h5` only."
+    yield "\n#### With [rare], (trial, width)\n"
+    yield "A repetition stands in one of the first trials of each block; the others hold the fill value.\n"
+    yield _fields(RARE_LAYOUT)
     yield "\n#### Per claim and hypothesis\n"
     yield "Families, where they are computed: the end of the name says of which claim, hypothesis or dataset.\n"
     rows = [(f"`{f.name}...`", f.dtype, ", ".join(f.dims), f"{f.long_name}...") for f in FAMILIES]

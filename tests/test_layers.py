@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("guarantees",),
     ("follow",),
     ("trajectories",),
+    ("rare",),
     ("block",),
     ("schema",),
     ("experiment",),

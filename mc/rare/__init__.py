@@ -7,7 +7,18 @@ tilted law is known in closed form. `docs/rare.md` has the proofs and what was m
 
 from __future__ import annotations
 
+from mc.rare.gauge import common_box
 from mc.rare.repetitions import rare_arrays
 from mc.rare.settings import LADDER_MARGINS, MARGINS, PROBLEM_MARGINS, RELATIVE, RareSettings
+from mc.rare.tilting import closed_form
 
-__all__ = ["LADDER_MARGINS", "MARGINS", "PROBLEM_MARGINS", "RELATIVE", "RareSettings", "rare_arrays"]
+__all__ = [
+    "LADDER_MARGINS",
+    "MARGINS",
+    "PROBLEM_MARGINS",
+    "RELATIVE",
+    "RareSettings",
+    "closed_form",
+    "common_box",
+    "rare_arrays",
+]

@@ -77,8 +77,8 @@ class Repetitions:
     acceptance : array
         Smallest share of accepted moves of a level; NaN without moves.
     autocorrelation : array
-        Largest correlation, over the levels, between surviving the next level before and after the moves; NaN where it
-        is not defined.
+        Largest correlation, over the levels, between surviving the next level before and after the moves, at least 0;
+        NaN where it is not defined.
     survival : array
         Smallest share of survivors of a level.
     direct : int array
@@ -230,7 +230,7 @@ def repeat(ensemble: Ensemble, schedule: Schedule, rngs: Sequence[Generator], pa
         undecided=probability * doubt if schedule.reached else nothing,
         ideal_variance=variance if schedule.reached else nothing,
         acceptance=acceptance,
-        autocorrelation=correlation,
+        autocorrelation=np.maximum(correlation, 0.0),
         survival=np.minimum(survival, share) if schedule.reached else survival,
         direct=direct.astype(np.int64),
         levels=len(schedule.levels),

@@ -27,6 +27,7 @@ from mc.schema.base import (
 )
 from mc.schema.messages import Refusal, choose, show
 from mc.schema.problem import Path, Problem
+from mc.schema.rare import Rare
 
 MODES = ("hidden", "both")
 LADDER = ("paper", "trial", "sharp", "exact", "conserved")
@@ -324,6 +325,7 @@ class Document(Table):
     certificates: Certificates = Field(default_factory=Certificates)
     flow: Flow | None = None
     claims: Claims = Field(default_factory=Claims)
+    rare: Rare | None = None
     sampling: Sampling | None = None
     estimate: Estimate = Field(default_factory=Estimate)
 
@@ -333,12 +335,22 @@ class Document(Table):
             raise Refusal("is missing; write trials = a whole number, or add [sampling]", "trials", "experiment")
         if self.experiment.trials is not None and self.sampling is not None:
             raise Refusal("excludes [sampling], which chooses the number; drop trials", "trials", "experiment")
+        self._own_widths("flow", () if self.flow is None else self.flow.widths)
+        if self.rare is not None:
+            self._own_widths("rare", self.rare.widths)
+            if self.sampling is not None:
+                raise Refusal("excludes [sampling]: repetitions go by trials; write trials = a number", "", "rare")
+            network = self.network
+            self.rare.check(network.activation, network.output_law, network.mode, self.problem.resample)
+        return self
+
+    def _own_widths(self, table: str, asked: tuple[int, ...]) -> None:
+        """Widths of a table are among those of [widths]."""
         widths = self.widths.resolved()
-        for width in self.flow.widths if self.flow is not None else ():
+        for width in asked:
             if width not in widths:
                 near = min(widths, key=lambda k: abs(k - width))
-                raise Refusal(f"{width} is not among [widths] (nearest {near}); use {near} or add it", "widths", "flow")
-        return self
+                raise Refusal(f"{width} is not among [widths] (nearest {near}); use {near} or add it", "widths", table)
 
 
 class SuiteTable(Table):
@@ -375,6 +387,7 @@ KEYS: dict[str, dict[str, str]] = {
     "flow": Flow.keys(),
     "flow.save": Save.keys(),
     "claims": Claims.keys(),
+    "rare": Rare.keys(),
     "sampling": Sampling.keys(),
     "estimate": Estimate.keys(),
     "suite": SuiteTable.keys(),
