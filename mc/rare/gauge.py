@@ -1,4 +1,4 @@
-"""The margin of the exact condition: how far the data can be moved from the centre of the zonotope before they leave it.
+"""The margin of the exact condition: how far the data can move away from the centre of the zonotope and stay inside.
 
 The flow of the hidden layer reaches zero loss iff Q w = sqrt(k) a for some w in an open box (theory §7.4). A family of
 boxes that grows to that one makes a margin of it:
@@ -89,8 +89,8 @@ def common_box(activation: Activation) -> tuple[float, float]:
     a, b = float(lower[0]), float(upper[0])
     if np.any(lower != a) or np.any(upper != b) or not (np.isfinite(b - a) or (a == 0.0 and np.isposinf(b))):
         raise InputError(
-            f"[rare] margin: 'exact' has no margin for the activation {activation.name!r}, whose neurons have different "
-            "or two-sided infinite ranges; use an activation with one bounded range, or softplus"
+            f"[rare] margin: 'exact' has no margin for the activation {activation.name!r}, whose neurons have "
+            "different or two-sided infinite ranges; use an activation with one bounded range, or softplus"
         )
     return a, b
 

@@ -64,9 +64,7 @@ _WALKS: dict[str, Callable[[Array, float, Sequence[Generator]], Array]] = {
 }
 
 
-def propose(
-    rngs: Sequence[Generator], law: OutputLaw, h: Array, V: Array, correlation: float
-) -> tuple[Array, Array]:
+def propose(rngs: Sequence[Generator], law: OutputLaw, h: Array, V: Array, correlation: float) -> tuple[Array, Array]:
     """New neurons for old ones, reversible with respect to their law.
 
     Parameters

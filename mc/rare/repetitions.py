@@ -43,9 +43,7 @@ def make_margin(
     return None
 
 
-def make_ensemble(
-    margin: Margin | None, activation: Activation, law: OutputLaw, problem: Problem, k: int
-) -> Ensemble:
+def make_ensemble(margin: Margin | None, activation: Activation, law: OutputLaw, problem: Problem, k: int) -> Ensemble:
     """The law of the networks of one width, and the population that knows the margin."""
 
     def populate(h: Array, V: Array) -> Population:
@@ -116,14 +114,10 @@ def rare_arrays(
     return out
 
 
-def _split(
-    settings: RareSettings, ensemble: Ensemble, seed: int, cell: tuple[int, int], trials: range
-) -> Repetitions:
+def _split(settings: RareSettings, ensemble: Ensemble, seed: int, cell: tuple[int, int], trials: range) -> Repetitions:
     """The repetitions of one width, as many side by side as fit."""
     rng = generator(seed, cell, SHARED_TRIAL, What.RARE, ensemble.k)
-    schedule = pilot(
-        ensemble, rng, settings.particles, settings.survival, settings.moves, settings.max_levels
-    )
+    schedule = pilot(ensemble, rng, settings.particles, settings.survival, settings.moves, settings.max_levels)
     size = max(1, GROUP_BYTES // (8 * settings.particles * ensemble.k * (ensemble.n + 1)))
     parts = [
         repeat(

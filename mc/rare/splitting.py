@@ -130,7 +130,13 @@ def resample(alive: NDArray[np.bool_], rng: Generator) -> Index:
 
 
 def _moves(
-    population: Population, ensemble: Ensemble, rngs: Sequence[Generator], step: Step, level: float, first: int, count: int
+    population: Population,
+    ensemble: Ensemble,
+    rngs: Sequence[Generator],
+    step: Step,
+    level: float,
+    first: int,
+    count: int,
 ) -> Array:
     """Move every network ``count`` times, one block after another from the ``first``; (R,) shares accepted."""
     accepted = np.zeros(len(rngs))
@@ -185,7 +191,9 @@ def pilot(ensemble: Ensemble, rng: Generator, particles: int, survival: float, m
     return Schedule(tuple(levels), tuple(steps[:-1]), False)
 
 
-def repeat(ensemble: Ensemble, schedule: Schedule, rngs: Sequence[Generator], particles: int, moves: int) -> Repetitions:
+def repeat(
+    ensemble: Ensemble, schedule: Schedule, rngs: Sequence[Generator], particles: int, moves: int
+) -> Repetitions:
     """Run independent repetitions side by side.
 
     Parameters

@@ -132,7 +132,9 @@ def closed_form(margin: str, activation: Activation, law: OutputLaw) -> bool:
     """Whether a tilted law is known for a margin."""
     if margin == "lambda_min":
         return law.name in CHARACTERISTIC
-    return margin == "activation_norm_low" or (margin == "activation_norm_high" and bool(np.isfinite(activation.sup_phi)))
+    return margin == "activation_norm_low" or (
+        margin == "activation_norm_high" and bool(np.isfinite(activation.sup_phi))
+    )
 
 
 def make_tilt(margin: Margin, law: OutputLaw, rng: Generator) -> tuple[Tilt, float]:

@@ -64,7 +64,9 @@ class Rare(Table):
             raise Refusal(f"{self.mode!r} is not a mode of [network]; use {modes[0]!r} or add it", "mode", "rare")
         if self.margin in PROBLEM_MARGINS and resample != ("cell",):
             fix = "write resample = 'cell' in [problem]"
-            raise Refusal(f"{self.margin!r} is a failure of one problem, and each trial has its own; {fix}", "margin", "rare")
+            raise Refusal(
+                f"{self.margin!r} is a failure of one problem, and each trial has its own; {fix}", "margin", "rare"
+            )
         known = activations.get(activation) if activation in activations.NAMES else activation
         if self.margin == "exact" and isinstance(known, Activation):
             try:
