@@ -133,7 +133,7 @@ def rare_study(
     rank = int(ranks[ranks > 0][0]) if ranks is not None and (ranks > 0).any() else 0
     law = experiment.get("network", {}).get("output_law", "uniform")
     k = np.array([w.width for w in found], dtype=float)
-    dense = np.unique(np.round(np.linspace(k[0], k[-1], DENSE)))
+    dense = np.unique(np.round(np.linspace(k[0], k[-1], DENSE))).astype(np.float64)
     bound, drawn = (rare_theory(table, law, theory, rank, widths) for widths in (k, dense))
     return RareStudy(
         table, level, found, gave_up, bound, None if drawn is None else (dense, drawn), fitted_rate(found, level)

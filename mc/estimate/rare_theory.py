@@ -102,13 +102,14 @@ def _activation_norm(setting: Setting, margin: str, threshold: float, k: FloatAr
     activation = setting.activation
     moment, sup = activation.moment_phi, activation.sup_dphi
     if margin == "activation_norm_high":
-        gap, limit = threshold * moment - moment, (threshold - 1.0) * moment
+        limit = (threshold - 1.0) * moment
+        gap = np.full(k.shape, limit)
     else:
-        gap = np.sqrt(np.maximum(moment**2 - sup**2 / k, 0.0)) - threshold * moment
         limit = (1.0 - threshold) * moment
+        gap = np.sqrt(np.maximum(moment**2 - sup**2 / k, 0.0)) - threshold * moment
     name = "delta_2" if margin == "activation_norm_high" else "delta_4"
     failure = np.exp(-k * np.square(np.maximum(gap, 0.0)) / (2.0 * sup**2))
-    return RareTheory(name, "theory §7.2", np.broadcast_to(failure, k.shape), max(limit, 0.0) ** 2 / (2.0 * sup**2))
+    return RareTheory(name, "theory §7.2", failure, max(limit, 0.0) ** 2 / (2.0 * sup**2))
 
 
 def _large_output(setting: Setting, threshold: float, k: FloatArray) -> FloatArray:

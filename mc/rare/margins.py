@@ -47,7 +47,7 @@ class Margin(abc.ABC):
 
     def below(self, sums: Array, tops: Array, level: float) -> Mask:
         """Where the margin is at most a level."""
-        return self.value(sums, tops) <= level
+        return np.asarray(self.value(sums, tops) <= level)
 
 
 def _gram(weight: Array, V: Array) -> Array:
@@ -159,9 +159,9 @@ class LadderMargin(Margin):
         with np.errstate(divide="ignore"):
             if self.rung == "sharp":
                 path = sharp_path(found, self.mode, self.activation, problem, columns[1], columns[2], width)
-                return np.log(path.margin(psi_0))
+                return np.asarray(np.log(path.margin(psi_0)))
             ladder = rungs(
                 found, self.mode, self.activation, self.entry_bound, problem, psi_0,
                 (columns[0], columns[1], columns[2]), width,
             )  # fmt: skip
-            return np.log(getattr(ladder, f"margin_{self.rung}"))
+            return np.asarray(np.log(getattr(ladder, f"margin_{self.rung}")))

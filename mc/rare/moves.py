@@ -40,7 +40,7 @@ def outputs(rngs: Sequence[Generator], law: OutputLaw, rows: int, n: int, column
 def _walk(old: Array, correlation: float, rngs: Sequence[Generator]) -> Array:
     """Preconditioned Crank-Nicolson: normal stays normal."""
     xi = normals(rngs, old.size // old.shape[-1] // len(rngs), old.shape[-1]).reshape(old.shape)
-    return correlation * old + np.sqrt(1.0 - correlation**2) * xi
+    return np.asarray(correlation * old + np.sqrt(1.0 - correlation**2) * xi)
 
 
 def _walk_uniform(old: Array, correlation: float, rngs: Sequence[Generator]) -> Array:

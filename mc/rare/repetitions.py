@@ -74,7 +74,7 @@ def rare_arrays(
     seed : int
     cell : (int, int)
     trials : range
-        Of the block; trial t of the first ``settings.repetitions`` is the address of one repetition.
+        Of the block.
     widths, rare_widths : increasing ints
         The axis of the arrays, and where something is computed.
     activation : Activation
@@ -86,13 +86,15 @@ def rare_arrays(
     Returns
     -------
     dict of arrays
-        ``rare_*``, (trial, width) as in the layout.
+        ``rare_*``, (trial, width) as in the layout; empty where the block has no repetition.
     """
+    own = settings.trials(trials)
+    if not own:
+        return {}
     shape = (len(trials), len(widths))
     out: dict[str, NDArray[np.generic]] = {f"rare_{name}": np.full(shape, np.nan) for name in FLOATS}
     out |= {f"rare_{name}": np.full(shape, np.nan) for name in ("tilted", "tilted_variance")}
     out |= {f"rare_{name}": np.full(shape, -1, np.int64) for name in COUNTS}
-    own = trials[: settings.repetitions]
     for column, k in enumerate(widths):
         if k not in rare_widths:
             continue

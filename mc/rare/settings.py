@@ -38,7 +38,9 @@ class RareSettings:
     particles : int
         Networks of one repetition.
     repetitions : int
-        Independent repetitions in each block: its first trials.
+        Independent repetitions in all.
+    per_block : int
+        Repetitions of a block: its first trials, in the first blocks of a cell until there are enough.
     survival : float
         Share of the particles that survives a level.
     moves : int
@@ -54,7 +56,14 @@ class RareSettings:
     threshold: float
     particles: int
     repetitions: int
+    per_block: int
     survival: float
     moves: int
     max_levels: int
     tilted: int
+
+    def trials(self, block: range) -> range:
+        """The trials of a block that carry a repetition; each repetition has the address of its trial."""
+        own = min(self.per_block, len(block))
+        before = own * (block.start // len(block))
+        return block[: max(0, min(own, self.repetitions - before))]

@@ -1,10 +1,10 @@
 """Importance sampling by exponential tilting, where the tilted law of a neuron is known in closed form.
 
 A failure that makes a sum of independent terms f(neuron) too small is likely under the law with density
-exp(-theta f - psi(theta)) of each neuron, psi(theta) = log E exp(-theta f), drawn by rejection. Of lambda_min the failure
-is a small sum along *some* direction v, with f_v = phi'(h)^2 (v . V)^2: a mixture of the tilted laws over a net of
-directions is sampled, and each network weighted by the density of the mixture. Any net gives an unbiased estimate; a
-coarse one costs variance, which is stored.
+exp(-theta f - psi(theta)) of each neuron, psi(theta) = log E exp(-theta f), drawn by rejection. Of lambda_min the
+failure is a small sum along *some* direction v, with f_v = phi'(h)^2 (v . V)^2: a mixture of the tilted laws over a net
+of directions is sampled, and each network weighted by the density of the mixture. Any net gives an unbiased estimate;
+a coarse one costs variance, which is stored.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ class GramTilt:
         """v^T H v."""
         n = self.margin.n
         gram = sums.reshape(-1, n, n)
-        return np.einsum("jn,pnm,jm->pj", self.directions, gram, self.directions, optimize=True) / self.margin.k
+        along = np.einsum("jn,pnm,jm->pj", self.directions, gram, self.directions, optimize=True)
+        return np.asarray(along / self.margin.k)
 
 
 class NormTilt:

@@ -30,7 +30,8 @@ class Rare(Table):
     mode: Literal["hidden", "both"] | None = Field(None, description="'hidden' or 'both' (a rung of the ladder only)")
     threshold: float | None = Field(None, gt=0, description="a number above 0")
     particles: int = Field(400, ge=50, le=10**6, description="a whole number from 50 to 10^6")
-    repetitions: int = Field(4, ge=1, le=128, description="a whole number from 1 to 128, in each block of trials")
+    repetitions: int = Field(16, ge=1, le=10**6, description="a whole number from 1 to 10^6, in all")
+    per_block: int = Field(4, ge=1, le=128, description="a whole number from 1 to 128 (repetitions of a block)")
     survival: float = Field(0.25, ge=0.05, le=0.9, description="a number from 0.05 to 0.9")
     moves: int = Field(32, ge=4, le=10**5, description="a whole number from 4 to 10^5")
     max_levels: int = Field(100, ge=2, le=10**4, description="a whole number from 2 to 10^4")
@@ -88,6 +89,7 @@ class Rare(Table):
             threshold=0.0 if self.threshold is None else self.threshold,
             particles=self.particles,
             repetitions=self.repetitions,
+            per_block=self.per_block,
             survival=self.survival,
             moves=self.moves,
             max_levels=self.max_levels,
