@@ -51,7 +51,7 @@ class Margin(abc.ABC):
 
 
 def _gram(weight: Array, V: Array) -> Array:
-    return np.matmul(V * weight[:, None, :], V.swapaxes(1, 2)).reshape(V.shape[0], -1)
+    return np.asarray(np.matmul(V * weight[:, None, :], V.swapaxes(1, 2)).reshape(V.shape[0], -1))
 
 
 class LambdaMin(Margin):

@@ -13,6 +13,7 @@ from mc.estimate.claims import RunFindings, run_findings
 from mc.estimate.crossings import CROSSINGS
 from mc.estimate.detail import CellDetail, cell_detail
 from mc.estimate.findings import Finding
+from mc.estimate.rare_study import RareStudy, rare_study
 from mc.estimate.study import CellStudy, ResultsLike, Study, method_for, study_run
 from mc.estimate.thresholds import spaced
 from mc.report.claims_page import ClaimsPage, claims_page, source_of
@@ -22,6 +23,7 @@ from mc.report.html import environment, files, inlined, try_folder
 from mc.report.margin_figure import margins
 from mc.report.outcome_figure import outcomes
 from mc.report.panels import Figure, trials_words
+from mc.report.rare_figure import rare_failures, rare_summary, rare_table
 from mc.report.scaling_figure import ScalingPage, scaling
 from mc.report.summary import plain, summary, to_json
 from mc.report.tables import claims_table, medians_table, notes, undecided_share
@@ -43,6 +45,7 @@ class CellPage:
     thresholds: tuple[tuple[str, tuple[Threshold, ...]], ...]
     pairs: tuple[Mapping[str, str], ...]
     claims: tuple[Mapping[str, Any], ...]
+    rare: tuple[Mapping[str, str], ...]
     notes: tuple[str, ...]
 
 
@@ -56,7 +59,9 @@ def figure_names(figures: tuple[Figure, ...]) -> dict[str, str]:
     return names
 
 
-def cell_figures(study: Study, cell: CellStudy, detail: CellDetail) -> tuple[Figure, ...]:
+def cell_figures(
+    study: Study, cell: CellStudy, detail: CellDetail, rare: RareStudy | None = None
+) -> tuple[Figure, ...]:
     """All figures of a cell, without those the run has no data for."""
     found = [
         ladder(cell, study.level, study.simultaneous),
@@ -64,6 +69,7 @@ def cell_figures(study: Study, cell: CellStudy, detail: CellDetail) -> tuple[Fig
         outcomes(cell),
         times(cell, detail.times, study.adaptive),
         margins(cell),
+        rare_failures(cell, rare),
     ]
     return tuple(figure for figure in found if figure is not None and figure.panels)
 
@@ -77,7 +83,12 @@ def heading_names(study: Study) -> tuple[str, ...]:
 
 
 def cell_page(
-    study: Study, cell: CellStudy, detail: CellDetail, figures: tuple[Figure, ...], findings: tuple[Finding, ...]
+    study: Study,
+    cell: CellStudy,
+    detail: CellDetail,
+    figures: tuple[Figure, ...],
+    findings: tuple[Finding, ...],
+    rare: RareStudy | None = None,
 ) -> CellPage:
     """What the page shows of one cell.
 
@@ -92,6 +103,8 @@ def cell_page(
         Of `cell_figures`.
     findings : tuple of Finding
         What the cell says of the claims.
+    rare : RareStudy or None
+        Of the cell.
 
     Returns
     -------
@@ -111,6 +124,7 @@ def cell_page(
         thresholds=thresholds_table(cell, detail),
         pairs=pairs_table(detail, study.level),
         claims=claims_table(findings, figure_names(figures)),
+        rare=rare_table(rare),
         notes=notes(study, cell),
     )
 
@@ -198,10 +212,13 @@ def report_study(results: ResultsLike, study: Study, found: RunFindings, out: Pa
     """
     try_folder(out)
     details = [cell_detail(cell.cell, study.experiment, study.level, regressions=False) for cell in study.cells]
+    rare = {c.cell.index: rare_study(c.cell, study.experiment, study.level, c.theory) for c in study.cells}
     both = list(zip(study.cells, details, strict=True))
-    figures = {cell.cell.index: cell_figures(study, cell, detail) for cell, detail in both}
+    figures = {cell.cell.index: cell_figures(study, cell, detail, rare[cell.cell.index]) for cell, detail in both}
     pages = tuple(
-        cell_page(study, cell, detail, figures[cell.cell.index], found.of_cell(cell.cell.index))
+        cell_page(
+            study, cell, detail, figures[cell.cell.index], found.of_cell(cell.cell.index), rare[cell.cell.index]
+        )
         for cell, detail in both
     )
     across, claims = scaling(study), claims_of(study, found)
@@ -210,7 +227,8 @@ def report_study(results: ResultsLike, study: Study, found: RunFindings, out: Pa
     texts = files(every)
     names = {i: figure_names(own) for i, own in figures.items()} | {-1: claims.files}
     laws = () if across is None else across.laws
-    texts["summary.json"] = to_json(summary(results, study, found, claims.claims, names, details, laws))
+    told = summary(results, study, found, claims.claims, names, details, laws) | rare_summary(rare)
+    texts["summary.json"] = to_json(told)
     # The page is written last: where it is, everything it shows is.
     texts["index.html"] = render(results, study, pages, across, claims)
     for name, text in texts.items():
