@@ -30,6 +30,8 @@ TARGET_ACCEPTANCE = 0.4
 BATCHES = 4
 """Times that the pilot adapts its step between two levels."""
 GAIN = 2.5
+LEAST_BLOCK = 8
+"""Neurons that change together at least: fewer would leave a move at the cost of its call."""
 DIGITS = 6
 """Significant digits of levels and steps, so that a last bit of another machine changes nothing."""
 
@@ -43,11 +45,12 @@ class Step:
 
     @classmethod
     def of(cls, size: float, k: int) -> Step:
-        """The step that changes a share ``size`` of the network: fresh neurons, or one that is moved a little."""
-        amount = min(size, 1.0) * k
-        if amount >= 1.0:
-            return cls(max(1, round(amount)), 0.0)
-        return cls(1, rounded(float(np.sqrt(1.0 - amount))))
+        """The step that changes a share ``size`` of the network: some fresh neurons, or a few that move a little."""
+        amount, least = min(size, 1.0) * k, min(k, LEAST_BLOCK)
+        if amount >= least:
+            return cls(round(amount), 0.0)
+        # E |new - old|^2 is that of ``amount`` fresh neurons
+        return cls(least, rounded(1.0 - amount / least))
 
 
 @dataclass(frozen=True)
@@ -175,9 +178,10 @@ def pilot(ensemble: Ensemble, rng: Generator, particles: int, survival: float, m
         level = rounded(float(np.sort(values)[rank]))
         if level <= population.threshold:
             return Schedule((*levels, population.threshold), tuple(steps), True)
-        # all at one value: no step leads down
         if level >= lowest:
-            level = lowest
+            # margins with few values: the next smaller one, if any network has it
+            smaller = [value for value in map(rounded, values.tolist()) if value < lowest]
+            level = max(smaller, default=lowest)
         lowest = level
         population = population.take(resample(values <= level, rng))
         for batch in range(BATCHES):
