@@ -11,7 +11,7 @@ from scipy.special import chdtr
 from mc import activations, losses
 from mc.ensemble import What, draw_problem, generator, get_law
 from mc.estimate.rare import disagreement, log_interval
-from mc.rare import RareSettings, repetitions
+from mc.rare import RareSettings, repetitions, tilting
 from mc.rare.margins import ActivationNorm, LambdaMin
 from mc.rare.populations import SummedPopulation
 from mc.rare.splitting import Ensemble, pilot, repeat
@@ -63,12 +63,12 @@ def test_the_mean_is_the_probability_however_few_the_moves(name: str, moves: int
 def test_intervals_hold_the_truth_at_1e_9(name: str) -> None:
     form = next(form for form in closed_forms(1e-9) if form.name == name)
     hits = 0
-    for seed in range(30):
+    for seed in range(20):
         lower, upper = log_interval(estimates(form, seed, 8, 60, 20).probability)
         hits += lower <= form.truth <= upper
         assert upper < 1e-6
-    # of 30 intervals at 95 %, 24 or fewer hold the truth with probability 3e-3
-    assert hits >= 25
+    # of 20 intervals at 95 %, 15 or fewer hold the truth with probability 3e-3
+    assert hits >= 16
 
 
 def test_an_impossible_failure_is_not_reached() -> None:
@@ -92,6 +92,8 @@ def test_a_likely_failure_is_counted() -> None:
 
 
 def test_repetitions_do_not_depend_on_their_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    # fewer directions: any net will do here, and a large one takes seconds
+    monkeypatch.setattr(tilting, "DIRECTIONS", 32)
     settings = settings_of(tilted=50)
     whole = arrays(settings, (12, 20))
     alone = arrays(settings, (20,))
