@@ -251,7 +251,8 @@ values = [4, 16]
 """
 BLOCKS = 120
 TASKS = 4
-KILLED, WARNED, TIMED_OUT = 1, 2, 3
+# the last task of an array bears the number of the array itself: that one is to requeue itself alone
+KILLED, TIMED_OUT, WARNED = 1, 2, 3
 
 # Imported by the interpreters of the tasks before anything else: it notes every block that is begun, and in the first
 # life of a task makes some of them slow (so that the warning meets it at work) and others endless.
@@ -269,11 +270,11 @@ def slowly(folder, header, arrays):
     begun += 1
     (log / f"{header.block}~{task}~{os.getpid()}~{time.monotonic_ns()}").touch()
     if first_life and task != 0:
-        time.sleep(5.0 if task == 2 else 600.0 if begun == 3 else 0.0)
+        time.sleep(1.0 if CANCELLED else 5.0 if task == WARNED else 600.0 if begun == 3 else 0.0)
     return compute(folder, header, arrays)
 
 mc.jobs.write_block = slowly
-"""
+""".replace("WARNED", str(WARNED))
 
 
 @pytest.fixture(scope="module")
@@ -304,36 +305,65 @@ def await_end(job: str, seconds: float) -> dict[int, str]:
     return found
 
 
+def number(out: list[str]) -> str:
+    """The job that was submitted."""
+    return next(match[1] for line in out if (match := re.search(r"submitted as job (\d+)", line)))
+
+
+def array_of(folder: Path, run: Path, hook: str) -> list[object]:
+    """The command that submits the array; its tasks import the hook, which notes what they do in ``folder/log``."""
+    log = folder / "log"
+    log.mkdir()
+    (log / "sitecustomize.py").write_text(hook)
+    (folder / "array.toml").write_text(EXPERIMENT)
+    setup = f"export PYTHONPATH='{log}:{Path(__file__).parents[1]}'"
+    return ["slurm", folder / "array.toml", "--tasks", TASKS, "-o", run, "--setup", setup, "--submit"]
+
+
+def begun(log: Path) -> list[tuple[str, int, int]]:
+    """Block, task and process of each execution."""
+    names = [path.name.split("~") for path in log.glob("*~*")]
+    return [(block, int(task), int(pid)) for block, task, pid, _ in names]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_a_cancelled_array_stops_in_order_and_is_not_requeued(tell: Tell, tmp_path: Path) -> None:
+    command = array_of(tmp_path, tmp_path / "r", HOOK.replace("CANCELLED", "True"))
+    status, out, _ = tell(*command)
+    assert status == 0
+    job, end = number(out), time.monotonic() + 60
+    while len({task for _, task, _ in begun(tmp_path / "log")}) < TASKS:
+        assert time.monotonic() < end, states(job)
+        time.sleep(0.1)
+    subprocess.run(["scancel", job], check=True)
+    assert set(await_end(job, 30).values()) <= {"CANCELLED", "COMPLETED"}  # task 0 is fast
+    time.sleep(1.0)  # a requeue would show
+    assert "PENDING" not in states(job).values()
+    for task in range(1, TASKS):
+        assert "stopped by SIGTERM: " in (tmp_path / "r" / "slurm" / f"{job}_{task}.log").read_text()
+    assert list((tmp_path / "r" / "blocks").glob(".*")) == []
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_an_array_is_killed_warned_and_timed_out_and_nothing_is_lost(tell: Tell, tmp_path: Path) -> None:
     log, run = tmp_path / "log", tmp_path / "a run"
-    log.mkdir()
-    (log / "sitecustomize.py").write_text(HOOK)
-    (tmp_path / "array.toml").write_text(EXPERIMENT)
-    setup = f"export PYTHONPATH='{log}:{Path(__file__).parents[1]}'"
-    command = ["slurm", tmp_path / "array.toml", "--tasks", TASKS, "-o", run, "--setup", setup, "--submit"]
+    command = array_of(tmp_path, run, HOOK.replace("CANCELLED", "False"))
     # the warning comes 50 to 110 s after the start, the limit is noticed at 120 to 150 s
     status, out, err = tell(*command, "--time", "2", "--warn", "10")
     assert (status, err) == (0, [])
-    job = next(match[1] for line in out if (match := re.search(r"submitted as job (\d+)", line)))
-
-    def begun() -> list[tuple[str, int, int]]:
-        """Block, task and process of each execution."""
-        names = [path.name.split("~") for path in log.glob("*~*")]
-        return [(block, int(task), int(pid)) for block, task, pid, _ in names]
-
+    job = number(out)
     end = time.monotonic() + 60
-    while Counter(task for _, task, _ in begun())[KILLED] < 3:  # it is at the block that does not end
+    while Counter(task for _, task, _ in begun(log))[KILLED] < 3:  # it is at the block that does not end
         assert time.monotonic() < end, states(job)
         time.sleep(0.1)
-    os.kill(next(pid for _, task, pid in begun() if task == KILLED), signal.SIGKILL)
+    os.kill(next(pid for _, task, pid in begun(log) if task == KILLED), signal.SIGKILL)
     status, out, _ = tell(*command, "--time", "2", "--warn", "10")
     assert status == 0
     assert out[0].startswith("already in the queue: ")  # what runs is not submitted again
     if not out[-1].startswith("already"):  # the killed task is, if SLURM has noticed
-        again = next(match[1] for line in out if (match := re.search(r"submitted as job (\d+)", line)))
-        subprocess.run(["scancel", again], check=True)
+        subprocess.run(["scancel", number(out)], check=True)
 
     found = await_end(job, 200)
     logs = {task: (run / "slurm" / f"{job}_{task}.log").read_text() for task in range(TASKS)}
@@ -347,7 +377,7 @@ def test_an_array_is_killed_warned_and_timed_out_and_nothing_is_lost(tell: Tell,
     (log / "second").touch()
     status, out, _ = tell(*command)
     assert f"tasks {KILLED},{TIMED_OUT} of {TASKS}" in out[0]
-    job = next(match[1] for line in out if (match := re.search(r"submitted as job (\d+)", line)))
+    job = number(out)
     merge = next(match[1] for line in out if (match := re.search(r"or now: (sbatch .*)", line)))
     merging = subprocess.run(merge, shell=True, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
     assert await_end(job, 60) == {KILLED: "COMPLETED", TIMED_OUT: "COMPLETED"}
@@ -358,7 +388,7 @@ def test_an_array_is_killed_warned_and_timed_out_and_nothing_is_lost(tell: Tell,
     assert tell(*command)[1] == [f"{run}: nothing is missing; `dipmc merge {run}` writes results.h5"]
 
     # nothing is lost, and what was done twice are the blocks that were at work in the two tasks that were killed
-    executions = Counter(block for block, _, _ in begun())
+    executions = Counter(block for block, _, _ in begun(log))
     assert len(executions) == BLOCKS
     assert sorted(executions.values()) == [1] * (BLOCKS - 2) + [2] * 2
     assert main(["run", str(tmp_path / "array.toml"), "-o", str(tmp_path / "inline"), "--quiet"]) == 0
