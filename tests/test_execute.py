@@ -427,7 +427,7 @@ def test_a_signal_in_the_last_block_lets_the_run_end(tmp_path: Path) -> None:
 
 
 def test_a_second_signal_ends_the_merge_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def merging(*_: Any) -> None:
+    def merging(*_: Any, **__: Any) -> None:
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.01)  # the handler runs between two instructions of Python

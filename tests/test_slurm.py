@@ -376,7 +376,7 @@ def test_an_array_is_killed_warned_and_timed_out_and_nothing_is_lost(tell: Tell,
 
     (log / "second").touch()
     status, out, _ = tell(*command)
-    assert f"tasks {KILLED},{TIMED_OUT} of {TASKS}" in out[0]
+    assert f"tasks {slurm.array([KILLED, TIMED_OUT])} of {TASKS}," in out[0]
     job = number(out)
     merge = next(match[1] for line in out if (match := re.search(r"or now: (sbatch .*)", line)))
     merging = subprocess.run(merge, shell=True, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
