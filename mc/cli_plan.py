@@ -15,8 +15,11 @@ from mc.experiment import Experiment
 from mc.memory import peak_memory
 from mc.plan import estimate_cost
 from mc.sampling import sampling_plan, tables, unseen_cell
+from mc.store import RESULTS
 
 METHODS = ("clopper-pearson", "hoeffding", "beta-binomial")
+PACKED = 0.1
+"""What gzip takes off random float64; repeated values, labels and fill values shrink to nothing."""
 DELTAS = (0.1, 0.01, 0.001)
 MOST_CELLS = 4
 """Cells whose own claims are computed: each takes a tenth of a second."""
@@ -52,6 +55,11 @@ def plan_lines(experiment: Experiment, tasks: int | None = None) -> Iterator[str
     yield from _trials_needed(experiment)
     yield from _own_claims(experiment, plan, trials or 0)
     yield f"  memory: about {peak_memory(experiment) / 1e9:.2g} GB in each worker process"
+    each = cost.bytes_on_disk / max(cost.trials, 1)
+    yield (
+        f"  storage: about {each:.3g} bytes a trial before compression, block files and {RESULTS} together; gzip takes "
+        f"{PACKED:.0%} off numbers with all their digits"
+    )
     yield f"  cost: {at_most}{cost} ({cost.trials} trials with whole blocks)"
     if tasks is not None:
         most = -(-cost.blocks // tasks)

@@ -37,7 +37,8 @@ This page is made from the declarations in the code by `python -m mc.layout_doc`
 
 A run folder holds `experiment.toml` (the experiment, every default written out), `blocks/*.h5` and `results.h5`.
 Every file is HDF5 or text, is written under a temporary name, and gets its own name when it is complete.
-`dipmc verify RUN` checks all of it.
+`dipmc verify RUN` checks all of it. The HDF5 files are in the format of HDF5 1.10, whose metadata has checksums;
+numbers are in chunks along the trials, shuffled, gzipped and under a Fletcher checksum, every bit of float64 kept.
 
 ## Block files
 
@@ -52,8 +53,7 @@ Canonical JSON has sorted keys and no spaces. A file has no groups; its attribut
 `checksum` is the SHA-256 of the canonical JSON of the attributes above, `facts` and itself aside (JSON in them is
 taken as what it says, not as text), followed for each dataset in the order of names by a line feed, the name, a line
 feed, the NumPy type in little endian (such as `<f8`), a line feed, the shape as `[2, 4, 3]`, a line feed and the bytes
-in C order. A file whose checksum differs is refused. `results.h5` has none: it can be made again from the blocks, and
-`dipmc verify` compares the two.
+in C order. A file whose checksum differs is refused.
 
 ## Identity
 
@@ -67,9 +67,23 @@ Written by `dipmc merge` from the block files. The root attributes are `schema_v
 `identity` (the SHA-256 of the identities of the cells, one a line), `seed`, `trials`, `sampling`, `complete` (1 when
 every trial of every width is there), `merge_id` (new at every merge) and what made it. Each cell is a group `/c000`,
 `/c001`, ... with the attributes `index`, `key`, `canonical`, `identity`, `stream_digest`, `problem` (JSON), each
-setting of the problem by its name, `seconds` and `computed_by`.
+setting of the problem by its name, `seconds` and `computed_by`, `blocks` (the SHA-256 of the names of the block files
+it was merged from, one a line) and `checksums`.
+
+`checksums` is JSON: for each dataset of the group a SHA-256. Of numbers it is that of the line `type shape`, such as
+`<f8 [2, 400, 11]`, a line feed, and the SHA-256 (as bytes) of the numbers in little endian and C order: one for each
+mode where the first axis is `mode`, else one in all. Of `mode` it is that of the line `str [2]`, a line feed, and the
+words, each with a line feed. The root attribute `checksum` is the SHA-256 of the canonical JSON of the attributes of
+the root (`/`, without `checksum`) and of every group by its name (`c000`), so that nothing that `mc.load` gives can
+change unnoticed. Files of schema version 1 have neither.
 
 Its datasets are those of the block files, put together along `trial` and `width`, with dimension scales.
+
+With `dipmc merge --virtual` they are virtual datasets of HDF5, which refer to the block files by names relative to the
+run folder; `virtual` is 1, and the attribute `sources` of a group lists the files with their sizes. The folder may be
+moved or copied as a whole. HDF5 reads the fill value where a file is missing; `mc.load`, and with it every command,
+refuses such a file and names what is missing. Check with `dipmc verify` before other software reads a virtual file.
+With `--compression zstd` or `blosc2` (attribute `compression`) a reader needs hdf5plugin, too.
 """
 
 _READING = """## Fill values

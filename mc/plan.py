@@ -40,6 +40,8 @@ SECONDS_PER_FLOW = 2e-2
 """Per trajectory, whatever the width."""
 CLAIM_HYPOTHESES = 16
 """Pairs of claim and hypothesis whose slack, its time and verdict are stored."""
+DATASET_BYTES = 750
+"""What a block file needs for a dataset beside its numbers: name, type, attributes."""
 MOST_BLOCKS = 1_000_000
 """Files that a folder is asked to hold at most."""
 LIMIT_SECONDS = 24 * 3600.0
@@ -314,7 +316,9 @@ def _block_bytes(gap: Gap, plan: RunPlan, save_times: int) -> float:
     sizes = {"mode": len(plan.modes), "trial": rows, "width": len(gap.all_widths), "flow_width": len(gap.flow_widths)}
     sizes |= {"saved_trial": saved, "time": save_times}
     # two copies of every number: in the block file and in results.h5; full mantissas do not compress
-    return 2 * (_bytes(BLOCK_LAYOUT, sizes) + CLAIM_HYPOTHESES * _bytes(FAMILIES, sizes))
+    datasets = sum(0 not in (sizes[dim] for dim in field.dims) for field in BLOCK_LAYOUT)
+    datasets += CLAIM_HYPOTHESES * sum(0 not in (sizes[dim] for dim in field.dims) for field in FAMILIES)
+    return DATASET_BYTES * datasets + 2 * (_bytes(BLOCK_LAYOUT, sizes) + CLAIM_HYPOTHESES * _bytes(FAMILIES, sizes))
 
 
 def estimate_cost(experiment: Experiment, missing: Sequence[Gap] | None = None, trials: int | None = None) -> Cost:

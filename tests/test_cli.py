@@ -266,6 +266,7 @@ def test_plan_says_what_would_be_computed(here: Path, tell: Tell) -> None:
     assert "2 widths from 4 to 16; flow at none" in out[2]
     assert Experiment.from_toml("small.toml").cells()[0].key in out[3]
     assert re.search(r"about \S+ core-hours and \S+ GB \(4 trials", out[-1])
+    assert re.search(r"storage: about \S+ bytes a trial before compression, .*results.h5 together", out[-2])
     status, out, _ = tell("plan", "suite.toml")
     assert [line.split(":")[0] for line in out if not line.startswith(" ")] == ["small", "other"]
     assert everything(here) == before

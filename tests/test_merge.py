@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from test_store import FLOW_WIDTHS, WIDTHS, cell_plan, datasets, make_block, run_plan, write
 
 from mc import hdf5, results_group
+from mc.cli_plan import PACKED
 from mc.digests import RowDigest, array_digest
 from mc.errors import InputError
-from mc.hdf5 import LEAST_COPIED, LEAST_ROWS, Filters, chunk_rows, chunk_shape
+from mc.hdf5 import LEAST_COPIED, LEAST_ROWS, Filters, chunk_rows, chunk_shape, storage
 from mc.merge import merge
 from mc.records import RunPlan
 from mc.store import load, read_block
@@ -139,6 +140,14 @@ def test_blocks_without_the_filters_of_today_are_merged(tmp_path: Path, monkeypa
         patch.setattr(Filters, "keywords", lambda _: old)
         fill(tmp_path / "old", plan)
     assert datasets(merge(tmp_path / "old", plan, {})) == datasets(merge(tmp_path / "new", plan, {}))
+
+
+def test_what_the_plan_says_of_compression(tmp_path: Path, rng: np.random.Generator) -> None:
+    numbers = rng.lognormal(size=(256, 128))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        dataset = file.create_dataset("a", data=numbers, **storage(numbers.shape, 0, Filters()))
+        saved = 1.0 - dataset.id.get_storage_size() / numbers.nbytes
+    assert PACKED / 2 < saved < 2 * PACKED
 
 
 # checksums
