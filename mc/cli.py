@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from mc.cli_run import COMMANDS as RUNNING
+from mc.cli_run import PLUGIN
 from mc.cli_slurm import COMMANDS as CLUSTER
 from mc.cli_verify import COMMANDS as LOOKING_BACK
 from mc.errors import InputError
@@ -26,7 +27,6 @@ from mc.theory_table import DEFAULT_M, TheoryRequest, theory_lines
 from mc.version import __version__
 
 FOLDER = click.Path(path_type=Path)
-PLUGIN = "Of results.h5; all but gzip need dipmc[compression], to read it too."
 
 
 @click.group(

@@ -13,6 +13,7 @@ from mc.cli_progress import progress_bar
 from mc.errors import InputError
 from mc.execute import RunSummary
 from mc.experiment import Experiment
+from mc.hdf5 import COMPRESSIONS
 from mc.schema.reading import one_line
 from mc.signals import Signals, parse_signals
 from mc.suites import default_run, experiments_of
@@ -21,6 +22,7 @@ MOST_FAILURES = 20
 """Failed blocks that are named."""
 
 FOLDER = click.Path(path_type=Path)
+PLUGIN = "Of results.h5; all but gzip need dipmc[compression], to read it too."
 
 
 @click.command()
@@ -42,6 +44,7 @@ FOLDER = click.Path(path_type=Path)
 @click.option("--scheduler", metavar="URL", help="Compute on the workers of this Dask scheduler, e.g. tcp://host:8786.")
 @click.option("--shard", metavar="i/N", help="Only the blocks of shard i of N, i from 0.")
 @click.option("--merge/--no-merge", "merging", default=True, show_default=True, help="Write results.h5 at the end.")
+@click.option("--compression", type=click.Choice(COMPRESSIONS), default="gzip", show_default=True, help=PLUGIN)
 @click.option(
     "--requeue-on",
     metavar="SIGNALS",
@@ -57,6 +60,7 @@ def run(
     scheduler: str | None,
     shard: str | None,
     merging: bool,
+    compression: str,
     requeue_on: str | None,
     yes: bool,
     quiet: bool,
@@ -79,6 +83,7 @@ def run(
                     shard=part,
                     yes=yes,
                     merging=merging,
+                    compression=compression,
                     progress=progress,
                     signals=signals,
                     pool=pool,

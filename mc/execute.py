@@ -20,6 +20,7 @@ from mc.block import compute_block
 from mc.errors import InputError
 from mc.experiment import Experiment
 from mc.failures import forget, note
+from mc.hdf5 import Filters
 from mc.jobs import Compute, Job, Record, build_job
 from mc.merge import merge as merge_blocks
 from mc.plan import (
@@ -142,6 +143,7 @@ def run(
     trials: int | None = None,
     yes: bool = False,
     merging: bool = True,
+    compression: str = "gzip",
     progress: Progress | None = None,
     compute: Compute = compute_block,
     requests: Sequence[RequestLike] | None = None,
@@ -170,6 +172,8 @@ def run(
         Also run what takes more than a day of one core or fills the disk.
     merging : bool
         Whether to write results.h5 at the end.
+    compression : str
+        Of results.h5; see `mc.hdf5.Filters`. Block files are always gzip.
     progress : callable, optional
         Called as ``progress(done, total, record)`` after each block.
     compute : callable
@@ -197,6 +201,7 @@ def run(
     begin = time.perf_counter()
     created = datetime.now(UTC).isoformat(timespec="seconds")
     _check_shard(shard)
+    Filters(compression)  # what it needs is asked for now, not when all is computed
     if not isinstance(experiment, Experiment):
         experiment = Experiment.from_toml(experiment)
     folder = Path("data") / experiment.name if out is None else Path(out)
@@ -216,7 +221,7 @@ def run(
         # a shard merges only when it finds the work of the others done; a failed block stays missing in results.h5
         whole = merging and requests is None and (shard is None or not gaps(folder, plan, digests))
         try:
-            results = _merge(folder, plan, created) if whole else None
+            results = _merge(folder, plan, created, compression=compression) if whole else None
         except StopNow:
             raise Interrupted(f"stopped during the merge: `dipmc merge {folder}` repeats it", caught.number) from None
     there = sum(in_shard(gap, plan, shard) for gap in asked) - len(missing)

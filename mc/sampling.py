@@ -168,6 +168,7 @@ def run(
     trials: int | None = None,
     yes: bool = False,
     merging: bool = True,
+    compression: str = "gzip",
     progress: Progress | None = None,
     compute: Compute = compute_block,
     signals: Signals | None = None,
@@ -181,7 +182,7 @@ def run(
 
     Parameters
     ----------
-    experiment, out, jobs, backend, scheduler, shard, yes, merging, progress, compute, signals, pool
+    experiment, out, jobs, backend, scheduler, shard, yes, merging, compression, progress, compute, signals, pool
         As in `mc.execute.run`.
     trials : int, optional
         So many trials, whatever [sampling] says.
@@ -209,12 +210,13 @@ def run(
         nullcontext(pool) if pool is not None else open_pool(backend, jobs, scheduler) as workers,
     ):
         how: dict[str, Any] = {"shard": shard, "compute": compute, "signals": caught, "pool": workers}
+        how["compression"] = compression
         if not rounds:
             return execute.run(experiment, folder, trials=trials, yes=yes, merging=merging, progress=progress, **how)
         there = _blocks_there(experiment, folder)
         done, failures, killed, finished = _rounds(experiment, folder, progress, how)
         try:
-            results = merge(folder) if merging and (finished or shard is None) else None
+            results = merge(folder, compression=compression) if merging and (finished or shard is None) else None
         except StopNow:
             raise Interrupted(f"stopped during the merge: `dipmc merge {folder}` repeats it", caught.number) from None
     return RunSummary(folder, there, done, failures, time.perf_counter() - begin, results, killed)

@@ -18,9 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from test_cli import SMALL
 from test_store import FLOW_WIDTHS, WIDTHS, cell_plan, datasets, make_block, run_plan, write
 
 from mc import hdf5, results_group
+from mc.cli import main
 from mc.cli_plan import PACKED
 from mc.digests import RowDigest, array_digest
 from mc.errors import InputError
@@ -334,6 +336,25 @@ def test_a_compressor_of_the_option_changes_no_number(
     monkeypatch.setitem(sys.modules, "hdf5plugin", None)
     with pytest.raises(InputError, match=r"needs hdf5plugin.*dipmc\[compression\]"):
         load(tmp_path)
+
+
+def test_the_option_of_run_and_merge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("small.toml").write_text(SMALL)
+    monkeypatch.setitem(sys.modules, "hdf5plugin", None)
+    # said before anything is computed
+    assert main(["run", "small.toml", "-o", "run", "--quiet", "--compression", "zstd"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not Path("run").exists()
+    monkeypatch.setitem(sys.modules, "hdf5plugin", stand_in())
+    assert main(["run", "small.toml", "-o", "run", "--quiet", "--compression", "zstd"]) == 0
+    assert load("run").attrs["compression"] == "zstd"
+    assert main(["merge", "run", "--compression", "blosc2"]) == 0
+    assert load("run").attrs["compression"] == "blosc2"
+    assert main(["merge", "run", "--virtual"]) == 0
+    assert load("run").attrs["virtual"] == 1
 
 
 @pytest.mark.parametrize("name", ["zstd", "blosc2"])
