@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from mc.estimate.adaptive import AdaptivePlan, Progress, Request, Track, replay, unsettled
 from mc.estimate.allocation import first_counts, observer, status_lines
+from mc.estimate.claims import RunFindings, run_findings
 from mc.estimate.counts import EVENTS, Counts, Decision, decisions, event_widths
 from mc.estimate.coverage import Coverage, coverage_table, exact_coverage, peeking_error, sequence_error, worst_coverage
 from mc.estimate.crossings import CROSSINGS, CrossingWidth, crossing_width
 from mc.estimate.curves import Curve, Estimate, curve, curve_of_counts
 from mc.estimate.detail import CellDetail, cell_detail
 from mc.estimate.evidence import RunningLimits, log_e_value, running_curve, running_limits, running_maximum
+from mc.estimate.findings import Finding, adjudicate
 from mc.estimate.first_widths import FirstWidths, first_widths_of
 from mc.estimate.fit_tests import FitTest, fit_test
 from mc.estimate.intervals import clopper_pearson, lower_limit, upper_limit
 from mc.estimate.methods import METHODS, Interval, Method, MethodClass, interval
 from mc.estimate.multiple import Tests, bonferroni, exact_p_value, exact_tests, holm
+from mc.estimate.p_values import p_value
 from mc.estimate.paired import Comparison, compare
 from mc.estimate.planning import (
     TrialsNeeded,
@@ -24,7 +27,11 @@ from mc.estimate.planning import (
     trials_needed,
     undecidable,
 )
+from mc.estimate.points import Judgement, Points, Side, judge
+from mc.estimate.pooled import ClaimRow, Source, claim_rows
 from mc.estimate.profiles import FittedWidth, fitted_width, profile_limits
+from mc.estimate.protocol import Protocol, protocol
+from mc.estimate.published import Constant, constants
 from mc.estimate.regression import Fit, design_effect, fit_curve
 from mc.estimate.scaling import CellCurve, Exponent, ScalingLaw, cell_curve, scaling_law
 from mc.estimate.selftest import Check, SelfTest, run_selftest
@@ -47,7 +54,9 @@ __all__ = [
     "CellStudy",
     "CellTheory",
     "Check",
+    "ClaimRow",
     "Comparison",
+    "Constant",
     "ConvergenceTimes",
     "Counts",
     "Coverage",
@@ -56,22 +65,29 @@ __all__ = [
     "Decision",
     "Estimate",
     "Exponent",
+    "Finding",
     "FirstWidths",
     "Fit",
     "FitTest",
     "FittedWidth",
     "Implication",
     "Interval",
+    "Judgement",
     "MedianWidth",
     "Method",
     "MethodClass",
+    "Points",
     "Policy",
     "Prior",
     "Progress",
+    "Protocol",
     "Request",
+    "RunFindings",
     "RunningLimits",
     "ScalingLaw",
     "SelfTest",
+    "Side",
+    "Source",
     "Study",
     "Support",
     "Tests",
@@ -79,6 +95,7 @@ __all__ = [
     "TheoryCurve",
     "Track",
     "TrialsNeeded",
+    "adjudicate",
     "at_least",
     "best_limit",
     "bonferroni",
@@ -86,9 +103,11 @@ __all__ = [
     "cell_curve",
     "cell_detail",
     "cell_theory",
+    "claim_rows",
     "clopper_pearson",
     "compare",
     "confidence_sequence",
+    "constants",
     "convergence_times",
     "coverage_table",
     "crossing_width",
@@ -109,15 +128,19 @@ __all__ = [
     "holm",
     "implication",
     "interval",
+    "judge",
     "ladder_implications",
     "log_e_value",
     "lower_limit",
     "median_width",
     "observer",
+    "p_value",
     "peeking_error",
     "profile_limits",
+    "protocol",
     "reading",
     "replay",
+    "run_findings",
     "run_selftest",
     "running_curve",
     "running_limits",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mc.estimate.curves import THEORY_ERRORS
-from mc.estimate.findings import Finding, adjudicate, of_implication
+from mc.estimate.findings import Finding, adjudicate, of_implication, words_of_points
 from mc.estimate.half_width import half_width
 from mc.estimate.orthant import orthant
 from mc.estimate.p_values import p_value
@@ -17,7 +17,7 @@ from mc.estimate.published import Constant, published
 from mc.estimate.study import CellStudy, Study, TheoryClaim, asked, method_for
 from mc.estimate.tails import ingredients
 from mc.estimate.undecided import reading
-from mc.estimate.verdicts import CHAIN, Support
+from mc.estimate.verdicts import CHAIN
 
 LADDER = frozenset(f"{weak}-{strong}" for weak, strong in CHAIN)
 
@@ -61,7 +61,7 @@ def of_theory(claim: TheoryClaim, cell: int, level: float, method: str) -> Findi
     """
     curve, at = claim.curve, claim.tightest
     against = support = float("nan")
-    detail = ""
+    points = (0, 0, 0)
     if curve.theory is not None and claim.widths:
         says = (curve.theory.p > 0.0) & (curve.counts.trials > 0)
         read, error = reading(curve.counts, curve.policy), THEORY_ERRORS * curve.theory.standard_error
@@ -69,8 +69,9 @@ def of_theory(claim: TheoryClaim, cell: int, level: float, method: str) -> Findi
         refuted = p_value(read.most, read.trials, low, "less", method)[says]
         shown = p_value(read.least, read.trials, high, "greater", method)[says]
         against, support = (min(claim.widths * float(p), 1.0) for p in (refuted.min(), shown.max()))
-        supported = (curve.verdicts or ()).count(Support.SUPPORTED)
-        detail = f"supported at {supported} of {claim.widths} widths"
+        open_ = shown > (1.0 - level) / claim.widths
+        beyond = np.power(high, read.trials)[says] > (1.0 - level) / claim.widths
+        points = (int((~open_).sum()), claim.widths, int((open_ & beyond).sum()))
     return Finding(
         name=claim.name,
         mode=claim.mode,
@@ -85,7 +86,8 @@ def of_theory(claim: TheoryClaim, cell: int, level: float, method: str) -> Findi
         address=None if at is None else (None, int(curve.widths[at])),
         p_against=against,
         p_support=support,
-        detail=detail,
+        detail=words_of_points(points),
+        points=points,
         figure="ladder",
     )
 

@@ -41,6 +41,9 @@ class Finding:
         What the verdict leaves out, in words.
     figure : str
         Kind of the figure that shows it.
+    points : (int, int, int)
+        Of a claim made at several points: how many are supported (of an equality: not contradicted), how many it is
+        made at, and how many of the others so few trials cannot support.
     tally : Tally or None
         Of an implication: trial by trial.
     judgement : Judgement or None
@@ -64,6 +67,7 @@ class Finding:
     p_support: float = math.nan
     detail: str = ""
     figure: str = ""
+    points: tuple[int, int, int] = (0, 0, 0)
     tally: Tally | None = field(default=None, repr=False, compare=False)
     judgement: Judgement | None = field(default=None, repr=False, compare=False)
 
@@ -99,7 +103,10 @@ def of_judgement(
     trials : int, optional
         Trials looked at, where the hypothesis is not true of all.
     """
-    at, counts = found.tightest, found.points.counts.trials
+    at, counts, equality = found.tightest, found.points.counts.trials, found.points.side is Side.EQUAL
+    verdicts = found.verdicts
+    met = found.tests - verdicts.count(Support.CONTRADICTED) if equality else verdicts.count(Support.SUPPORTED)
+    points = (met, found.tests, found.beyond)
     most = int(counts.max(initial=0))
     whole = Finding(
         name=name,
@@ -108,10 +115,11 @@ def of_judgement(
         cell=cell,
         trials=most if trials is None else trials,
         hypothesis_true=most,
-        verdict=_verdict(found.p_against, found.p_support, 1.0 - found.alpha, found.points.side is Side.EQUAL),
+        verdict=_verdict(found.p_against, found.p_support, 1.0 - found.alpha, equality),
         p_against=found.p_against,
         p_support=found.p_support,
-        detail=words_of_points((found,)),
+        detail=words_of_points(points, equality),
+        points=points,
         figure=figure,
         judgement=found,
     )
@@ -129,15 +137,14 @@ def of_judgement(
     )
 
 
-def words_of_points(judged: Sequence[Judgement]) -> str:
-    """At how many points, which one verdict over all of them does not say."""
-    tests, beyond = sum(one.tests for one in judged), sum(one.beyond for one in judged)
+def words_of_points(points: tuple[int, int, int], equality: bool = False) -> str:
+    """At how many points a claim is supported, which one verdict over all of them does not say."""
+    met, tests, beyond = points
     if not tests:
         return ""
-    if judged[0].points.side is Side.EQUAL:
-        inside = tests - sum(one.verdicts.count(Support.CONTRADICTED) for one in judged)
-        return f"inside the simultaneous interval at {inside} of {tests} points"
-    words = f"supported at {sum(one.verdicts.count(Support.SUPPORTED) for one in judged)} of {tests} points"
+    if equality:
+        return f"inside the simultaneous interval at {met} of {tests} points"
+    words = f"supported at {met} of {tests} points"
     return words + (f", {beyond} are beyond what so many trials can show" if beyond else "")
 
 

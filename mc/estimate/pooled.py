@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mc.estimate.findings import Finding, words_of_points
+from mc.estimate.findings import NOT_CONTRADICTED, Finding, words_of_points
 from mc.estimate.methods import get_method
 from mc.estimate.verdicts import Support, Tally
 from mc.guarantees import CLAIMS
@@ -203,9 +203,10 @@ def _slacks(members: Sequence[Member]) -> Iterator[Array]:
 def _details(members: Sequence[Member]) -> str:
     """What each cell says where they are few and agree; else how many say what; points are counted together."""
     verdicts, details = ([getattr(found, name) for _, found in members] for name in ("verdict", "detail"))
-    judged = [found.judgement for _, found in members if found.judgement is not None]
-    if len(judged) == len(members):
-        return words_of_points(judged)
+    points = [found.points for _, found in members]
+    if any(tests for _, tests, _ in points):
+        met, tests, beyond = (sum(column) for column in zip(*points, strict=True))
+        return words_of_points((met, tests, beyond), NOT_CONTRADICTED in verdicts)
     if len(verdicts) <= FEW and len(set(verdicts)) == 1:
         return "; ".join(dict.fromkeys(details))
     said = ", ".join(f"{verdicts.count(word)} {word}" for word in dict.fromkeys(verdicts))

@@ -102,6 +102,8 @@ class CellStudy:
     curves : mapping of (mode, event) to Curve
     medians : mapping of (mode, event) to MedianWidth
     theory : CellTheory or None
+    compared : bool
+        Whether the bounds were asked for: they take most of the time.
     drawn : mapping of (mode, form) to (widths, TheoryCurve)
         The bounds on a dense grid, for the figure.
     claims : tuple of TheoryClaim
@@ -115,6 +117,7 @@ class CellStudy:
     curves: Mapping[tuple[str, str], Curve]
     medians: Mapping[tuple[str, str], MedianWidth]
     theory: CellTheory | None
+    compared: bool
     drawn: Mapping[tuple[str, str], tuple[IntArray, TheoryCurve]]
     claims: tuple[TheoryClaim, ...]
     implications: tuple[Implication, ...]
@@ -242,7 +245,8 @@ def study_cell(cell: CellLike, experiment: Mapping[str, Any], level: float, simu
             found = curve(cell, event, mode, level, simultaneous, method)
             if found is not None:
                 curves[mode, event] = found
-    theory = cell_theory(cell, experiment)
+    compared = any(asked(f"theory-{form}", experiment) for form in FORMS)
+    theory = cell_theory(cell, experiment) if compared else None
     claims: list[TheoryClaim] = []
     drawn: dict[tuple[str, str], tuple[IntArray, TheoryCurve]] = {}
     if theory is not None and len(cell.widths):
@@ -261,6 +265,7 @@ def study_cell(cell: CellLike, experiment: Mapping[str, Any], level: float, simu
         curves=curves,
         medians={at: median_width(found) for at, found in curves.items() if at[1] != "converged"},
         theory=theory,
+        compared=compared,
         drawn=drawn,
         claims=tuple(claim for claim in claims if asked(claim.name, experiment)),
         implications=tuple(found for found in implications if asked(found.name, experiment)),

@@ -113,6 +113,8 @@ def factor(slack: float) -> str:
     """exp(slack) for a reader; slacks are logarithms of right side over left side."""
     if math.isnan(slack):
         return "–"
+    if math.isinf(slack):
+        return "∞" if slack > 0.0 else "0"
     if slack > math.log(MOST):
         return "above 10⁶"
     return f"{math.exp(slack):.4g}" if abs(slack) < 0.01 else f"{math.exp(slack):.3g}"

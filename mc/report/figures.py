@@ -79,7 +79,7 @@ def _draw_ladder(axes: Axes, study: CellStudy, mode: str) -> None:
 
 
 def _theory_sentence(study: CellStudy) -> str:
-    if study.theory is not None and not study.claims:
+    if not study.compared or (study.theory is not None and not study.claims):
         return ""
     if study.theory is None:
         return "No P_theory is compared: the activation, loss or output law has no explicit constants here."
