@@ -179,7 +179,7 @@ def test_the_initial_error_is_not_contradicted_and_a_shrunk_bound_is(linear: Cel
     assert checked().verdict == "supported"
 
     def shrunk(*args: Any, **kwargs: Any) -> np.ndarray:
-        # given h, y(0) is nearly N(0, s^2): at a third the forms end at s (1 + 2 x + 2 x^2)^(1/2)/3, x^2 = log(1/delta),
+        # given h, y(0) is nearly N(0, s^2): a third of the forms is s (1 + 2 x + 2 x^2)^(1/2)/3, x^2 = log(1/delta),
         # 1.3 s at delta = 0.01, passed with probability 0.2; the bounded one at 2.35 s, passed with probability 0.019
         return bounds.initial_output_upper(*args, **kwargs) / 3.0
 
