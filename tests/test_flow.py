@@ -152,6 +152,86 @@ def test_the_estimate_is_honest(
     assert errors[2] < errors[0]
 
 
+def many(
+    rng: np.random.Generator, activation: str, loss: str, p: float, condition: float, k: int
+) -> tuple[ReducedFlow, np.ndarray]:
+    """Twelve trials of the hidden layer, each with its problem."""
+    problems = [random_problem(rng, 5, 8, condition=condition) for _ in range(12)]
+    networks = [random_network(rng, 8, k, 2, activation) for _ in problems]
+    Q = np.stack([problem.Z.T @ net.V for problem, net in zip(problems, networks, strict=True)])
+    flow = ReducedFlow(
+        "hidden",
+        networks[0].activation,
+        get_loss(loss, p if loss == "power" else None),
+        ProblemBatch.stack(problems),
+        Q,
+    )
+    return flow, np.stack([net.pre_activations for net in networks])
+
+
+def test_growth_of_errors_in_the_hidden_layer(rng: np.random.Generator) -> None:
+    """theory §3.5 along a trajectory: a small difference, on the leaf of the conserved part and off it."""
+    for activation, loss, p in (("sigmoid", "mse", 2.0), ("tanh", "power", 4.0), ("sin", "logcosh", 2.0)):
+        flow, h = many(rng, activation, loss, p, 1.5, 60)
+        phi, size = flow.activation, 1e-6
+        steps = np.concatenate([[0.0], np.geomspace(1e-2, 100.0, 120)])
+        c = phi.primitive(h)
+        for on_leaf in (True, False):
+            if on_leaf:
+                delta = np.matmul(rng.standard_normal((12, 1, 5)), flow.Q_start)[:, 0, :]
+            else:
+                delta = rng.standard_normal(h.shape) / np.abs(phi.dphi(h))
+            delta *= size / np.linalg.norm(delta, axis=1, keepdims=True)
+            one, two = h, phi.primitive_inverse(c + delta, h)
+            bound = np.zeros(12)
+            start = np.linalg.norm(two - one, axis=1)
+            for dt in np.diff(steps):
+                seen = flow.observe(one[:, None, :])
+                root = flow.curvature_root(seen.residual)
+                kernel = flow.kernel(seen)
+                if root is not None:
+                    kernel = root.swapaxes(1, 2) @ kernel @ root
+                slowest = np.linalg.eigvalsh(kernel)[:, 0] if on_leaf else 0.0
+                before = np.abs(phi.dphi(one))
+                one, two = (
+                    to_horizon(flow, x, replace(TIGHT, horizon=dt, method="dual")).state[:, 0] for x in (one, two)
+                )
+                bound += np.log(np.abs(phi.dphi(one)) / before).max(axis=1) - slowest * dt
+                grown = np.log(np.linalg.norm(two - one, axis=1) / start)
+                # the rate is that at the start of an interval, in which it changes by a few per cent; far below the
+                # integrator's own error there is nothing to see
+                assert (grown <= np.maximum(bound + 0.005 + 0.01 * np.abs(bound), -6.0)).all()
+            # the bound says something: on the leaf that errors die out, off it that they do not explode
+            assert (bound < 0.0).any() if on_leaf else (bound < 3.0).all()
+
+
+@pytest.mark.parametrize("loss", [("mse", 2.0), ("power", 4.0), ("logcosh", 2.0)])
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "softplus", "arctan", "sin"])
+def test_the_error_without_companion_bounds_the_true_one(
+    rng: np.random.Generator, activation: str, loss: tuple[str, float]
+) -> None:
+    """Local errors propagated by theory §3.5 against a tight solution: condition numbers, widths and tolerances."""
+    ratios = []
+    for condition, k in ((3.0, 14), (30.0, 400), (1e3, 60)):
+        flow, h = many(rng, activation, *loss, condition, k)
+        for horizon in (30.0, 1e3):
+            controls = Controls(rtol=1e-11, atol=1e-14, horizon=horizon, method="dual")
+            exact = integrate(flow, h, controls, Never())
+            path = np.linalg.norm(exact.state[:, 0] - h, axis=1)
+            for rtol in (1e-2, 1e-3, 1e-5):
+                ending = integrate_checked(flow, h, Controls(rtol, 1e-3 * rtol, horizon), lambda _: Never())
+                error = np.linalg.norm(ending.state[:, 0] - exact.state[:, 0], axis=1)
+                # where the error is that of the reference there is nothing to compare
+                ratios.append((ending.error / error)[error > 1e-9 * path])
+    ratio = np.concatenate(ratios)
+    assert ratio.size > 100
+    # an estimate of a single step may fall short (see DualRosenbrock._error), their sum hardly ever does
+    assert (ratio > 1.0).mean() > 0.99
+    assert ratio.min() > 0.2
+    # at condition 1000 the slowest rate damps nothing, and the fast ones are not counted
+    assert np.median(ratio) < 200.0
+
+
 @pytest.mark.parametrize(("method", "mode"), METHODS_BY_MODE)
 def test_error_follows_the_tolerance_at_every_width(rng: np.random.Generator, method: str, mode: str) -> None:
     """The error in theta stays of the order of rtol times the path, from 20 to 2000 neurons: the norm knows none."""

@@ -192,6 +192,20 @@ def test_tanh_is_half_the_sigmoid_at_eight_times():
     np.testing.assert_array_equal(tanh.primitive_inverse(c, c), 0.5 * h)
 
 
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "softplus", "arctan", "erf", "identity", "sin", "silu", "gelu"])
+@given(seed=st.integers(0, 2**32), scale=st.sampled_from([0.1, 1.0, 30.0, 1e3]))
+@settings(max_examples=20, deadline=None)
+def test_phi_at_primitive_is_phi_of_the_inverse(name: str, seed: int, scale: float) -> None:
+    """Both ways are good to some last places of phi, whose size is at most that of h here."""
+    rng, activation = np.random.default_rng(seed), get(name)
+    h = rng.standard_normal(200)
+    c = activation.primitive(h) + scale * rng.standard_normal(200)
+    back = activation.primitive_inverse(c, h)
+    size = 1.0 + np.abs(activation.phi(back)) + np.abs(back * activation.dphi(back))
+    z = activation.phi_at_primitive(c, h)
+    assert (np.abs(z - activation.phi(back)) <= 8 * EPS * size).all()
+
+
 def interval_samples(activation: Activation, h0: float, count: int) -> np.ndarray:
     """Points of the interval of h0, dense around it and graded towards its ends."""
     points = critical_points(activation)

@@ -179,6 +179,16 @@ class Activation(ABC):
         c, h_start = (np.array(v, dtype=np.float64) for v in np.broadcast_arrays(c, h_start))
         return self._by_interval(h_start, IntervalTables.primitive_inverse, c)
 
+    def phi_at_primitive(self, c: ArrayLike, h_start: ArrayLike) -> FloatArray:
+        """phi(h) at the h in the interval of `h_start` with Phi(h) = c, to rounding in absolute terms.
+
+        Parameters
+        ----------
+        c, h_start : array_like, same shape
+            As of `primitive_inverse`.
+        """
+        return self.phi(self.primitive_inverse(c, h_start))
+
     def ratio_primitive(self, h: ArrayLike) -> FloatArray:
         """Pi, a primitive of phi/phi' on the interval of each h, 0 where phi is if it vanishes there (theory §3.4)."""
         h = np.asarray(h, dtype=np.float64)

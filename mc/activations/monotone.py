@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import spence
 
 from mc.activations.base import Activation
-from mc.activations.special import double_sinh_inverse, solve_increasing, wright_omega
+from mc.activations.special import double_sinh_inverse, double_sinh_sigmoid, solve_increasing, wright_omega
 
 FloatArray = NDArray[np.float64]
 
@@ -88,6 +88,10 @@ class Sigmoid(Monotone):
         """`double_sinh_inverse`; the start is not used."""
         return double_sinh_inverse(c)
 
+    def phi_at_primitive(self, c: ArrayLike, h_start: ArrayLike) -> FloatArray:
+        """`double_sinh_sigmoid`: one table instead of one for h and an exponential."""
+        return double_sinh_sigmoid(c)
+
     def ratio_primitive(self, h: ArrayLike) -> FloatArray:
         """h + exp h."""
         return as_float(h) + np.exp(h)
@@ -144,6 +148,13 @@ class Tanh(Monotone):
         """Half the solution of the sigmoid at 8 c."""
         c = as_float(c)
         return 0.5 * double_sinh_inverse(8.0 * c)
+
+    def phi_at_primitive(self, c: ArrayLike, h_start: ArrayLike) -> FloatArray:
+        """tanh h = 2 sigmoid(2h) - 1, and 2 h solves the equation of the sigmoid at 8 c."""
+        z = double_sinh_sigmoid(8.0 * as_float(c))
+        z *= 2.0
+        z -= 1.0
+        return z
 
     def ratio_primitive(self, h: ArrayLike) -> FloatArray:
         """sinh(h)^2/2."""

@@ -56,6 +56,10 @@ class Sin(Activation):
         lower, upper = (end - side * 2.0 * np.spacing(np.abs(end)) for end, side in zip(ends, (-1.0, 1.0), strict=True))
         return np.clip(h, lower, upper)
 
+    def phi_at_primitive(self, c: ArrayLike, h_start: ArrayLike) -> FloatArray:
+        """Tanh c on every branch: tan h = sinh(+-c) with the sign of the branch."""
+        return np.tanh(as_float(c))
+
     def ratio_primitive(self, h: ArrayLike) -> FloatArray:
         """-log|cos h|, through the sine where the cosine is near 1."""
         h = as_float(h)

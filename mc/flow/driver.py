@@ -65,7 +65,7 @@ class Ending:
     loss : (T,) array
         Loss at ``time``.
     error : (T,) array
-        Sum of the local error estimates, in theta.
+        Estimate of the global error in theta: local ones, each magnified or damped as the steps after it may do.
     first_step : (T,) array
         First accepted step.
     state : (T, rows, k) array
@@ -120,6 +120,8 @@ class _Run:
         self.t, self.error = np.zeros(trials), np.zeros(trials)
         self.dt, self.first = np.full(trials, np.nan), np.full(trials, np.nan)
         self.steps, self.scale = np.zeros(trials, np.int64), np.zeros(trials)
+        # the last accepted step of each trial: its size, and its error in units of the allowed one
+        self.last_dt, self.last_ratio = np.full(trials, np.nan), np.full(trials, np.nan)
         self.until = np.full(trials, controls.horizon)
 
     def begin(self, method: str, trials: Index) -> Stepper:
@@ -186,17 +188,30 @@ class _Run:
         if self.on_step is not None and accepted.any():
             rows = np.flatnonzero(accepted)
             self.on_step(stepper, rows, trials[rows], t[rows], dt[rows])
-        stepper.accept(accepted)
+        growth = stepper.accept(accepted)
+        error = self.error[trials]
+        self.error[trials] = np.where(accepted, growth * error + stepper.safety * attempt.error, error)
         self.t[trials] = np.where(accepted, np.where(dt < until - t, t + dt, until), t)
-        self.error[trials] += np.where(accepted, stepper.safety * attempt.error, 0.0)
         self.first[trials] = np.where(accepted & np.isnan(self.first[trials]), dt, self.first[trials])
         self.steps[trials] += 1
-        with np.errstate(divide="ignore"):
-            factor = 0.9 * np.maximum(ratio, 1e-10) ** (-1.0 / stepper.order)
-        # after a rejection the step does not grow
-        self.dt[trials] = dt * np.clip(factor, 0.2, np.where(accepted, 5.0, 0.9))
+        self.dt[trials] = self.next_step(trials, dt, np.maximum(ratio, 1e-10), accepted, stepper.order)
         verdict = self.rule.check(stepper.flow, stepper.seen, self.error[trials], trials)
         return np.where(accepted, verdict, NOT_COMPUTED).astype(np.int8)
+
+    def next_step(self, trials: Index, dt: Array, ratio: Array, accepted: NDArray[np.bool_], order: int) -> Array:
+        """Step that should just be accepted, if error/dt^order falls as it did from the step before to this one.
+
+        On the way to a limit it falls fast: without the trend a step could only follow it (the predictive controller of
+        Gustafsson 1994, for growth alone and at most by a factor of two).
+        """
+        factor = 0.9 * ratio ** (-1.0 / order)
+        with np.errstate(invalid="ignore"):
+            trend = dt / self.last_dt[trials] * (self.last_ratio[trials] / ratio) ** (1.0 / order)
+        factor *= np.where(accepted, np.clip(np.fmax(trend, 1.0), 1.0, 2.0), 1.0)
+        self.last_dt[trials] = np.where(accepted, dt, self.last_dt[trials])
+        self.last_ratio[trials] = np.where(accepted, ratio, self.last_ratio[trials])
+        # after a rejection the step does not grow
+        return np.asarray(dt * np.clip(factor, 0.2, np.where(accepted, 5.0, 0.9)))
 
 
 def integrate(
@@ -229,25 +244,34 @@ def integrate(
     run, trials = _Run(flow, h, controls, rule, on_step), np.arange(h.shape[0])
     if until is not None:
         run.until = until
-    if controls.method != "auto":
-        run.march(controls.method, trials)
-        return run.ending
-    # without a cheap inverse of Phi the dual variable costs more than it saves
-    if flow.mode == "hidden" and flow.activation.cheap_inverse:
-        run.march("dual", trials)
-        return run.ending
-    if flow.mode == "hidden":
-        trials = run.march("explicit", trials, leave_when_stiff=True)
-    run.march("lowrank", trials)
+    method, *others = methods_of(flow, controls)
+    trials = run.march(method, trials, leave_when_stiff=bool(others))
+    for method in others:
+        run.march(method, trials)
     return run.ending
 
 
+def methods_of(flow: ReducedFlow, controls: Controls) -> tuple[str, ...]:
+    """The method, or the one to begin with and that of the trials which turn out to be stiff."""
+    if controls.method != "auto":
+        return (controls.method,)
+    if flow.mode == "both":
+        return ("lowrank",)
+    # without a cheap inverse of Phi the dual variable costs more than it saves
+    return ("dual",) if flow.activation.cheap_inverse else ("explicit", "lowrank")
+
+
+def grows_known(flow: ReducedFlow, controls: Controls) -> bool:
+    """Whether the growth of errors is bounded along the run, so that no second run has to tell it."""
+    return methods_of(flow, controls) == ("dual",)
+
+
 def _first_step(stepper: Stepper, rtol: float) -> Array:
-    """About a tenth of the time in which the loss would fall to nothing at its first rate.
+    """A part of the time in which the loss would fall to nothing at its first rate.
 
     It goes with the tolerance: runs at two tolerances that began alike would hide each other's first errors.
     """
-    part = 0.1 * min(max(rtol / 1e-5, 1e-5), 1e3) ** 0.2
+    part = stepper.opening * min(max(rtol / 1e-5, 1e-5), 1e3) ** 0.2
     with np.errstate(divide="ignore", invalid="ignore"):
         dt = part * stepper.seen.loss / np.square(stepper.speed())
     return np.where(np.isfinite(dt) & (dt > 0.0), dt, 1.0)
@@ -256,7 +280,7 @@ def _first_step(stepper: Stepper, rtol: float) -> Array:
 def _scale(stepper: Stepper) -> Array:
     """psi(L_0)/|A J(0)|, (T,)."""
     kernel = stepper.flow.kernel(stepper.seen)
-    largest = np.sqrt(np.linalg.norm(np.where(np.isfinite(kernel), kernel, 0.0), 2, axis=(1, 2)))
+    largest = np.sqrt(np.linalg.eigvalsh(np.where(np.isfinite(kernel), kernel, 0.0))[:, -1])
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = stepper.flow.psi_of(stepper.seen.residual) / largest
     return np.where(np.isfinite(scale), scale, 0.0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mc.flow.fields import Observation, ReducedFlow
+from mc.flow.fields import ReducedFlow
 from mc.flow.phi_functions import phi_functions
 from mc.flow.spectrum import KernelSpectrum
 from mc.flow.stepper import Attempt, Index, crossed, norm
@@ -26,6 +26,7 @@ class DualRosenbrock:
 
     order = 5
     safety = 4.0
+    opening = 0.4
 
     def __init__(self, flow: ReducedFlow, h: Array, state: Array | None = None) -> None:
         self.flow = flow
@@ -51,20 +52,27 @@ class DualRosenbrock:
     def _apply(self, v: Array) -> Array:
         return np.asarray(np.matmul(self._kernel, v[:, :, None])[:, :, 0])
 
-    def _at(self, dual: Array) -> tuple[Array, Observation, Array]:
-        """Pre-activations, observation and slope at a dual variable."""
-        flow = self.flow
-        pulled = np.matmul((flow.problems.S * dual)[:, None, :], flow.Q_start)[:, 0, :]
-        h = flow.activation.primitive_inverse(self._level - pulled / np.sqrt(flow.width), self._h)
-        seen = flow.observe(h[:, None, :])
-        return h, seen, flow.slope(seen.residual)
+    def _level_at(self, dual: Array) -> Array:
+        """Phi of the pre-activations at a dual variable, (T, k)."""
+        scaled = self.flow.problems.S * dual / -np.sqrt(self.flow.width)
+        level = np.matmul(scaled[:, None, :], self.flow.Q_start)[:, 0, :]
+        level += self._level
+        return np.asarray(level)
+
+    def _h_at(self, dual: Array) -> Array:
+        """Pre-activations at a dual variable, (T, k)."""
+        return self.flow.activation.primitive_inverse(self._level_at(dual), self._h)
+
+    def _remainder_at(self, change: Array) -> tuple[Array, Array]:
+        """`_remainder` of a point that a change of Lambda leads to."""
+        z = self.flow.activation.phi_at_primitive(self._level_at(self._dual + change), self._h)
+        return self._remainder(self.flow.slope(self.flow.residual_of(self.flow.Q_start, z)), change)
 
     def _remainder(self, slope: Array, change: Array) -> tuple[Array, Array]:
         """Nonlinear part D = F(Lambda + change) - F(Lambda) + H K change, and E^T K D."""
         # E E^T = C C^T = H
-        curved = self._spectrum.combine(self._spectrum.coordinates(self._apply(change)))
-        remainder = slope - self._slope + curved
-        return remainder, self._spectrum.coordinates(self._apply(remainder))
+        remainder = slope - self._slope + self._spectrum.combine(self._spectrum.image_of(change))
+        return remainder, self._spectrum.image_of(remainder)
 
     def attempt(self, dt: Array) -> Attempt:
         """Try one step of size dt (T,)."""
@@ -73,22 +81,26 @@ class DualRosenbrock:
         both = phi_functions(np.stack([-scale * rates, -0.5 * scale * rates]), 5)
         self._phi, half = [each[0] for each in both], [each[1] for each in both]
         self._dt = dt
-        self._x = self._spectrum.coordinates(self._apply(self._slope))
+        self._x = self._spectrum.image_of(self._slope)
         first = 0.5 * scale * self._slope - self._spectrum.combine(np.square(0.5 * scale) * half[2] * self._x)
-        _, _, slope = self._at(self._dual + first)
-        self._d2 = self._remainder(slope, first)
+        self._d2 = self._remainder_at(first)
         d2, x2 = self._d2
         phi = self._phi
         linear = scale * self._slope - self._spectrum.combine(np.square(scale) * phi[2] * self._x)
         second = linear + scale * d2 - self._spectrum.combine(np.square(scale) * phi[2] * x2)
-        _, _, slope = self._at(self._dual + second)
-        self._d3 = self._remainder(slope, second)
+        self._d3 = self._remainder_at(second)
         square, cube = self._quadrature(np.ones_like(dt))
         change = linear + square + cube
         self._new_dual = self._dual + change
-        self._new_h, self._new_seen, self._new_slope = self._at(self._new_dual)
+        self._new_h = self._h_at(self._new_dual)
+        self._new_seen = self.flow.observe(self._new_h[:, None, :])
+        self._new_slope = self.flow.slope(self._new_seen.residual)
         distance = norm(self._new_h - self._h_start)
-        estimate = self._error(change, square, cube)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.abs(self._new_seen.dphi / self.seen.dphi)
+        # a phi' that underflows says nothing
+        self._stretch, shrink = np.fmax.reduce(ratio, axis=1), np.fmin.reduce(ratio, axis=1)
+        estimate = self._error(change, square, cube, np.log(np.fmax(self._stretch, 1.0 / shrink)))
         sound = np.isfinite(estimate) & np.isfinite(distance) & np.isfinite(self._new_seen.loss)
         return Attempt(estimate, distance, sound & ~crossed(self.flow, self._h, self._new_h))
 
@@ -106,11 +118,15 @@ class DualRosenbrock:
         cube -= self._spectrum.combine(np.square(dt) * s**5 * 6.0 * phi[5] * (2.0 * x3 - 8.0 * x2))
         return square, cube
 
-    def _error(self, change: Array, square: Array, cube: Array) -> Array:
+    def _error(self, change: Array, square: Array, cube: Array, bent: Array) -> Array:
         """Estimate of the local error: what the stages miss, and what a cubic in time misses of the remainder.
 
         The first is the change that the remainder at the new point, in place of the last stage's, would make. For the
-        second, what the cubic term is to the square one, those left out are taken to be to their predecessors.
+        second, what the cubic term is to the square one, those left out are taken to be to their predecessors; where
+        that one happens to vanish a term is taken to be to its predecessor what ``bent``, the largest change of
+        log phi', is to one. The two constants put the middle of the estimate at what the error of a step is, measured
+        against tight solutions over activations, losses, condition numbers and tolerances; one step in a hundred has
+        an error above 2.7 times its estimate.
         """
         remainder, x = self._remainder(self._new_slope, change)
         (d3, x3), phi, dt = self._d3, self._phi, self._dt[:, None]
@@ -118,17 +134,20 @@ class DualRosenbrock:
             np.square(dt) * (12.0 * phi[5] - 2.0 * phi[4]) * (x3 - x)
         )
         one, two = self._length(square), self._length(cube)
-        # measured against tight solutions, half of this is the middle of what the error of a step is
-        return 0.5 * (self._length(stages) + two**3 / np.maximum(np.square(one + two), 1e-300))
+        left_out = np.fmax(0.25 * two**3 / np.maximum(np.square(one + two), 1e-300), 0.1 * one * np.square(bent))
+        return self._length(stages) + left_out
 
-    def accept(self, accepted: NDArray[np.bool_]) -> None:
-        """Move the accepted trials on."""
+    def accept(self, accepted: NDArray[np.bool_]) -> Array:
+        """Move the accepted trials on; what an error before the step has been multiplied by at most (theory §3.5)."""
         mask = accepted[:, None]
+        slowest = self._spectrum.rates[:, 0].copy()
         self._dual = np.where(mask, self._new_dual, self._dual)
         self._h = np.where(mask, self._new_h, self._h) if not accepted.all() else self._new_h
         self._slope = np.where(mask, self._new_slope, self._slope)
         self.seen = self.seen.updated(accepted, self._new_seen)
         self._kernel, self._spectrum = self._spectrum.moved(accepted, self._kernel, self.flow, self.seen)
+        slowest = np.minimum(slowest, self._spectrum.rates[:, 0])
+        return np.asarray(np.fmax(self._stretch, 1.0) * np.exp(-slowest * self._dt))
 
     def interpolate(self, rows: Index, fractions: Array) -> Array:
         """States (N, 1, k) of some trials at fractions (N,) of the step just tried."""
@@ -136,7 +155,7 @@ class DualRosenbrock:
         scale = (one._dt * fractions)[:, None]
         phi = phi_functions(-scale * one._spectrum.rates, 2)
         linear = scale * one._slope - one._spectrum.combine(np.square(scale) * phi[2] * one._x)
-        h, _, _ = one._at(one._dual + linear + sum(one._quadrature(fractions)))
+        h = one._h_at(one._dual + linear + sum(one._quadrature(fractions)))
         return h[:, None, :]
 
     def _copy(self, rows: Index) -> DualRosenbrock:

@@ -47,6 +47,7 @@ class DormandPrince:
 
     order = 5
     safety = 1.0
+    opening = 0.1
 
     def __init__(self, flow: ReducedFlow, h: Array, state: Array | None = None) -> None:
         self.flow = flow
@@ -87,18 +88,19 @@ class DormandPrince:
     def _combine(self, weights: tuple[float, ...], out: Array) -> None:
         np.dot(np.asarray(weights), self._stages[: len(weights)].reshape(len(weights), -1), out=out.reshape(-1))
 
-    def accept(self, accepted: NDArray[np.bool_]) -> None:
-        """Move the accepted trials on."""
+    def accept(self, accepted: NDArray[np.bool_]) -> Array:
+        """Move the accepted trials on; the growth of errors is not known."""
         self._held_back = np.where(self._fast > STABILITY, self._held_back + accepted, 0)
         if accepted.all():
             self._state, self.seen = self._new, self._new_seen
             self._stages[0] = self._stages[-1]
-            return
+            return np.ones(accepted.size)
         self._state[accepted] = self._new[accepted]
         self._stages[0][accepted] = self._stages[-1][accepted]
         seen = self.seen.updated(accepted, self._new_seen)
         Q = self.flow.Q_start if self.flow.mode == "hidden" else self._state[:, 1:]
         self.seen = Observation(Q, seen.z, seen.dphi, seen.residual, seen.loss)
+        return np.ones(accepted.size)
 
     def interpolate(self, rows: Index, fractions: Array) -> Array:
         """States (N, rows, k) of some trials at fractions (N,) of the step just tried."""

@@ -20,6 +20,12 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 
+def slice_of(rows: Index) -> slice | Index:
+    """Rows that follow one another as a slice, so that taking them copies nothing."""
+    one_by_one = rows.size > 0 and bool(np.all(np.diff(rows) == 1))
+    return slice(int(rows[0]), int(rows[-1]) + 1) if one_by_one else rows
+
+
 @dataclass(frozen=True)
 class Observation:
     """A state seen through the operator.
@@ -54,7 +60,7 @@ class Observation:
         """Some trials, with what is already known of them."""
         if np.array_equal(rows, np.arange(self.z.shape[0])):
             return self
-        some = Observation(self.Q[rows], self.z[rows], self.dphi[rows], self.residual[rows], self.loss[rows])
+        some = Observation(self.Q[slice_of(rows)], self.z[rows], self.dphi[rows], self.residual[rows], self.loss[rows])
         for name in ("gram", "square_z"):
             if name in vars(self):
                 vars(some)[name] = vars(self)[name][rows]
@@ -114,15 +120,20 @@ class ReducedFlow:
         """Flow of some trials."""
         if np.array_equal(rows, np.arange(self.Q_start.shape[0])):
             return self
-        return ReducedFlow(self.mode, self.activation, self.loss, self.problems.take(rows), self.Q_start[rows])
+        Q = self.Q_start[slice_of(rows)]
+        return ReducedFlow(self.mode, self.activation, self.loss, self.problems.take(rows), Q)
 
     def observe(self, state: Array) -> Observation:
         """Activations, residual and loss of a state."""
         Q = self.Q_start if self.mode == "hidden" else state[:, 1:]
         z, dphi = self.activation.phi_dphi(state[:, 0])
-        signal = np.matmul(Q, z[:, :, None])[:, :, 0] / np.sqrt(self.width)
-        residual = self.problems.S * signal - self.problems.target
+        residual = self.residual_of(Q, z)
         return Observation(Q, z, dphi, residual, self.loss_of(residual))
+
+    def residual_of(self, Q: Array, z: Array) -> Array:
+        """(T, r) residual U^T (y(t) - y) of activations."""
+        signal = np.matmul(Q, z[:, :, None])[:, :, 0] / np.sqrt(self.width)
+        return np.asarray(self.problems.S * signal - self.problems.target)
 
     def _lift(self, residual: Array) -> Array:
         """Residual in the observation, (T, m); in Im(A) where the loss knows only its norm, (T, r)."""

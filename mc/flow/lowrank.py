@@ -85,6 +85,7 @@ class LowRankExponential:
 
     order = 4
     safety = 4.0
+    opening = 0.4
 
     def __init__(self, flow: ReducedFlow, h: Array, state: Array | None = None) -> None:
         self.flow = flow
@@ -242,8 +243,8 @@ class LowRankExponential:
             square = square + np.square(norm(self._new_Q - self.flow.Q_start))
         return np.sqrt(square)
 
-    def accept(self, accepted: NDArray[np.bool_]) -> None:
-        """Move the accepted trials on."""
+    def accept(self, accepted: NDArray[np.bool_]) -> Array:
+        """Move the accepted trials on; the growth of errors is not known."""
         seen = self._new.seen
         if self.flow.mode == "both":
             seen = Observation(self._new_Q, seen.z, seen.dphi, seen.residual, seen.loss)
@@ -252,6 +253,7 @@ class LowRankExponential:
         self._h = self._new.h if accepted.all() else np.where(accepted[:, None], self._new.h, self._h)
         self._slope = self.flow.slope(self.seen.residual)
         self._kernel, self._spectrum = self._spectrum.moved(accepted, self._kernel, self.flow, self.seen)
+        return np.ones(accepted.size)
 
     def interpolate(self, rows: Index, fractions: Array) -> Array:
         """States (N, rows, k) of some trials at fractions (N,) of the step just tried."""

@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 _TERMS = 16
 """Degree of the series: at |z| <= 1 what is left out is below 1/17! of the value."""
 
-_RECIPROCALS = tuple(1.0 / factorial(j) for j in range(_TERMS + 7))
+_RECIPROCALS = np.array([1.0 / factorial(j) for j in range(_TERMS + 7)])
 
 
 def phi_functions(z: Array, highest: int) -> list[Array]:
@@ -35,11 +35,8 @@ def phi_functions(z: Array, highest: int) -> list[Array]:
         return _far(z, highest)
     # near zero: a series for the last one, the others by the recursion downwards, which is stable there
     near = np.maximum(z, -1.0)
-    last = np.full_like(near, _RECIPROCALS[_TERMS + highest])
-    for term in range(_TERMS - 1, -1, -1):
-        last *= near
-        last += _RECIPROCALS[term + highest]
-    series = [last]
+    powers = np.vander(near.reshape(-1), _TERMS + 1, increasing=True)
+    series = [np.dot(powers, _RECIPROCALS[highest : highest + _TERMS + 1]).reshape(z.shape)]
     for j in range(highest - 1, -1, -1):
         series.append(near * series[-1] + _RECIPROCALS[j])
     series.reverse()

@@ -25,10 +25,13 @@ class KernelSpectrum:
         Not negative.
     basis : (T, r, r) array
         E.
+    image : (T, r, r) array
+        E^T K.
     """
 
     rates: Array
     basis: Array
+    image: Array
 
     @classmethod
     def of(cls, kernel: Array, root: Array | None) -> KernelSpectrum:
@@ -38,27 +41,32 @@ class KernelSpectrum:
         else:
             rates, W = np.linalg.eigh(_finite(np.matmul(root.swapaxes(1, 2), np.matmul(kernel, root))))
             basis = np.matmul(root, W)
-        return cls(np.maximum(rates, 0.0), basis)
+        return cls(np.maximum(rates, 0.0), basis, np.matmul(basis.swapaxes(1, 2), kernel))
 
     def moved(
         self, accepted: NDArray[np.bool_], kernel: Array, flow: ReducedFlow, seen: Observation
     ) -> tuple[Array, KernelSpectrum]:
         """Kernel and spectrum anew for the trials that have moved to ``seen``."""
-        if accepted.all():
+        rows = np.flatnonzero(accepted)
+        # to pick the trials out of Q costs as much as to do again what has not changed
+        if 2 * rows.size >= accepted.size:
             kernel = flow.kernel(seen)
             return kernel, KernelSpectrum.of(kernel, flow.curvature_root(seen.residual))
-        rows = np.flatnonzero(accepted)
         if rows.size:
             some, there = flow.take(rows), seen.take(rows)
             kernel = kernel.copy()
             kernel[rows] = some.kernel(there)
             part = KernelSpectrum.of(kernel[rows], some.curvature_root(there.residual))
-            self.rates[rows], self.basis[rows] = part.rates, part.basis
+            self.rates[rows], self.basis[rows], self.image[rows] = part.rates, part.basis, part.image
         return kernel, self
 
     def coordinates(self, v: Array) -> Array:
         """E^T v, (T, r)."""
         return np.asarray(np.matmul(v[:, None, :], self.basis)[:, 0, :])
+
+    def image_of(self, v: Array) -> Array:
+        """E^T K v, (T, r)."""
+        return np.asarray(np.matmul(self.image, v[:, :, None])[:, :, 0])
 
     def combine(self, coordinates: Array) -> Array:
         """E v, (T, r)."""
@@ -66,7 +74,7 @@ class KernelSpectrum:
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> KernelSpectrum:
         """Some trials."""
-        return KernelSpectrum(self.rates[rows], self.basis[rows])
+        return KernelSpectrum(self.rates[rows], self.basis[rows], self.image[rows])
 
 
 def _finite(matrices: Array) -> Array:

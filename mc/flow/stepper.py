@@ -42,6 +42,8 @@ class Stepper(Protocol):
         The error estimate of a step falls like dt^order.
     safety : float
         How far the error of a step may lie above its estimate: the sum of the estimates is raised by it.
+    opening : float
+        First step at rtol 1e-5, in units of the time in which the loss would fall to nothing at its first rate.
     flow : ReducedFlow
     seen : Observation
         Of the current state.
@@ -49,6 +51,7 @@ class Stepper(Protocol):
 
     order: int
     safety: float
+    opening: float
     flow: ReducedFlow
     seen: Observation
 
@@ -58,8 +61,11 @@ class Stepper(Protocol):
     def attempt(self, dt: Array) -> Attempt:
         """Try one step of size dt (T,)."""
 
-    def accept(self, accepted: NDArray[np.bool_]) -> None:
-        """Move the accepted trials on."""
+    def accept(self, accepted: NDArray[np.bool_]) -> Array:
+        """Move the accepted trials on; returns by what an error before the step has been multiplied at most, (T,).
+
+        One where that is not known: then the sum of local errors needs the company of a second run.
+        """
 
     def stiff(self) -> NDArray[np.bool_]:
         """Whether stability rather than accuracy holds a trial's steps back, (T,)."""

@@ -16,12 +16,17 @@ from mc.outcomes import NOT_COMPUTED, Outcome
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-COMPANY = 2
-"""Steps for which a trial's test may wait for those of half its batch."""
-
 
 class Rule(Protocol):
-    """A stopping rule for T trials, of which it sees those that still run."""
+    """A stopping rule for T trials, of which it sees those that still run.
+
+    Attributes
+    ----------
+    loosest : float
+        rtol of a first attempt: above that of the controls where the verdict is checked against the error anyway.
+    """
+
+    loosest: float
 
     def check(self, flow: ReducedFlow, seen: Observation, error: Array, trials: Index) -> NDArray[np.int8]:
         """`Outcome` of each trial, or -1 to go on."""
@@ -32,6 +37,8 @@ class Rule(Protocol):
 
 class Never:
     """Goes on to the horizon."""
+
+    loosest = 0.0
 
     def check(self, flow: ReducedFlow, seen: Observation, error: Array, trials: Index) -> NDArray[np.int8]:
         """-1: go on."""
@@ -47,6 +54,7 @@ class ToleranceRule:
     """Converged when the loss falls to ``loss_tolerance``: one for all trials, or one for each."""
 
     loss_tolerance: float | Array
+    loosest = 0.0
 
     def check(self, flow: ReducedFlow, seen: Observation, error: Array, trials: Index) -> NDArray[np.int8]:
         """`Outcome` of each trial, or -1 to go on."""
@@ -56,14 +64,17 @@ class ToleranceRule:
 
     def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.bool_]:
         """Whether the error may add no more to psi(L) than the tolerance itself."""
-        return np.asarray(possible_move(flow, seen, error) <= flow.loss.psi(np.array(self.loss_tolerance)))
+        c_Z = np.sqrt(np.einsum("trk,trk->tk", seen.Q, seen.Q).max(axis=1))
+        moved = possible_move(flow, seen.gram, seen.square_z, error, c_Z)
+        return np.asarray(moved <= flow.loss.psi(np.array(self.loss_tolerance)))
 
 
 class RestartRule:
     """Converged when `sharp` certifies the flow through the computed point, integration error included (theory §5.4).
 
-    The certificate is tried at the start and again when psi(L) has fallen far enough for it to have a chance. Where it
-    would hold but for an integration error that has grown larger than what is left of psi(L), the trial is undecided.
+    The certificate is tried where the diagonals of its Gram matrices do not refuse it, and after a failure when psi(L)
+    has fallen far enough for it to have a chance. Where it would hold but for an integration error that has grown
+    larger than what is left of psi(L), the trial is undecided.
 
     Attributes
     ----------
@@ -71,25 +82,25 @@ class RestartRule:
         Margin at the last test of each trial, or a bound of it on the same side of one; certified iff above one.
     """
 
+    loosest = 1e-2
+
     def __init__(self, trials: int, patience: float = 0.8) -> None:
         self.patience = patience
         self.margin = np.zeros(trials)
         self._try_at = np.full(trials, np.inf)
         self._columns = np.full((2, trials), np.nan)
-        self._skipped = 0
 
     def check(self, flow: ReducedFlow, seen: Observation, error: Array, trials: Index) -> NDArray[np.int8]:
         """`Outcome` of each trial, or -1 to go on."""
         psi = flow.psi_of(seen.residual)
         outcome = np.full(psi.size, NOT_COMPUTED, np.int8)
-        rows = np.flatnonzero(psi <= self._try_at[trials])
-        # a test costs the batch nearly the same for one trial as for all: wait for company, then test all
-        many = 2 * rows.size >= psi.size
-        self._skipped = 0 if many or self._skipped >= COMPANY else self._skipped + 1
-        if rows.size and not self._skipped:
-            rows = np.arange(psi.size) if many else rows
-            some, there = flow.take(rows), seen.take(rows)
-            test = RestartTest.of(some, there, error[rows], self._column_norms(some, there, trials[rows]))
+        # V does not move in mode `hidden`
+        if flow.mode == "both" or np.isnan(self._columns[0, trials]).any():
+            self._columns[:, trials] = column_norms(flow, seen)
+        columns = self._columns[:, trials]
+        rows = np.flatnonzero((psi <= self._try_at[trials]) & (most_margin(flow, seen, columns, psi) > 1.0))
+        if rows.size:
+            test = RestartTest.of(flow, seen, error, columns, rows)
             margin = test.margin(psi[rows])
             self.margin[trials[rows]] = margin
             # a margin of 1/2 wants half the psi, give or take what the spectrum changes by then
@@ -97,21 +108,37 @@ class RestartRule:
             outcome[rows[margin > 1.0]] = Outcome.CONVERGED_CERTIFIED
             lost = (margin <= 1.0) & (test.moved > psi[rows])
             if lost.any():
-                exact = RestartTest.of(some, there, np.zeros(rows.size)).margin(psi[rows])
+                exact = RestartTest.of(flow, seen, np.zeros(psi.size), columns, rows).margin(psi[rows])
                 outcome[rows[lost & (exact > 1.0)]] = Outcome.UNDECIDED
         return outcome
-
-    def _column_norms(self, flow: ReducedFlow, seen: Observation, trials: Index) -> Array:
-        """Largest |Z^T V_i| and |A V_i|, (2, T): V does not move in mode `hidden`."""
-        if flow.mode == "both":
-            return column_norms(flow, seen)
-        if np.isnan(self._columns[0, trials]).any():
-            self._columns[:, trials] = column_norms(flow, seen)
-        return self._columns[:, trials]
 
     def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.bool_]:
         """Whether the certificate survives the error."""
         return np.asarray(RestartTest.of(flow, seen, error).margin(flow.psi_of(seen.residual)) > 1.0)
+
+
+def most_margin(flow: ReducedFlow, seen: Observation, columns: Array, psi: Array) -> Array:
+    """Upper bound of the margin of `sharp`, (T,): no eigenvalue of a Gram matrix is below all of its diagonal."""
+    k, S = flow.width, flow.problems.S
+    diagonal = np.diagonal(seen.gram, axis1=1, axis2=2) / k
+    if flow.mode == "both":
+        diagonal = diagonal + seen.square_z[:, None] / k
+    squares = diagonal.min(axis=1), (np.square(S) * diagonal).min(axis=1)
+    signal, observed = lipschitz_bounds(flow, columns)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        most = (flow.problems.sigma_A * squares[0] / signal.at(0.0) + squares[1] / observed.at(0.0)) / (2.0 * psi)
+    return np.where(np.isnan(most), 0.0, most)
+
+
+def lipschitz_bounds(flow: ReducedFlow, columns: Array) -> tuple[TrialLipschitz, TrialLipschitz]:
+    """Lipschitz constants of Z^T J and of A J, given the largest columns (2, T)."""
+    c_Z, c_A = columns
+    norm_A, width = np.broadcast_to(flow.problems.norm_A, c_A.shape), np.full(c_A.shape, float(flow.width))
+    B1, B2 = flow.activation.sup_dphi, flow.activation.lip_dphi
+    return (
+        TrialLipschitz(flow.mode, B1, B2, c_Z, width),
+        TrialLipschitz(flow.mode, norm_A * B1, norm_A * B2, c_A / norm_A, width),
+    )
 
 
 def column_norms(flow: ReducedFlow, seen: Observation) -> Array:
@@ -121,14 +148,12 @@ def column_norms(flow: ReducedFlow, seen: Observation) -> Array:
     return np.asarray(np.sqrt(np.matmul(weights, squares).max(axis=2)).T)
 
 
-def possible_move(flow: ReducedFlow, seen: Observation, error: Array, c_Z: Array | None = None) -> Array:
+def possible_move(flow: ReducedFlow, gram: Array, square_z: Array, error: Array, c_Z: Array) -> Array:
     """What a state within ``error`` may add to psi(L), (T,): |A| (|J| + Lip error) error times the slope of psi."""
     mode, k, n_obs = flow.mode, flow.width, flow.problems.U.shape[1]
-    norm_J = np.trace(seen.gram, axis1=1, axis2=2) + (seen.square_z if mode == "both" else 0.0)
-    if c_Z is None:
-        c_Z = np.sqrt(np.einsum("trk,trk->tk", seen.Q, seen.Q).max(axis=1))
-    width = np.full(error.shape, float(k))
-    signal = TrialLipschitz(mode, flow.activation.sup_dphi, flow.activation.lip_dphi, c_Z, width)
+    norm_J = np.trace(gram, axis1=1, axis2=2) + (square_z if mode == "both" else 0.0)
+    B1, B2 = flow.activation.sup_dphi, flow.activation.lip_dphi
+    signal = TrialLipschitz(mode, B1, B2, c_Z, np.full(error.shape, float(k)))
     with np.errstate(invalid="ignore"):
         moved = flow.problems.norm_A * (np.sqrt(norm_J / k) + signal.at(error) * error) * error
         # a loss of the user's own may have no slope: then only an exact state says anything
@@ -159,7 +184,14 @@ class RestartTest:
     moved: Array
 
     @classmethod
-    def of(cls, flow: ReducedFlow, seen: Observation, error: Array, columns: Array | None = None) -> RestartTest:
+    def of(
+        cls,
+        flow: ReducedFlow,
+        seen: Observation,
+        error: Array,
+        columns: Array | None = None,
+        rows: Index | None = None,
+    ) -> RestartTest:
         """Prepare the test.
 
         Parameters
@@ -171,14 +203,18 @@ class RestartTest:
             Bound delta of |theta_computed - theta|.
         columns : (2, T) array, optional
             See `column_norms`.
+        rows : int array, optional
+            The trials to test; all by default.
         """
-        k, S, mode = flow.width, flow.problems.S, flow.mode
-        sigma_Z, sigma_obs = observed_spectra(seen.gram, seen.square_z, S, k, mode, k)
-        c_Z, c_A = column_norms(flow, seen) if columns is None else columns
-        norm_A = np.broadcast_to(flow.problems.norm_A, error.shape)
-        B1, B2, width = flow.activation.sup_dphi, flow.activation.lip_dphi, np.full(error.shape, float(k))
-        signal = TrialLipschitz(mode, B1, B2, c_Z, width)
-        observed = TrialLipschitz(mode, norm_A * B1, norm_A * B2, c_A / norm_A, width)
+        columns = column_norms(flow, seen) if columns is None else columns
+        problems, gram, square_z = flow.problems, seen.gram, seen.square_z
+        if rows is not None and rows.size < error.size:
+            # the large arrays stay where they are
+            flow = replace(flow, problems=problems.take(rows), Q_start=flow.Q_start[:0])
+            columns, error, gram, square_z = columns[:, rows], error[rows], gram[rows], square_z[rows]
+        k, mode = flow.width, flow.mode
+        sigma_Z, sigma_obs = observed_spectra(gram, square_z, flow.problems.S, k, mode, k)
+        signal, observed = lipschitz_bounds(flow, columns)
         # the column norms grow by what theta may be off
         drift = error if mode == "both" else 0.0
         sigma_A = np.broadcast_to(flow.problems.sigma_A, error.shape)
@@ -186,14 +222,14 @@ class RestartTest:
             Branch(
                 sigma_A,
                 np.maximum(sigma_Z - signal.integrals(error)[0], 0.0),
-                replace(signal, column_norm=c_Z + drift),
+                replace(signal, column_norm=signal.column_norm + drift),
             ),
             Branch(
                 np.ones_like(error),
                 np.maximum(sigma_obs - observed.integrals(error)[0], 0.0),
-                replace(observed, column_norm=c_A / norm_A + drift),
+                replace(observed, column_norm=observed.column_norm + drift),
             ),
-            possible_move(flow, seen, error, c_Z),
+            possible_move(flow, gram, square_z, error, signal.column_norm),
         )
 
     def margin(self, psi: Array) -> Array:
@@ -211,9 +247,9 @@ class RestartTest:
         branches = (self.signal, self.observed)
         with np.errstate(divide="ignore", invalid="ignore"):
             needed = psi + self.moved
+            # both branches together bound the area from above, one of them to a point near its end from below
             most = sum(b.factor * np.square(b.sigma) / (2.0 * b.lipschitz.at(0.0)) for b in branches)
             margin = np.where(np.isfinite(needed) & (most > 0.0), most / needed, 0.0)
-            # one branch alone, to a point that need not be its end, is a lower bound
             least = np.maximum(*(b.area(b.lipschitz.reach(b.sigma, steps=2)) for b in branches)) / needed
         margin = np.where((margin > 1.0) & (least > 1.0), least, margin)
         rows = np.flatnonzero((margin > 1.0) & ~(least > 1.0))
