@@ -17,12 +17,13 @@ from mc.flow.checked import integrate_checked
 from mc.flow.descent import Descent, descend, proved_step, stable_step
 from mc.flow.driver import METHODS, Controls, Ending, integrate
 from mc.flow.fields import ReducedFlow
+from mc.flow.limit import Target, decide
 from mc.flow.record import OBSERVABLES, Origin, Recorder, log_times
 from mc.flow.stepper import crossed
 from mc.flow.stopping import Never, RestartRule, RestartTest, ToleranceRule
 from mc.losses import get as get_loss
 from mc.network import Network, flow_field
-from mc.outcomes import Outcome
+from mc.outcomes import Exact, Outcome
 from mc.problem import ProblemBatch
 
 MODES = ("hidden", "both")
@@ -321,17 +322,37 @@ def test_the_restart_condition_is_open(rng: np.random.Generator) -> None:
 def test_an_error_that_decides_is_undecided(rng: np.random.Generator) -> None:
     """Where what is left of the loss drowns in the error nothing is certified; a little less error, and it is."""
     problem, network = random_problem(rng, 3, 5), random_network(rng, 5, 300, 2, "sigmoid")
-    flow, h = reduced(problem, network, "hidden"), network.pre_activations[None]
-    state = integrate(flow, h, Controls(), ToleranceRule(1e-9)).state
-    seen = flow.observe(state)
-    for error, outcome in (
-        (0.0, Outcome.CONVERGED_CERTIFIED),
-        (1e-7, Outcome.CONVERGED_CERTIFIED),
-        (10.0, Outcome.UNDECIDED),
-    ):
-        assert RestartRule(1).check(flow, seen, np.array([error]), np.arange(1))[0] == outcome
+    for mode, drowned in (("both", Outcome.UNDECIDED), ("hidden", Outcome.CONVERGED_CERTIFIED)):
+        flow, h = reduced(problem, network, mode), network.pre_activations[None]
+        seen = flow.observe(integrate(flow, h, Controls(), ToleranceRule(1e-9)).state)
+        # in the hidden layer every point of the boxes has the same limit (theory §5.4)
+        for error, outcome in (
+            (0.0, Outcome.CONVERGED_CERTIFIED),
+            (1e-7, Outcome.CONVERGED_CERTIFIED),
+            (10.0, drowned),
+        ):
+            assert RestartRule(1).check(flow, seen, np.array([error]), np.arange(1))[0] == outcome
     early = flow.observe(flow.start(h))
     assert RestartRule(1).check(flow, early, np.zeros(1), np.arange(1))[0] == -1
+
+
+def test_restart_of_the_hidden_layer_agrees_with_the_exact_limit_at_any_tolerance(rng: np.random.Generator) -> None:
+    """Near the critical width: certified only where zero loss is reached, and nearly always, whatever the tolerance."""
+    reached, found = 0, []
+    for activation in ("sigmoid", "tanh", "sin"):
+        flow, h = many(rng, activation, "mse", 2.0, 3.0, 22)
+        batch = flow.problems
+        target = Target(h, flow.Q_start, batch.target / batch.S, batch.S, flow.width)
+        inside = decide(target, flow.activation).exact == Exact.REACHES_ZERO
+        for rtol in (1e-5, 0.1):
+            ending = integrate(flow, h, Controls(rtol, horizon=1e5), RestartRule(12))
+            certified = ending.outcome == Outcome.CONVERGED_CERTIFIED
+            assert inside[certified].all()
+            found.append((certified == inside).mean())
+        reached += int(inside.sum())
+    assert 0 < reached < 36
+    # the rest is too slow for the horizon
+    assert np.mean(found) > 0.9
 
 
 @pytest.mark.parametrize("mode", MODES)

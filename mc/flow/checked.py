@@ -70,12 +70,15 @@ def integrate_checked(flow: ReducedFlow, h: Array, controls: Controls, rule_for:
 
 
 def _with_error(flow: ReducedFlow, h: Array, controls: Controls, rule_for: Callable[[int], Rule]) -> Ending:
-    ending = integrate(flow, h, controls, rule_for(h.shape[0]))
+    rule = rule_for(h.shape[0])
+    ending = integrate(flow, h, controls, rule)
     rows = np.flatnonzero((ending.time > 0.0) & np.isfinite(ending.loss))
-    if not rows.size:
+    known = grows_known(flow, controls)
+    if not rows.size or (known and rule.loosest > 0.0):
+        # the rule has seen the error that is stored
         return ending
     some = flow.take(rows)
-    if not grows_known(flow, controls):
+    if not known:
         companion = integrate(some, h[rows], loosened(controls), Never(), until=ending.time[rows])
         distance = norm(companion.state - ending.state[rows])
         # a companion that did not arrive tells nothing but that the error is not known

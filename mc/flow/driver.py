@@ -263,7 +263,7 @@ def methods_of(flow: ReducedFlow, controls: Controls) -> tuple[str, ...]:
 
 def grows_known(flow: ReducedFlow, controls: Controls) -> bool:
     """Whether the growth of errors is bounded along the run, so that no second run has to tell it."""
-    return methods_of(flow, controls) == ("dual",)
+    return flow.loss.convex and methods_of(flow, controls) == ("dual",)
 
 
 def _first_step(stepper: Stepper, rtol: float) -> Array:

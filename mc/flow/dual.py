@@ -39,6 +39,12 @@ class DualRosenbrock:
         self._slope = flow.slope(self.seen.residual)
         self._kernel = flow.kernel(self.seen)
         self._spectrum = KernelSpectrum.of(self._kernel, flow.curvature_root(self.seen.residual))
+        self._tell()
+
+    def _tell(self) -> None:
+        """Leave the smallest eigenvalue of K to whom it may concern; for another Hessian those are not its own."""
+        if self.flow.loss.quadratic:
+            self.seen = self.seen.knowing(self._spectrum.rates[:, 0])
 
     def speed(self) -> Array:
         """|d theta/dt| now, (T,)."""
@@ -146,6 +152,7 @@ class DualRosenbrock:
         self._slope = np.where(mask, self._new_slope, self._slope)
         self.seen = self.seen.updated(accepted, self._new_seen)
         self._kernel, self._spectrum = self._spectrum.moved(accepted, self._kernel, self.flow, self.seen)
+        self._tell()
         slowest = np.minimum(slowest, self._spectrum.rates[:, 0])
         return np.asarray(np.fmax(self._stretch, 1.0) * np.exp(-slowest * self._dt))
 

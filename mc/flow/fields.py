@@ -6,7 +6,7 @@ norm of a change of the state is the norm of the change of theta in either mode.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +18,9 @@ from mc.problem import ProblemBatch
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
+
+CACHED = {"gram", "square_z"}
+"""What an observation computes once, when it is asked for."""
 
 
 def slice_of(rows: Index) -> slice | Index:
@@ -37,6 +40,8 @@ class Observation:
     residual : (T, r) array
         U^T (y(t) - y).
     loss : (T,) array
+    slowest : (T,) array, optional
+        Smallest eigenvalue of the observed tangent kernel, once a stepper has found it.
     """
 
     Q: Array
@@ -44,6 +49,7 @@ class Observation:
     dphi: Array
     residual: Array
     loss: Array
+    slowest: Array | None = None
 
     @cached_property
     def gram(self) -> Array:
@@ -60,11 +66,19 @@ class Observation:
         """Some trials, with what is already known of them."""
         if np.array_equal(rows, np.arange(self.z.shape[0])):
             return self
-        some = Observation(self.Q[slice_of(rows)], self.z[rows], self.dphi[rows], self.residual[rows], self.loss[rows])
-        for name in ("gram", "square_z"):
-            if name in vars(self):
-                vars(some)[name] = vars(self)[name][rows]
+        slowest = None if self.slowest is None else self.slowest[rows]
+        Q = self.Q[slice_of(rows)]
+        some = Observation(Q, self.z[rows], self.dphi[rows], self.residual[rows], self.loss[rows], slowest)
+        for name in CACHED & vars(self).keys():
+            vars(some)[name] = vars(self)[name][rows]
         return some
+
+    def knowing(self, slowest: Array) -> Observation:
+        """The same with the smallest eigenvalue of the kernel."""
+        other = replace(self, slowest=slowest)
+        for name in CACHED & vars(self).keys():
+            vars(other)[name] = vars(self)[name]
+        return other
 
     def updated(self, accepted: NDArray[np.bool_], new: Observation) -> Observation:
         """The new observation of the trials accepted, the old one of the others."""

@@ -72,9 +72,10 @@ class ToleranceRule:
 class RestartRule:
     """Converged when `sharp` certifies the flow through the computed point, integration error included (theory §5.4).
 
-    The certificate is tried where the diagonals of its Gram matrices do not refuse it, and after a failure when psi(L)
-    has fallen far enough for it to have a chance. Where it would hold but for an integration error that has grown
-    larger than what is left of psi(L), the trial is undecided.
+    The certificate is tried where a bound of its margin does not refuse it, and after a failure when psi(L) has fallen
+    far enough for it to have a chance. Where it would hold but for an integration error that has grown
+    larger than what is left of psi(L), the trial is undecided. In mode `hidden`, if L is convex, the error cannot
+    matter: what is proved of a point with this V and these boxes is true of every such point (theory §5.4).
 
     Attributes
     ----------
@@ -98,7 +99,13 @@ class RestartRule:
         if flow.mode == "both" or np.isnan(self._columns[0, trials]).any():
             self._columns[:, trials] = column_norms(flow, seen)
         columns = self._columns[:, trials]
-        rows = np.flatnonzero((psi <= self._try_at[trials]) & (most_margin(flow, seen, columns, psi) > 1.0))
+        least, most = margin_bounds(flow, seen, columns, psi)
+        worth = (psi <= self._try_at[trials]) & (most > 1.0)
+        if error_is_harmless(flow):
+            error, sure = np.zeros_like(error), np.flatnonzero(least > 1.0)
+            self.margin[trials[sure]], outcome[sure] = least[sure], Outcome.CONVERGED_CERTIFIED
+            worth &= least <= 1.0
+        rows = np.flatnonzero(worth)
         if rows.size:
             test = RestartTest.of(flow, seen, error, columns, rows)
             margin = test.margin(psi[rows])
@@ -114,20 +121,37 @@ class RestartRule:
 
     def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.bool_]:
         """Whether the certificate survives the error."""
+        error = np.zeros_like(error) if error_is_harmless(flow) else error
         return np.asarray(RestartTest.of(flow, seen, error).margin(flow.psi_of(seen.residual)) > 1.0)
 
 
-def most_margin(flow: ReducedFlow, seen: Observation, columns: Array, psi: Array) -> Array:
-    """Upper bound of the margin of `sharp`, (T,): no eigenvalue of a Gram matrix is below all of its diagonal."""
-    k, S = flow.width, flow.problems.S
-    diagonal = np.diagonal(seen.gram, axis1=1, axis2=2) / k
-    if flow.mode == "both":
-        diagonal = diagonal + seen.square_z[:, None] / k
-    squares = diagonal.min(axis=1), (np.square(S) * diagonal).min(axis=1)
+def error_is_harmless(flow: ReducedFlow) -> bool:
+    """Whether zero loss is reached from every point of the boxes or from none (theory §7.4)."""
+    return flow.mode == "hidden" and flow.loss.convex
+
+
+def margin_bounds(flow: ReducedFlow, seen: Observation, columns: Array, psi: Array) -> tuple[Array, Array]:
+    """Lower and upper bound of the margin of `sharp`, (T,), from the eigenvalue known or else from the diagonals.
+
+    The branch through A J alone is a lower bound, both together are an upper one; lambda_min is at most the least entry
+    of a diagonal, and sigma_A sigma_Z <= sigma_obs.
+    """
+    k, S, sigma_A = flow.width, flow.problems.S, flow.problems.sigma_A
+    if seen.slowest is not None:
+        # as much rounding as `smallest_singular_value` allows for, to either side
+        rounding = (S.shape[1] + k) * 2.0**-53 * np.square(S[:, 0]) * np.trace(seen.gram, axis1=1, axis2=2) / k
+        low, high = np.maximum(seen.slowest - rounding, 0.0), seen.slowest + rounding
+        square_Z = high / np.square(sigma_A)
+    else:
+        diagonal = np.diagonal(seen.gram, axis1=1, axis2=2) / k
+        if flow.mode == "both":
+            diagonal = diagonal + seen.square_z[:, None] / k
+        low, high, square_Z = np.zeros_like(psi), (np.square(S) * diagonal).min(axis=1), diagonal.min(axis=1)
     signal, observed = lipschitz_bounds(flow, columns)
     with np.errstate(divide="ignore", invalid="ignore"):
-        most = (flow.problems.sigma_A * squares[0] / signal.at(0.0) + squares[1] / observed.at(0.0)) / (2.0 * psi)
-    return np.where(np.isnan(most), 0.0, most)
+        alone = 0.5 / (observed.at(0.0) * psi)
+        most = high * alone + 0.5 * sigma_A * square_Z / (signal.at(0.0) * psi)
+        return np.nan_to_num(low * alone), np.nan_to_num(most)
 
 
 def lipschitz_bounds(flow: ReducedFlow, columns: Array) -> tuple[TrialLipschitz, TrialLipschitz]:
@@ -247,6 +271,8 @@ class RestartTest:
         branches = (self.signal, self.observed)
         with np.errstate(divide="ignore", invalid="ignore"):
             needed = psi + self.moved
+            if self.signal.lipschitz.mode == "hidden":
+                return np.where(np.isfinite(needed), self._area_of_lines() / needed, 0.0)
             # both branches together bound the area from above, one of them to a point near its end from below
             most = sum(b.factor * np.square(b.sigma) / (2.0 * b.lipschitz.at(0.0)) for b in branches)
             margin = np.where(np.isfinite(needed) & (most > 0.0), most / needed, 0.0)
@@ -257,3 +283,16 @@ class RestartTest:
             path = ObservedPath.build(self.signal.take(rows), self.observed.take(rows))
             margin[rows] = path.margin(needed[rows])
         return margin
+
+    def _area_of_lines(self) -> Array:
+        """Area under the larger of two lines that fall to zero: in mode `hidden` the branches are no more than that."""
+        heights = np.stack([branch.factor * branch.sigma for branch in (self.signal, self.observed)])
+        slopes = np.stack([branch.factor * branch.lipschitz.at(0.0) for branch in (self.signal, self.observed)])
+        whole = np.where(heights > 0.0, np.square(heights) / (2.0 * slopes), 0.0)
+        # where the higher line ends first the other takes over where they meet
+        order = np.argsort(-heights, axis=0)
+        (high, low), (steep, flat) = (np.take_along_axis(values, order, axis=0) for values in (heights, slopes))
+        meet = (high - low) / (steep - flat)
+        joined = meet * (high - 0.5 * steep * meet) + np.square(low - flat * meet) / (2.0 * flat)
+        crosses = (high / steep < low / flat) & (low > 0.0)
+        return np.asarray(np.where(crosses, joined, whole.max(axis=0)))

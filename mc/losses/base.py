@@ -34,6 +34,8 @@ class Loss(ABC):
     """Whether L depends on |e| alone."""
     quadratic: bool = False
     """Whether the Hessian is the identity."""
+    convex: bool = False
+    """Whether L is known to be convex (theory §3.5, §7.4)."""
 
     @property
     def name(self) -> str:

@@ -15,6 +15,7 @@ class NormPower(Loss):
     """A multiple of a power of |e|: the KL inequality is an equality, psi(L) = |e| (theory §2)."""
 
     radial = True
+    convex = True
 
     def psi_of(self, e: ArrayLike) -> FloatArray:
         """|e|."""
@@ -159,6 +160,7 @@ class LogCosh(Loss):
     """L = sum log cosh e_i, quadratic near zero and linear far away, psi(L) = arccosh(exp L) >= |e| (theory §2)."""
 
     kind = "logcosh"
+    convex = True
 
     def value(self, e: ArrayLike) -> FloatArray:
         """Sum of log cosh e_i, shape (..., m) -> (...)."""
