@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc.activations import Activation
+from mc.flow.fields import slice_of
 from mc.flow.limit_programme import box_margin
 from mc.outcomes import Exact, ExactBy
 
@@ -20,7 +21,7 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 NEWTON_STEPS = 60
-BATCH_BYTES = 1_000_000
+BATCH_BYTES = 1_500_000
 LP_NEURONS = 20_000
 LP_TOLERANCE = 1e-6
 UNIT = 2.0**-53
@@ -55,7 +56,9 @@ class Target:
         if np.array_equal(rows, np.arange(self.h.shape[0])):
             return self
         S = self.S if self.S.shape[0] == 1 else self.S[rows]
-        return Target(self.h[rows], self.Q[rows], self.a[rows], S, self.width)
+        # rows that follow one another are not copied
+        some = slice_of(rows)
+        return Target(self.h[some], self.Q[some], self.a[some], S, self.width)
 
 
 @dataclass
@@ -319,11 +322,13 @@ def _decide_batch(target: Target, activation: Activation) -> Decision:
         iterate.keep(~inside)
         if not iterate.rows.size:
             return decision
-        outside, distance = iterate.outside()
-        decision.settle(iterate.rows[outside], Exact.CANNOT, ExactBy.HYPERPLANE, distance[outside])
-        iterate.keep(~outside)
-        if not iterate.rows.size:
-            return decision
+        # at the start the dual variable is zero, and names no hyperplane yet
+        if iterate.iterations:
+            outside, distance = iterate.outside()
+            decision.settle(iterate.rows[outside], Exact.CANNOT, ExactBy.HYPERPLANE, distance[outside])
+            iterate.keep(~outside)
+            if not iterate.rows.size:
+                return decision
         iterate.advance()
     for row in iterate.rows:
         _decide_by_programme(decision, int(row), target, activation)
