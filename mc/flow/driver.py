@@ -202,12 +202,12 @@ class _Run:
         """Step that should just be accepted, if error/dt^order falls as it did from the step before to this one.
 
         On the way to a limit it falls fast: without the trend a step could only follow it (the predictive controller of
-        Gustafsson 1994, for growth alone and at most by a factor of two).
+        Gustafsson 1994, for growth alone and at most by a factor of three).
         """
         factor = 0.9 * ratio ** (-1.0 / order)
         with np.errstate(invalid="ignore"):
             trend = dt / self.last_dt[trials] * (self.last_ratio[trials] / ratio) ** (1.0 / order)
-        factor *= np.where(accepted, np.clip(np.fmax(trend, 1.0), 1.0, 2.0), 1.0)
+        factor *= np.where(accepted, np.clip(np.fmax(trend, 1.0), 1.0, 3.0), 1.0)
         self.last_dt[trials] = np.where(accepted, dt, self.last_dt[trials])
         self.last_ratio[trials] = np.where(accepted, ratio, self.last_ratio[trials])
         # after a rejection the step does not grow

@@ -26,7 +26,7 @@ class DualRosenbrock:
 
     order = 5
     safety = 4.0
-    opening = 0.4
+    opening = 0.8
 
     def __init__(self, flow: ReducedFlow, h: Array, state: Array | None = None) -> None:
         self.flow = flow
@@ -103,7 +103,7 @@ class DualRosenbrock:
         self._new_slope = self.flow.slope(self._new_seen.residual)
         distance = norm(self._new_h - self._h_start)
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.abs(self._new_seen.dphi / self.seen.dphi)
+            ratio = self._new_seen.dphi / self.seen.dphi
         # a phi' that underflows says nothing
         self._stretch, shrink = np.fmax.reduce(ratio, axis=1), np.fmin.reduce(ratio, axis=1)
         estimate = self._error(change, square, cube, np.log(np.fmax(self._stretch, 1.0 / shrink)))
@@ -139,9 +139,11 @@ class DualRosenbrock:
         stages = dt / 6.0 * (d3 - remainder) - self._spectrum.combine(
             np.square(dt) * (12.0 * phi[5] - 2.0 * phi[4]) * (x3 - x)
         )
-        one, two = self._length(square), self._length(cube)
+        vectors = np.stack([stages, square, cube], axis=2)
+        lengths = np.einsum("trj,trj->jt", vectors, np.matmul(self._kernel, vectors))
+        missed, one, two = np.sqrt(np.maximum(lengths, 0.0))
         left_out = np.fmax(0.25 * two**3 / np.maximum(np.square(one + two), 1e-300), 0.1 * one * np.square(bent))
-        return self._length(stages) + left_out
+        return np.asarray(missed + left_out)
 
     def accept(self, accepted: NDArray[np.bool_]) -> Array:
         """Move the accepted trials on; what an error before the step has been multiplied by at most (theory §3.5)."""

@@ -19,6 +19,9 @@ from mc.problem import ProblemBatch
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
+GRAM_BYTES = 400_000
+"""Size of the copy of Q that a Gram matrix is made from."""
+
 CACHED = {"gram", "square_z"}
 """What an observation computes once, when it is asked for."""
 
@@ -54,8 +57,16 @@ class Observation:
     @cached_property
     def gram(self) -> Array:
         """(T, r, r) Gram matrix Q Dphi^2 Q^T, unscaled."""
-        weighted = self.Q * np.square(self.dphi)[:, None, :]
-        return np.asarray(np.matmul(weighted, self.Q.swapaxes(1, 2)))
+        trials, r, k = self.Q.shape
+        weight, gram = np.square(self.dphi)[:, None, :], np.empty((trials, r, r))
+        # the weighted copy of Q stays in a cache
+        size = max(1, min(trials, GRAM_BYTES // (8 * r * k)))
+        weighted = np.empty((size, r, k))
+        for first in range(0, trials, size):
+            some = slice(first, min(first + size, trials))
+            part = np.multiply(self.Q[some], weight[some], out=weighted[: some.stop - first])
+            np.matmul(part, self.Q[some].swapaxes(1, 2), out=gram[some])
+        return gram
 
     @cached_property
     def square_z(self) -> Array:
