@@ -86,6 +86,15 @@ def _median_steps(cell: CellLike, mode: str, converged: NDArray[np.bool_]) -> ND
     )
 
 
+def _step_words(flow: Mapping[str, Any]) -> str:
+    """The step of a [flow] table; an automatic one is half the largest stable at the start, times its scale."""
+    gamma = flow.get("gamma", "auto")
+    if gamma != "auto":
+        return f"step {float(gamma):g}"
+    share = 0.5 * float(flow.get("gamma_scale", 1.0))
+    return "largest stable step" if share == 1.0 else f"{share:g} of the largest stable step"
+
+
 def protocol(cell: CellLike, mode: str, experiment: Mapping[str, Any], level: float = 0.95) -> Protocol | None:
     """Compare the protocol of a run with what is known of the same trials.
 
@@ -112,11 +121,10 @@ def protocol(cell: CellLike, mode: str, experiment: Mapping[str, Any], level: fl
     at = np.searchsorted(cell.widths, cell.flow_widths)
     truth = truth[:, at]
     seen = said != Decision.NOT_COUNTED
-    gamma = flow.get("gamma", "auto")
     return Protocol(
         cell=cell.index,
         mode=mode,
-        gamma="half the largest stable step" if gamma == "auto" else f"step {float(gamma):g}",
+        gamma=_step_words(flow),
         max_steps=int(flow.get("max_steps", 0)),
         loss_tolerance=float(flow.get("loss_tolerance", 0.0)),
         widths=np.asarray(cell.flow_widths, dtype=np.int64),
