@@ -9,20 +9,21 @@ boxes that grows to that one makes a margin of it:
 - box (0, inf): 1/B for the smallest B whose box [0, B] fits the data, 0 where none does. As B grows the bodies
   Q [0, B]^k increase to the cone Q [0, inf)^k, so the margin falls to 0 as the data near the boundary from inside.
 
-Each question "margin <= level" is a question of `mc.flow.limit.decide` for a box of one size, so it has a proof for
-both answers; the failure itself is decided as in every run.
+Each question "margin <= level" asks whether data lie outside the image of a box, a convex problem in r dimensions
+(`mc.rare.box`); the failure itself is decided, with a proof for both answers, as in every run.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mc.activations import Activation
 from mc.errors import InputError
 from mc.flow.limit import Target, decide
 from mc.outcomes import Exact
 from mc.problem import Problem
+from mc.rare.box import outside
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -32,49 +33,6 @@ BISECTIONS = 14
 """Halvings that find a margin: they leave 1e-3 of its size, and levels need no more."""
 SMALLEST, LARGEST = 1e-4, 1e3
 """Margins are looked for between these: levels are never outside."""
-
-
-class Hypot(Activation):
-    """h/sqrt(1 + h^2) with a primitive that is the identity: Newton's method for the box (-1, 1) at its cheapest."""
-
-    name = "hypot"
-    sup_dphi = 1.0
-    lip_dphi = 1.0
-    sup_phi = 1.0
-    increasing = True
-
-    def phi(self, h: ArrayLike, out: Array | None = None) -> Array:
-        """h/sqrt(1 + h^2)."""
-        return self.phi_dphi(h)[0]
-
-    def dphi(self, h: ArrayLike, out: Array | None = None) -> Array:
-        """Square root of d phi/d Phi: `decide` knows the derivative in the dual variable as dphi^2."""
-        return self.phi_dphi(h)[1]
-
-    def phi_dphi(
-        self, h: ArrayLike, out_phi: Array | None = None, out_dphi: Array | None = None
-    ) -> tuple[Array, Array]:
-        """Both."""
-        x = np.asarray(h, dtype=np.float64)
-        inverse = 1.0 / (1.0 + x * x)
-        root = np.sqrt(inverse)
-        return x * root, np.sqrt(inverse * root)
-
-    def box(self, h: ArrayLike) -> tuple[Array, Array]:
-        """(-1, 1)."""
-        one = np.ones_like(np.asarray(h, dtype=np.float64))
-        return -one, one
-
-    def primitive(self, h: ArrayLike) -> Array:
-        """h."""
-        return np.asarray(h, dtype=np.float64)
-
-    def primitive_inverse(self, c: ArrayLike, h_start: ArrayLike) -> Array:
-        """c."""
-        return np.asarray(c, dtype=np.float64)
-
-
-HYPOT = Hypot()
 
 
 def common_box(activation: Activation) -> tuple[float, float]:
@@ -125,7 +83,7 @@ class GaugePopulation:
         return chosen
 
     def _outside(self, Q: Array, level: Array) -> Mask:
-        """Where the margin is proved to be at most a level, (P,) each its own."""
+        """Where the margin is at most a level, (P,) each its own."""
         a, b = self.box
         k = Q.shape[2]
         if np.isfinite(b):
@@ -133,9 +91,7 @@ class GaugePopulation:
         else:
             centre = radius = 0.5 / level
         data = (np.sqrt(k) * self.level - centre[:, None] * Q.sum(axis=2)) / radius[:, None]
-        start = np.zeros((Q.shape[0], k))
-        found = decide(Target(start, Q, data / np.sqrt(k), self.S[None], k), HYPOT)
-        return np.asarray(found.exact == Exact.CANNOT)
+        return outside(Q, data)
 
     def below(self, level: float) -> Mask:
         """Where the margin is at most a level; what could not be decided counts as above it."""
