@@ -47,6 +47,7 @@ def plan_lines(experiment: Experiment, tasks: int | None = None) -> Iterator[str
         f"{', '.join(experiment.modes)}, ladder {', '.join(experiment.ladder)}"
     )
     yield f"  {len(widths)} widths from {widths[0]} to {widths[-1]}; flow at {list(flows) or 'none'}"
+    yield from _rare_line(experiment, blocks)
     for cell in cells:
         values = ", ".join(f"{key} = {value}" for key, value in cell.attributes.items())
         yield f"  c{cell.index:03d} {cell.key}: {values}"
@@ -65,6 +66,20 @@ def plan_lines(experiment: Experiment, tasks: int | None = None) -> Iterator[str
         most = -(-cost.blocks // tasks)
         hours = cost.seconds / max(cost.blocks, 1) * most / 3600
         yield f"  as {tasks} tasks: {at_most}{most} block(s) and about {hours:.3g} core-hours each"
+
+
+def _rare_line(experiment: Experiment, blocks: int) -> Iterator[str]:
+    if experiment.rare is None:
+        return
+    rare, settings = experiment.rare, experiment.rare.settings()
+    size = experiment.block_size
+    carriers = min(blocks, settings.blocks(size))
+    own = sum(len(settings.trials(range(block * size, (block + 1) * size))) for block in range(carriers))
+    fewer = f" ({rare.repetitions} asked for: more trials are needed)" if own < rare.repetitions else ""
+    yield (
+        f"  rare failure of {rare.margin} at {len(rare.widths)} width(s): {own} repetitions{fewer} of {rare.particles} "
+        f"particles in the first {carriers} block(s); the cost below supposes probabilities near 1e-9"
+    )
 
 
 def _count(p: float, share: float, method: str) -> str:

@@ -22,7 +22,8 @@ def peak_memory(experiment: Experiment) -> float:
     """Bytes that one worker process needs at most, right to a factor of two.
 
     The model: the interpreter; the results of a block of T trials; the buffers of the neuron stream; the first neurons
-    of each trial, h and Z^T V, kept for the exact limit and for the flow; a batch of trajectories with their stages.
+    of each trial, h and Z^T V, kept for the exact limit and for the flow; a batch of trajectories with their stages;
+    the particles of a rare failure.
 
     Parameters
     ----------
@@ -54,5 +55,8 @@ def peak_memory(experiment: Experiment) -> float:
         flow = max(STAGES * 8.0 * max(flows) * (1.0 + rank), 2.0 * BATCH_BYTES) if flows else 0.0
         # a neuron that the subset leaves open is drawn again whole, one trial at a time
         whole = 8.0 * widths[-1] * (n + 2.0 * rank + 2.0) if decides else 0.0
-        most = max(most, kept + stream + max(flow, whole))
+        rare = 0.0
+        if experiment.rare is not None:
+            rare = experiment.rare.settings().bytes(int(n), experiment.rare.widths[-1])
+        most = max(most, kept + stream + max(flow, whole), rare)
     return START_BYTES + block + most

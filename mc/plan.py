@@ -306,6 +306,22 @@ def _block_seconds(gap: Gap, plan: RunPlan) -> float:
     return plan.block_size * (SECONDS_PER_TRIAL + stream + steps)
 
 
+def _rare_seconds(experiment: Experiment, plan: RunPlan, missing: Sequence[Gap] | None) -> float:
+    """What the repetitions of [rare] take, in the blocks that carry them."""
+    if experiment.rare is None:
+        return 0.0
+    settings, size, total = experiment.rare.settings(), plan.block_size, 0.0
+    if missing is None:
+        carriers = range(min(plan.n_blocks, settings.blocks(size)))
+        missing = [Gap(cell, block, plan.widths, ()) for cell in plan.cells for block in carriers]
+    for gap in missing:
+        own = len(settings.trials(range(gap.block * size, (gap.block + 1) * size)))
+        n, m = int(gap.cell.problem["n"]), int(gap.cell.problem["m"])
+        widths = set(gap.all_widths) & set(experiment.rare.widths) if own else ()
+        total += sum(settings.seconds(own, n, min(n, m), k) for k in widths)
+    return total
+
+
 def _bytes(fields: Iterable[Field], sizes: Mapping[str, int]) -> float:
     return float(sum((1 if f.dtype == "int8" else 8) * math.prod(sizes[dim] for dim in f.dims) for f in fields))
 
@@ -352,10 +368,11 @@ def estimate_cost(experiment: Experiment, missing: Sequence[Gap] | None = None, 
     else:
         found = [(gap, 1) for gap in missing]
     blocks = sum(count for _, count in found)
+    rare = _rare_seconds(experiment, plan, missing)
     return Cost(
         blocks=blocks,
         trials=blocks * plan.block_size,
-        seconds=sum(count * _block_seconds(gap, plan) for gap, count in found),
+        seconds=sum(count * _block_seconds(gap, plan) for gap, count in found) + rare,
         bytes_on_disk=sum(count * _block_bytes(gap, plan, save_times) for gap, count in found),
     )
 

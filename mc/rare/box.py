@@ -1,7 +1,7 @@
 """Whether data lie outside an image Q [-1, 1]^k: Newton's method in r dimensions, for many networks at once.
 
 The levels of splitting ask this millions of times and any nested family of sets will do for them, so the answer is
-computed to rounding but not beyond: proofs are the business of `mc.flow.limit.decide`, which decides the failure itself.
+right up to rounding, without a proof: those are the business of `mc.flow.limit.decide`, which decides the failure.
 """
 
 from __future__ import annotations

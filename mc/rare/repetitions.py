@@ -14,14 +14,11 @@ from mc.problem import Problem
 from mc.rare.gauge import GaugePopulation
 from mc.rare.margins import ActivationNorm, LadderMargin, LambdaMin, Margin, OutputNorm
 from mc.rare.populations import Population, SummedPopulation
-from mc.rare.settings import LADDER_MARGINS, RareSettings
+from mc.rare.settings import GROUP_BYTES, LADDER_MARGINS, RareSettings
 from mc.rare.splitting import Ensemble, Repetitions, pilot, repeat
 from mc.rare.tilting import TiltedLaw
 
 Array = NDArray[np.float64]
-
-GROUP_BYTES = 64_000_000
-"""Networks that are moved side by side fill no more than this."""
 
 FLOATS = ("probability", "undecided", "ideal_variance", "acceptance", "autocorrelation", "survival")
 COUNTS = ("direct", "levels")

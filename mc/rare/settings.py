@@ -21,6 +21,21 @@ PROBLEM_MARGINS = ("output_norm", *LADDER_MARGINS, "exact")
 """Margins that look at the inverse problem: their probability is of one problem."""
 
 
+GROUP_BYTES = 64_000_000
+"""Networks that are moved side by side fill no more than this."""
+
+LEVELS = 15
+"""Levels of a forecast: those of a probability of 1e-9 at a survival of one quarter."""
+SECONDS_PER_MOVE = 1e-5
+"""Per particle and move, whatever the width; three times as much for a rung of the ladder."""
+SECONDS_PER_ENTRY = 2e-8
+"""Per particle, move and entry of the r x k matrix that `exact` looks at."""
+SECONDS_PER_TILTED = 2e-8
+"""Per number of a tilted network."""
+SECONDS_PER_NET = 4.0
+"""For the net of directions of the tilted laws."""
+
+
 @dataclass(frozen=True)
 class RareSettings:
     """A failure, and how its probability is estimated.
@@ -67,3 +82,22 @@ class RareSettings:
         own = min(self.per_block, len(block))
         before = own * (block.start // len(block))
         return block[: max(0, min(own, self.repetitions - before))]
+
+    def blocks(self, block_size: int) -> int:
+        """Blocks that carry a repetition."""
+        return -(-self.repetitions // min(self.per_block, block_size))
+
+    def seconds(self, repetitions: int, n: int, rank: int, k: int) -> float:
+        """Forecast of some repetitions of a block at width k, their pilot included, for a failure of about 1e-9."""
+        move = SECONDS_PER_MOVE * (3.0 if self.margin in LADDER_MARGINS else 1.0)
+        if self.margin == "exact":
+            move += SECONDS_PER_ENTRY * rank * k
+        networks = (repetitions + 1) * self.particles
+        splitting = networks * LEVELS * (self.moves * move + 2.0 * k * (n + 1) * SECONDS_PER_TILTED)
+        if not self.tilted:
+            return splitting
+        return splitting + SECONDS_PER_NET + repetitions * self.tilted * k * (n + 1) * SECONDS_PER_TILTED
+
+    def bytes(self, n: int, k: int) -> float:
+        """Memory of the networks of a group, their copies and what is kept of them."""
+        return 3.0 * max(8.0 * self.particles * k * (n + 1), GROUP_BYTES)
