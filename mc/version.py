@@ -10,5 +10,5 @@ SCHEMA_VERSION = 2
 READABLE = (1, 2)
 """Layouts that can still be read; a run goes on only in the layout that it began with."""
 
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 """Raised when any stored number could change; blocks of different numerics never mix."""

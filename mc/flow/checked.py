@@ -1,9 +1,9 @@
 """Integration whose error is compared with what it decides: a re-run at a tighter tolerance, then undecided.
 
 In mode `hidden` the growth of errors along the way is bounded (theory §3.5), and the local errors so propagated are the
-global one. Elsewhere a companion takes the same trajectory at a looser tolerance: its distance at the end estimates the
-global error of the looser run, and so bounds that of the tighter one, growth of errors along the way included, which
-the sum of local estimates does not see. The larger of the two is stored.
+global one. Elsewhere a companion takes the same trajectory at a looser tolerance: its distance at the end is the global
+error of the looser run, and bounds that of the tighter one, growth of errors along the way included, which the sum of
+local estimates does not see. The larger of the two is stored.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mc.flow.driver import Controls, Ending, grows_known, integrate
+from mc.flow.driver import Controls, Ending, grows_known, integrate, methods_of
 from mc.flow.fields import ReducedFlow
 from mc.flow.stepper import norm
 from mc.flow.stopping import Never, Rule
@@ -23,6 +23,8 @@ from mc.outcomes import Outcome
 Array = NDArray[np.float64]
 
 LOOSER = 8.0
+MUCH_LOOSER, SHARE = 64.0, 1.0 / 8.0
+"""Companion of a run by `lowrank` alone, and what part of its distance the error of the run may be: measured, 1/13."""
 TIGHTER = 1e-2
 
 
@@ -34,7 +36,7 @@ def scaled(controls: Controls, factor: float) -> Controls:
 
 
 def loosened(controls: Controls) -> Controls:
-    """Controls of a companion."""
+    """Controls of a companion, and of the second pass that tells the errors of a recorded trajectory."""
     return scaled(controls, LOOSER)
 
 
@@ -79,8 +81,9 @@ def _with_error(flow: ReducedFlow, h: Array, controls: Controls, rule_for: Calla
         return ending
     some = flow.take(rows)
     if not known:
-        companion = integrate(some, h[rows], loosened(controls), Never(), until=ending.time[rows])
-        distance = norm(companion.state - ending.state[rows])
+        apart, share = (MUCH_LOOSER, SHARE) if methods_of(flow, controls) == ("lowrank",) else (LOOSER, 1.0)
+        companion = integrate(some, h[rows], scaled(controls, apart), Never(), until=ending.time[rows])
+        distance = share * norm(companion.state - ending.state[rows])
         # a companion that did not arrive tells nothing but that the error is not known
         arrived = (companion.outcome == Outcome.HORIZON) & np.isfinite(distance)
         ending.error[rows] = np.maximum(ending.error[rows], np.where(arrived, distance, np.inf))
