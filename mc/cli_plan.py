@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from mc.cost import estimate_cost
 from mc.errors import InputError
 from mc.estimate.adaptive import AdaptivePlan
 from mc.estimate.planning import MOST_TRIALS, trials_needed, undecidable
@@ -13,7 +14,6 @@ from mc.estimate.sampled import CLAIMED, most_trials
 from mc.estimate.theory import cell_theory
 from mc.experiment import Experiment
 from mc.memory import peak_memory
-from mc.plan import estimate_cost
 from mc.sampling import sampling_plan, tables, unseen_cell
 from mc.store import RESULTS
 

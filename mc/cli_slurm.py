@@ -11,9 +11,10 @@ import click
 
 from mc import slurm
 from mc.atomic import write_bytes
+from mc.cost import estimate_cost
 from mc.experiment import Experiment, load_file
 from mc.memory import peak_memory
-from mc.plan import Gap, estimate_cost, freeze, shard_of
+from mc.plan import Gap, freeze, shard_of
 from mc.suites import experiments_of
 
 FOLDER = click.Path(path_type=Path)

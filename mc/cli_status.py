@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mc.cost import estimate_cost
 from mc.estimate.adaptive import AdaptivePlan, Progress, Track, limits, reached, replay
 from mc.estimate.allocation import observer, status_lines
 from mc.estimate.counts import Counts, IntArray, event_widths
@@ -16,7 +17,7 @@ from mc.estimate.sampled import cell_decisions, forecast
 from mc.experiment import Experiment
 from mc.failures import noted
 from mc.observed import ObservedCell, observed
-from mc.plan import Gap, estimate_cost, load_frozen, status
+from mc.plan import Gap, load_frozen, status
 from mc.records import RunPlan
 from mc.sampling import decided, sampling_plan, trials_of_folder
 from mc.schema.reading import one_line

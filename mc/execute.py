@@ -17,24 +17,14 @@ from pathlib import Path
 from mc.atomic import host_name, sweep
 from mc.backends import open_pool
 from mc.block import compute_block
+from mc.cost import estimate_cost, refuse_if_costly
 from mc.errors import InputError
 from mc.experiment import Experiment
 from mc.failures import forget, note
 from mc.hdf5 import Filters
 from mc.jobs import Compute, Job, Record, build_job
 from mc.merge import merge as merge_blocks
-from mc.plan import (
-    Gap,
-    agreed,
-    estimate_cost,
-    freeze,
-    gaps,
-    in_shard,
-    load_frozen,
-    refuse_if_costly,
-    run_plan,
-    stream_digests,
-)
+from mc.plan import Gap, agreed, freeze, gaps, in_shard, load_frozen, run_plan, stream_digests
 from mc.pools import Pool, computed
 from mc.provenance import git_commit, versions
 from mc.records import BLOCKS, RunPlan

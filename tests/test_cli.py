@@ -504,7 +504,7 @@ def test_a_huge_run_is_planned_and_refused(here: Path, tell: Tell) -> None:
 
 
 def test_a_costly_run_goes_on_with_yes(here: Path, tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mc.plan.LIMIT_SECONDS", 1e-3)
+    monkeypatch.setattr("mc.cost.LIMIT_SECONDS", 1e-3)
     before = everything(here)
     refused(tell("run", "small.toml", "-o", "new"), "core-hours", "--yes")
     assert everything(here) == before
@@ -514,7 +514,7 @@ def test_a_costly_run_goes_on_with_yes(here: Path, tell: Tell, monkeypatch: pyte
 def test_a_refused_run_leaves_the_folder_that_is_there_as_it_was(
     here: Path, tell: Tell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mc.plan.LIMIT_SECONDS", 1e-3)
+    monkeypatch.setattr("mc.cost.LIMIT_SECONDS", 1e-3)
     Path("huge.toml").write_text(HUGE.replace("trials = 1", "block_size = 2\ntrials = 1"))
     Path("long.toml").write_text(SMALL.replace("trials = 4", "trials = 40"))
     before = everything(here)

@@ -23,12 +23,13 @@ from test_store import datasets
 
 from mc.block import BlockTask
 from mc.cli_status import run_lines
+from mc.cost import Cost, estimate_cost, refuse_if_costly
 from mc.errors import InputError
 from mc.execute import merge, run
 from mc.experiment import Experiment
 from mc.failures import noted
 from mc.jobs import Record
-from mc.plan import Cost, estimate_cost, freeze, gaps, load_frozen, refuse_if_costly, run_plan, status
+from mc.plan import freeze, gaps, load_frozen, run_plan, status
 from mc.signals import Interrupted
 from mc.store import load, read_header
 

@@ -39,6 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("layout_doc", "ranges", "requests", "results_group", "store"),
     ("virtual",),
     ("memory", "merge", "plan"),
+    ("cost",),
     ("export", "jobs", "results_check"),
     ("pools",),
     ("dask_pool",),

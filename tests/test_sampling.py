@@ -314,7 +314,7 @@ def test_a_claim_that_cannot_be_fixed_is_refused_and_nothing_is_written(
 
 
 def test_a_run_that_could_cost_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mc.plan.LIMIT_SECONDS", 1e-3)
+    monkeypatch.setattr("mc.cost.LIMIT_SECONDS", 1e-3)
     with pytest.raises(InputError, match="--yes"):
         run(experiment(), tmp_path / "r", compute=coins)
     assert not (tmp_path / "r").exists()

@@ -216,9 +216,7 @@ def report_study(results: ResultsLike, study: Study, found: RunFindings, out: Pa
     both = list(zip(study.cells, details, strict=True))
     figures = {cell.cell.index: cell_figures(study, cell, detail, rare[cell.cell.index]) for cell, detail in both}
     pages = tuple(
-        cell_page(
-            study, cell, detail, figures[cell.cell.index], found.of_cell(cell.cell.index), rare[cell.cell.index]
-        )
+        cell_page(study, cell, detail, figures[cell.cell.index], found.of_cell(cell.cell.index), rare[cell.cell.index])
         for cell, detail in both
     )
     across, claims = scaling(study), claims_of(study, found)
