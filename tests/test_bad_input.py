@@ -208,6 +208,8 @@ CASES = [
     *at("flow.method", "rk4", 4, beside=FLOW, fix="use one of auto"),
     *at("flow.gamma", 0.1, "auto", beside=FLOW, fix="write rule = 'gd'"),
     *at("flow.gamma", 0, -1.0, NAN, "big", beside=GD, fix="use a number above 0"),
+    *at("flow.gamma_scale", 0, -1.0, NAN, "big", beside=GD, fix="use a number above 0"),
+    *at("flow.gamma_scale", 0.1, beside=FLOW, fix="drop it or write these"),
     *at("flow.save", 16, [1], beside=FLOW, fix="[flow.save]"),
     *at("flow.save", {"trials": 10**5, "times": 10**4}, beside=FLOW, fix="use fewer"),
     *at("flow.save.trials", -1, 16.0, "16", beside=FLOW, fix="use a whole number from 0"),
