@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr
+from scipy.special import betainc
 
 from mc import bounds
 from mc.bounds import Setting
@@ -71,7 +71,8 @@ def rare_theory(
     k = np.asarray(widths, dtype=np.float64)
     if margin == "exact" and setting.activation.name == "softplus" and output_law in ("uniform", "gaussian"):
         # fewer than r of k signs; the law needs y != 0 and a density
-        return RareTheory("exact law", "theory §7.4", bdtr(rank - 1, k, 0.5), float(np.log(2.0)), exact=True)
+        fewer = np.where(k < rank, 1.0, betainc(np.maximum(k - rank + 1.0, 0.5), rank, 0.5))
+        return RareTheory("exact law", "theory §7.4", fewer, float(np.log(2.0)), exact=True)
     if theory.outside:
         return None
     if margin == "lambda_min":
