@@ -60,7 +60,7 @@ def log_interval(estimates: ArrayLike, level: float = 0.95) -> tuple[float, floa
     centre = float(logs.mean()) + 0.5 * variance
     error = np.sqrt(variance / count + variance**2 / (2.0 * (count - 1)))
     half = float(student.ppf(0.5 + 0.5 * level, count - 1)) * float(error)
-    return float(np.exp(centre - half)), min(1.0, float(np.exp(centre + half)))
+    return float(np.exp(min(centre - half, 0.0))), float(np.exp(min(centre + half, 0.0)))
 
 
 @dataclass(frozen=True)
