@@ -16,7 +16,7 @@ from mc.estimate.rare_study import RareStudy
 from mc.estimate.study import CellStudy
 from mc.estimate.thresholds import significant, spaced
 from mc.report.panels import Figure, Panel, Row, cell_prefix, csv_text
-from mc.report.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION, panel, to_svg
+from mc.report.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION, panel, power_of_ten, to_svg
 from mc.report.summary import plain
 
 COLUMNS = (
@@ -26,7 +26,7 @@ COLUMNS = (
     "warnings",
 )  # fmt: skip
 
-TITLE_CHARACTERS = 62
+TITLE_CHARACTERS = 70
 SIZE = (6.4, 4.3)
 
 FAILURES = {
@@ -71,7 +71,7 @@ def rare_message(study: RareStudy) -> str:
     if not study.widths:
         return "Splitting did not come to the threshold"
     last = study.widths[-1]
-    say = f"P({failure_words(study)}) falls to {last.probability:.1e} at k = {spaced(last.width)}"
+    say = f"P({failure_words(study)}) falls to {_power(last.probability)} at k = {spaced(last.width)}"
     if study.theory is not None and study.theory.exact:
         inside = sum(
             w.interval[0] <= p <= w.interval[1] for w, p in zip(study.widths, study.theory.failure, strict=True)
@@ -80,6 +80,14 @@ def rare_message(study: RareStudy) -> str:
     if math.isfinite(study.pessimism):
         return f"{say}, {significant(study.pessimism, 2):g} times as fast as the bound"
     return say
+
+
+def _power(p: float) -> str:
+    """A probability as a reader writes it: 0.12, 2.0·10⁻¹⁴."""
+    if p >= 0.01:
+        return f"{p:.2g}"
+    mantissa, exponent = f"{p:.1e}".split("e")
+    return f"{mantissa}·{power_of_ten(float(f'1e{exponent}'))}"
 
 
 def _decades(p: NDArray[np.float64] | float) -> NDArray[np.float64]:
