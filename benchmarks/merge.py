@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -97,13 +96,19 @@ def disk_rate(folder: Path) -> float:
     return 32 * len(piece) / seconds
 
 
+def peak_memory() -> int:
+    """Bytes that this process had in memory at most (Linux); `getrusage` would count those of its parent."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
 def worker(run: Path, virtual: bool) -> None:
     """Merge in a process of its own, so that its memory is that of merging; times on stdout."""
     plan = run_plan(load_frozen(run))
     begin, work = time.perf_counter(), time.process_time()
     merge(run, plan, {}, virtual=virtual)
     seconds, work = time.perf_counter() - begin, time.process_time() - work
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_memory()
     begin = time.perf_counter()
     read = sum(cell[name].nbytes for cell in load(run).cells for name in ("margin_sharp", "psi_0"))
     print(

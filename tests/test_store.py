@@ -579,16 +579,25 @@ def test_results_that_lost_an_attribute_are_refused(tmp_path: Path, name: str) -
         load(tmp_path)
 
 
-def test_results_merged_anew_under_a_reader_are_refused(tmp_path: Path) -> None:
+def test_results_merged_anew_under_a_reader_are_refused_where_they_differ(tmp_path: Path) -> None:
     plan = run_plan()
     write(tmp_path, plan, plan.cells[0], 0)
     merge(tmp_path, plan, {})
     cell = load(tmp_path).cells[0]
     kept = cell["psi_0"]
+    write(tmp_path, plan, plan.cells[1], 0)
+    merge(tmp_path, plan, {})
+    # of this cell nothing changed
+    assert cell["margin_trial"].tobytes() == load(tmp_path).cells[0]["margin_trial"].tobytes()
+    write(tmp_path, plan, plan.cells[0], 1)
     merge(tmp_path, plan, {})
     assert cell["psi_0"] is kept
     with pytest.raises(InputError, match="load it again"):
         cell["margin_paper"]
+    # nor is a file of fewer cells that of before
+    merge(tmp_path, replace(plan, cells=plan.cells[1:]), {})
+    with pytest.raises(InputError, match="load it again"):
+        cell["sigma_0"]
 
 
 def test_xarray_opens_every_group_with_coordinates(merged: Path) -> None:
