@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from mc import atomic
 from mc.errors import InputError
-from mc.layout import BLOCK_LAYOUT, COORDINATES, FAMILIES, LAYOUT, check_arrays, field_of
+from mc.layout import BLOCK_LAYOUT, COORDINATES, FAMILIES, LAYOUT, MERGE_LAYOUT, check_arrays, field_of
 from mc.merge import merge
 from mc.outcomes import NOT_COMPUTED, Exact
 from mc.records import BlockHeader, CellPlan, RunPlan, differences, part_digest, scan
@@ -550,7 +550,7 @@ def test_load_gives_every_dataset_of_the_layout(merged: Path) -> None:
     assert cell.attrs["seconds"] == 1.0  # two blocks of half a second
     assert cell.widths.tolist() == list(WIDTHS)
     assert cell.flow_widths.tolist() == list(FLOW_WIDTHS)
-    assert set(cell.data) == {field.name for field in LAYOUT} | set(FAMILY_MEMBERS)
+    assert set(cell.data) == {field.name for field in (*BLOCK_LAYOUT, *MERGE_LAYOUT)} | set(FAMILY_MEMBERS)
     sizes = {"mode": 2, "trial": TRIALS, "width": 4, "flow_width": 2, "saved_trial": SAVED, "time": TIMES}
     for name in cell.data:
         assert cell[name].shape == tuple(sizes[dim] for dim in field_of(name).dims), name
