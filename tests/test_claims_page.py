@@ -77,6 +77,8 @@ def test_a_hypothesis_that_never_held_and_a_vacuous_claim_say_so() -> None:
     assert never.verdict == "hypothesis false in all 7 trials"
     recovery = row("recovery", source(finding([[VACUOUS, FALSE]], name="recovery")))
     assert recovery.verdict == "vacuous: the tangent cone meets ker(A)"
+    both = row("recovery", source(finding([[VACUOUS, FALSE], [HOLDS, VACUOUS]], name="recovery")))
+    assert (both.verdict, both.detail) == ("not violated in 1", "vacuous in 1 draw(s): the tangent cone meets ker(A)")
 
 
 def test_every_claim_of_the_registry_has_a_row() -> None:
@@ -87,15 +89,16 @@ def test_every_claim_of_the_registry_has_a_row() -> None:
     assert {one["verdict"] for one in words if one["name"] == "mirror"} == {"not checked in this run"}
 
 
-def test_the_smallest_slack_has_its_error_and_counts_undecided_pairs() -> None:
-    verdict = [[HOLDS, UNDECIDED], [HOLDS, FALSE]]
-    slack, error = [[0.7, -1e-9], [2.0, np.nan]], np.array([[1e-6, 1e-8], [1e-6, np.nan]])
+def test_the_smallest_slack_has_its_error_and_leaves_undecided_pairs_out() -> None:
+    verdict = [[HOLDS, UNDECIDED], [HOLDS, HOLDS]]
+    slack, error = [[0.7, -1e-9], [2.0, 1e-3]], np.array([[1e-6, 1e-2], [1e-6, 1e-8]])
     found = row("rate", source(finding(verdict, slack=slack, error=error)))
-    assert (found.slack_min, found.slack_error) == (-1e-9, 1e-8)
+    assert (found.slack_min, found.slack_error) == (1e-3, 1e-8)
     assert found.slack_median == 0.7
     (words,) = claims_rows([found], {})
-    assert words["slack_note"] == "log −1.0e−09 ± 1.0e−08"
+    assert words["slack_note"] == "log 1.0e−03 ± 1.0e−08"
     assert words["median"] == "2.01"
+    assert words["limits"].endswith(", 1 undecided")
 
 
 def test_factors_are_read_off_logarithms() -> None:

@@ -387,4 +387,4 @@ def test_a_run_of_the_suite_is_reported_from_its_folder(tmp_path: Path) -> None:
     assert [(e["holds"], e["trials"]) for e in conserved] == [(5, 5), (5, 5)]
     assert not [c for c in found["claims"] if c["verdict"] in ("violated", "contradicted")]
     kinds = {path.name.split("-")[1] for path in folder.glob("*.svg")}
-    assert kinds == {"ladder", "loss", "outcomes", "margins", "times", "slacks.svg", "tails", "published"}
+    assert kinds == {"ladder", "loss", "outcomes", "margins", "times", "slacks", "slacks.svg", "tails", "published"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -72,6 +72,16 @@ class Finding:
     judgement: Judgement | None = field(default=None, repr=False, compare=False)
 
 
+VACUOUS_REASONS: Mapping[str, str] = {"recovery": "the tangent cone meets ker(A)"}
+"""Why a claim can say nothing of a trial (theory §6)."""
+
+
+def vacuous_words(name: str, draws: int) -> str:
+    """Of how many draws a claim says nothing, and why."""
+    reason = VACUOUS_REASONS.get(name)
+    return f"vacuous in {draws} draw(s)" + (f": {reason}" if reason else "") if draws else ""
+
+
 def of_implication(found: Implication, cell: int, figure: str) -> Finding:
     """The finding of an implication: a violation needs no test, and without one nothing is shown."""
     return Finding(
@@ -88,6 +98,7 @@ def of_implication(found: Implication, cell: int, figure: str) -> Finding:
         slack_error=found.slack_error,
         slack_median=found.tally.median,
         address=found.address,
+        detail=vacuous_words(found.name, int(found.tally.vacuous.sum())),
         figure=figure,
         tally=found.tally,
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mc.estimate.findings import NOT_CONTRADICTED, Finding, words_of_points
+from mc.estimate.findings import NOT_CONTRADICTED, VACUOUS_REASONS, Finding, vacuous_words, words_of_points
 from mc.estimate.methods import get_method
 from mc.estimate.verdicts import Support, Tally
 from mc.guarantees import CLAIMS
@@ -22,9 +22,6 @@ from mc.guarantees.registry import Claim
 from mc.outcomes import Verdict
 
 Array = NDArray[np.float64]
-
-VACUOUS_REASONS: Mapping[str, str] = {"recovery": "the tangent cone meets ker(A)"}
-"""Why a claim can say nothing of a trial (theory §6)."""
 
 FEW = 3
 """Cells whose details a row repeats."""
@@ -115,13 +112,13 @@ Member = tuple[Source, Finding]
 
 
 def _shared(members: Sequence[Member]) -> dict[str, NDArray[np.bool_]]:
-    """Per distinct draw: looked at, hypothesis true, violated, undecided."""
+    """Per distinct draw: looked at, hypothesis true, violated, undecided, vacuous."""
     draws: dict[tuple[int, str], list[Tally]] = {}
     for source, found in members:
         if found.tally is not None:
             draws.setdefault((source.seed, source.keys[found.cell]), []).append(found.tally)
     union = {}
-    for name in ("looked", "true", "violated", "undecided"):
+    for name in ("looked", "true", "violated", "undecided", "vacuous"):
         parts = []
         for tallies in draws.values():
             whole = np.zeros(max(len(one.looked) for one in tallies), dtype=bool)
@@ -131,6 +128,7 @@ def _shared(members: Sequence[Member]) -> dict[str, NDArray[np.bool_]]:
             parts.append(whole)
         union[name] = np.concatenate(parts) if parts else np.zeros(0, dtype=bool)
     union["undecided"] &= ~union["violated"]
+    union["vacuous"] &= ~union["true"]
     return union
 
 
@@ -177,7 +175,7 @@ def _of_trials(claim: Claim, hypothesis: str, members: Sequence[Member], alpha: 
         slack_error=tightest[1].slack_error,
         slacks=np.concatenate([np.empty(0), *(found.tally.slacks for _, found in members if found.tally is not None)]),
         place=_place(*(violating[0] if violating else tightest)),
-        detail="",
+        detail=vacuous_words(claim.name, count["vacuous"]) if count["true"] else "",
         figure=tightest[1].figure,
     )
 

@@ -87,18 +87,18 @@ class Tally:
 
     Parameters
     ----------
-    looked, true, violated, undecided : ndarray of bool, shape (trial,)
-        Whether the trial was looked at; whether at some width the hypothesis is true, the claim violated, or no
-        conclusion reached and none against the claim.
+    looked, true, violated, undecided, vacuous : ndarray of bool, shape (trial,)
+        Whether the trial was looked at; whether at some width the hypothesis is true, the claim violated, no
+        conclusion reached and none against the claim, or nothing claimed and the hypothesis true at none.
     slacks : ndarray, shape (pairs,)
-        Slack of every (trial, width) pair with the hypothesis true and a slack; infinite where the conclusion cannot
-        fail.
+        Slack of every decided (trial, width) pair that has one; infinite where the conclusion cannot fail.
     """
 
     looked: NDArray[np.bool_]
     true: NDArray[np.bool_]
     violated: NDArray[np.bool_]
     undecided: NDArray[np.bool_]
+    vacuous: NDArray[np.bool_]
     slacks: NDArray[np.float64]
 
     @property
@@ -198,12 +198,14 @@ def implication(
     violated, open_ = verdict == Verdict.VIOLATED, verdict == Verdict.UNDECIDED
     true = violated | open_ | (verdict == Verdict.HOLDS)
     bad = violated.any(axis=1)
-    known = true & ~np.isnan(slack) if slack is not None else np.zeros_like(true)
+    # a slack that decides nothing is not a size of the claim: its trial is counted as undecided instead
+    known = true & ~open_ & ~np.isnan(slack) if slack is not None else np.zeros_like(true)
     tally = Tally(
         looked=np.asarray((verdict >= 0).any(axis=1)),
         true=true.any(axis=1),
         violated=bad,
         undecided=~bad & open_.any(axis=1),
+        vacuous=(verdict == Verdict.VACUOUS).any(axis=1) & ~true.any(axis=1),
         slacks=slack[known] if slack is not None else np.empty(0),
     )
     tightest, uncertain, address = math.nan, math.nan, _first(violated, widths)
@@ -222,7 +224,7 @@ def implication(
         undecided=undecided,
         violations=violations,
         pairs=int(true.sum()),
-        vacuous=bool((verdict == Verdict.VACUOUS).any()),
+        vacuous=bool(tally.vacuous.any()),
         lower=float(get_method(method).lower(violations, trials, alpha)),
         upper=float(get_method(method).upper(violations + undecided, trials, alpha)),
         slack_min=tightest,

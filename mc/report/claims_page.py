@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -139,7 +140,8 @@ def _slack(row: ClaimRow) -> tuple[str, str]:
 
 def _limits(row: ClaimRow) -> str:
     if row.claim.kind is not Kind.PROBABILITY:
-        return "" if not row.hypothesis_true else f"rate of violations ≤ {short(row.upper, 2)}"
+        open_ = f", {spaced(row.undecided)} undecided" if row.undecided else ""
+        return f"rate of violations ≤ {short(row.upper, 2)}{open_}" if row.hypothesis_true else ""
     if row.claim.name == "half-width":
         return f"ratio in {short(row.lower)} to {short(row.upper)}"
     if row.claim.name == "published":
@@ -177,7 +179,7 @@ def _verdict(row: ClaimRow) -> str:
     """The verdict; what the published form says depends on its constant."""
     if row.claim.name == "published" and row.verdict == Support.SUPPORTED:
         return f"seen from C' = {short(row.upper)} on"
-    return row.verdict
+    return re.sub(r"\d{4,}", lambda found: spaced(int(found.group())), row.verdict)
 
 
 def claims_rows(

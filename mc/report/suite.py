@@ -84,7 +84,7 @@ def _line(member: Member, own: Sequence[Finding]) -> dict[str, Any]:
     """An experiment in the list of the page."""
     trials = sum(cell.trials for cell in member.study.cells)
     bad = sum(found.verdict in ("violated", "contradicted") for found in own)
-    words = f"{len(member.study.cells)} cell(s), {spaced(trials)} trials, {len(own)} claims checked"
+    words = f"{len(member.study.cells)} cell(s), {spaced(trials)} trials, {len(own)} verdicts"
     return {
         "name": member.name,
         "link": f"{member.name}/{member.report.page.name}",
