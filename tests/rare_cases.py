@@ -23,6 +23,8 @@ Array = NDArray[np.float64]
 class SumOfH(Margin):
     """Sum of h over sqrt k: standard normal."""
 
+    reads_V = False
+
     def __init__(self, k: int, threshold: float) -> None:
         self.k, self.threshold = k, threshold
 
@@ -72,7 +74,11 @@ class ClosedForm:
     @property
     def ensemble(self) -> Ensemble:
         return Ensemble(
-            get_law(self.law), 1, self.margin.k, self.margin.reads_h, lambda h, V: SummedPopulation(self.margin, h, V)
+            get_law(self.law),
+            int(self.margin.reads_V),
+            self.margin.k,
+            self.margin.reads_h,
+            lambda h, V: SummedPopulation(self.margin, h, V),
         )
 
 

@@ -25,13 +25,14 @@ class Margin(abc.ABC):
     threshold : float
     k : int
         Width.
-    reads_h : bool
-        Whether the pre-activations matter at all.
+    reads_h, reads_V : bool
+        Whether the pre-activations, the output weights matter at all; the others are not drawn.
     """
 
     threshold: float
     k: int
     reads_h: bool = True
+    reads_V: bool = True
 
     @abc.abstractmethod
     def sums(self, h: Array, V: Array) -> Array:
@@ -84,6 +85,8 @@ class LambdaMin(Margin):
 
 class ActivationNorm(Margin):
     """|z|/sqrt k relative to C_phi, or minus it where the failure is a large norm (theory §7.2)."""
+
+    reads_V = False
 
     def __init__(self, activation: Activation, k: int, threshold: float, *, high: bool) -> None:
         self.activation, self.k = activation, k

@@ -48,7 +48,8 @@ def make_ensemble(margin: Margin | None, activation: Activation, law: OutputLaw,
             return GaugePopulation(activation, problem, h, V)
         return SummedPopulation(margin, h, V)
 
-    return Ensemble(law, problem.A.shape[1], k, margin is not None and margin.reads_h, populate)
+    n = problem.A.shape[1] if margin is None or margin.reads_V else 0
+    return Ensemble(law, n, k, margin is not None and margin.reads_h, populate)
 
 
 def rare_arrays(

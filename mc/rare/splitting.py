@@ -101,7 +101,10 @@ class Repetitions:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The law of the networks, and how a population is made of them."""
+    """The law of the networks, and how a population is made of them.
+
+    ``n`` is 0 where V does not matter, and h has no neurons where it does not: what is not looked at is not drawn.
+    """
 
     law: OutputLaw
     n: int
