@@ -69,7 +69,7 @@ def run_flows(
 
         for index, mode in enumerate(modes):
             case = Case(settings, ReducedFlow(mode, activation, loss, batch, kept.Q[:, :, :width]), kept.h[:, :width])
-            decided = _decide_at_start(out, settings, loss, mode, index, rows, column, at)
+            decided = _decide_at_start(out, settings, activation, loss, mode, index, rows, column, at)
             for some in case.batches(np.flatnonzero(~decided)):
                 part = case.take(some)
                 _write_ending(out, (index, rows[some], at), part, part.end(settings.rule))
@@ -79,19 +79,29 @@ def run_flows(
 
 
 def _decide_at_start(
-    out: Arrays, settings: FlowSettings, loss: Loss, mode: str, index: int, rows: Index, column: int, at: int
+    out: Arrays,
+    settings: FlowSettings,
+    activation: Activation,
+    loss: Loss,
+    mode: str,
+    index: int,
+    rows: Index,
+    column: int,
+    at: int,
 ) -> NDArray[np.bool_]:
     """Write the outcomes that need no integration, and return which trials have one.
 
     The flow of a hidden layer that cannot converge never does; that of both layers with a conserved floor does (theory
-    §7.5), which is all that `restart` asks. Neither speaks of gradient descent (theory §9).
+    §7.5), which is all that `restart` asks. Of gradient descent §7.4 says only that no activations whatever come nearer
+    to y than the zonotope, if phi is increasing: then its box is that of all of them (theory §9).
     """
     decided = np.zeros(rows.size, dtype=bool)
     answers = []
-    if settings.rule == "gd":
-        return decided
     if mode == "hidden":
         cannot = out["exact"][rows, column] == Exact.CANNOT
+        if settings.rule == "gd":
+            least = loss.psi_inverse(out["limit_residual"][rows, column])
+            cannot &= activation.increasing & (least > settings.loss_tolerance)
         answers.append((cannot, Outcome.NOT_CONVERGED_CERTIFIED, CertifiedBy.EXACT))
     elif settings.rule == "restart":
         floored = (out["sigma_low"][rows, column] > 0.0) & ~(out["margin_sharp"][index, rows, column] > 1.0)
