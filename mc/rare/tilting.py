@@ -191,7 +191,7 @@ class TiltedLaw:
         for first in range(0, networks, batch):
             rows = chosen[first : first + batch]
             h, V = self._draw(rng, np.repeat(rows, k), n)
-            h, V = h.reshape(-1, k), np.ascontiguousarray(V.reshape(n, -1, k).swapaxes(0, 1))
+            h, V = h.reshape(-1, k), np.ascontiguousarray(V.reshape(n, rows.size, k).swapaxes(0, 1))
             sums, tops = self.margin.sums(h, V), self.margin.tops(h, V)
             log_density = self.log_share - k * (self.theta * self.tilt.means(sums) + self.log_mean)
             fails = self.margin.below(sums, tops, self.margin.threshold)
