@@ -87,6 +87,7 @@ class NotFinite(MeanSquare):
 NAN, INF = float("nan"), float("inf")
 GD = {"flow.widths": [10], "flow.rule": "gd"}
 FLOW = {"flow.widths": [10]}
+RARE = {"rare.margin": "lambda_min", "rare.widths": [10], "problem.resample": "cell"}
 HALF = {**ADAPTIVE, "sampling.target_half_width": 0.1}
 
 CASES = [
@@ -216,6 +217,20 @@ CASES = [
     *at("flow.save.times", 1, 64.0, "64", [], [0.0, 1.0], [1.0, NAN], [True], beside=FLOW, fix="an increasing list"),
     *at("flow.save.times", [2.0, 1.0], beside=FLOW, fix="is not increasing"),
     *at("flow.save.time", 3, beside=FLOW, fix="did you mean 'times'?"),
+    # [rare]
+    *at("rare.margin", "sharpness", 3, DROP, beside=RARE, fix="one of lambda_min"),
+    *at("rare.widths", [15], beside=RARE, fix="nearest 10"),
+    *at("rare.widths", [20, 10], beside=RARE, fix="sort them"),
+    *at("rare.widths", [], 10, DROP, beside=RARE, fix="widths"),
+    *at("rare.mode", "hidden", beside=RARE, fix="drop it"),
+    *at("rare.threshold", 0, -1.0, NAN, "low", beside=RARE, fix="a number above 0"),
+    *at("rare.particles", 10, 400.0, "400", beside=RARE, fix="a whole number from 50"),
+    *at("rare.repetitions", 0, 1.5, beside=RARE, fix="a whole number from 1"),
+    *at("rare.per_block", 0, 129, beside=RARE, fix="a whole number from 1 to 128"),
+    *at("rare.survival", 0.0, 1.0, NAN, beside=RARE, fix="a number from 0.05"),
+    *at("rare.moves", 1, 8.0, beside=RARE, fix="a whole number from 4"),
+    *at("rare.max_levels", 1, "all", beside=RARE, fix="a whole number from 2"),
+    *at("rare.tilted", -1, 10**8, beside=RARE, fix="a whole number from 0"),
     # [claims]
     *at("claims.check", 3, "rate", fix="`dipmc claims`"),
     *at("claims.check", ["zero loss"], [3], fix="use one of saved, all, paper-trial"),

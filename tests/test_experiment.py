@@ -91,6 +91,8 @@ def test_the_reference_names_every_key_with_its_default() -> None:
         built(flow={"widths": [10], "rule": "gd", "save": {}}).to_toml()
     )  # everything that has a default has it here
     frozen["sampling"] = tomllib.loads(_adaptive().to_toml())["sampling"]
+    rare = built(rare={"margin": "lambda_min", "widths": [10]}).to_toml()
+    frozen["rare"] = tomllib.loads(rare)["rare"]
     checked = 0
     for name, keys in tables.items():
         at = frozen["flow"]["save"] if name == "flow.save" else frozen.get(name, {})

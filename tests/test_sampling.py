@@ -457,7 +457,7 @@ def test_a_plan_says_what_can_be_decided(tmp_path: Path, tell: Callable[..., Tol
     row = next(line.split() for line in out if line.split()[:1] == ["0.1"])
     assert row[1:3] == ["36", "185"]
     assert "cannot support P >= 0.9999" in text
-    assert re.search(r"memory: about \S+ GB", out[-2])
+    assert re.search(r"memory: about \S+ GB", text)
     assert re.search(r"cost: at most about \S+ core-hours", out[-1])
     (tmp_path / "decide.toml").write_text(
         SMALL.replace("target_half_width = 0.2", "decide = true").replace('"cell"', '"trial"')

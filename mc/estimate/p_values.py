@@ -38,7 +38,8 @@ def p_value(
     if get_method(method).method_class is not MethodClass.TIME_UNIFORM:
         return exact_p_value(holds, trials, p0, alternative)
     s, n, p = np.broadcast_arrays(*(np.asarray(x, dtype=np.float64) for x in (holds, trials, p0)))
-    inside = (p > 0.0) & (p < 1.0)
+    # below half an ulp of 1, 1 - p is 1: no evidence against P >= p can be had there
+    inside = (p > 0.0) & (p < 1.0) & (1.0 - p < 1.0)
     log_e = log_e_value(s, n, np.where(inside, p, 0.5), alternative)
     # at an end of [0, 1] one trial against the hypothesis refutes it, and at the other none can
     impossible = (p <= 0.0) & (s > 0) if alternative == "greater" else (p >= 1.0) & (s < n)
