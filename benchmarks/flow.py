@@ -25,12 +25,13 @@ from mc.flow.checked import integrate_checked
 from mc.flow.driver import Controls, Ending, integrate
 from mc.flow.fields import ReducedFlow
 from mc.flow.limit import Decision, Target, decide
+from mc.flow.settings import Case as FlowCase
+from mc.flow.settings import FlowSettings
 from mc.flow.stepper import norm
 from mc.flow.stopping import Never, RestartRule, Rule, ToleranceRule
 from mc.losses import get as get_loss
 from mc.outcomes import Outcome
 from mc.problem import Problem, ProblemBatch
-from mc.trajectories import FlowSettings, _batches
 
 N, SEED, CELL, RTOL, TOLERANCE = 60, 1, (1, 2), 1e-5, 1e-7
 LAW = get_law("uniform")
@@ -72,7 +73,7 @@ class Case:
 
     def batches(self) -> list[np.ndarray]:
         """Rows that are integrated together."""
-        return _batches(np.arange(self.trials), self.flow)
+        return FlowCase(FlowSettings(), self.flow, self.h).batches(np.arange(self.trials))
 
     def drawing(self) -> None:
         """I, for every trial."""
