@@ -314,3 +314,10 @@ def test_a_witness_sees_the_sides_that_the_slack_comes_from() -> None:
         slack = smallest_slack(sides).value
         stored = out[f"slack_{member}"][("hidden", "both").index(mode), :, 0]
         np.testing.assert_array_equal(slack[~np.isnan(stored)], stored[~np.isnan(stored)])
+
+
+def test_a_trajectory_that_begins_below_the_tolerance_is_followed_all_the_same() -> None:
+    out = followed(claims=("rate", "ball"), flow=FlowSettings(rule="tolerance", loss_tolerance=10.0, save_times=8))
+    for claim in ("rate", "ball"):
+        assert np.isin(out[f"verdict_{claim}_sharp"], (Verdict.HOLDS, Verdict.HYPOTHESIS_FALSE)).all()
+        assert (out[f"verdict_{claim}_sharp"] == Verdict.HOLDS).any()

@@ -82,8 +82,12 @@ def watch_flow(case: Case, controls: Controls, drawn: Drawn, names: Sequence[str
 
 
 def _levels(case: Case, drawn: Drawn, names: Sequence[str]) -> Array:
-    """Loss at which each trajectory may end: early stopping asks for psi(L) below the noise."""
-    level = np.full(case.h.shape[0], case.settings.loss_tolerance)
+    """Loss at which each trajectory may end: early stopping asks for psi(L) below the noise.
+
+    One that begins near zero loss is followed until psi(L) has fallen by a factor 100.
+    """
+    begin = case.flow.psi_of(case.flow.observe(case.flow.start(case.h)).residual)
+    level = np.minimum(case.settings.loss_tolerance, case.flow.loss.psi_inverse(0.01 * begin))
     if "observation_error" not in names:
         return level
     noise = np.array([float(np.linalg.norm(problem.eps)) for problem in drawn.problems])
