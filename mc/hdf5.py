@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import os
@@ -29,6 +30,11 @@ LEAST_COPIED = 2**10
 """Values of a chunk that is worth taking over from a block file as it is; smaller ones make reading slow."""
 MOST_EXPANSION = 1100
 """Bytes that a byte of a file may stand for: deflate cannot exceed 1032."""
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_SEAL = b"dipmc sha256 "
+_SEAL_BYTES = 512
+"""What HDF5 leaves to others before its own part of a file, the smallest there is."""
 
 # what h5py raises on a damaged file, depending on where the damage is
 _DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
@@ -189,9 +195,36 @@ class _Absorbing(io.FileIO):
         return size or 0
 
 
+def _seal(raw: io.FileIO) -> None:
+    """Write the SHA-256 of what HDF5 wrote before it."""
+    raw.seek(_SEAL_BYTES)
+    digest = hashlib.file_digest(raw, "sha256").hexdigest()
+    raw.seek(0)
+    raw.write(_SEAL + digest.encode() + b"\n")
+
+
+def _require_seal(path: Path) -> None:
+    """Refuse, before the library sees it, what is no HDF5 file, or not what its seal says."""
+    with path.open("rb") as raw:
+        head = raw.read(_SEAL_BYTES)
+        if head.startswith(_SIGNATURE):
+            return
+        if not head.startswith(_SEAL):
+            raise OSError("file signature not found")
+        if hashlib.file_digest(raw, "sha256").hexdigest().encode() != head[len(_SEAL) :].split(b"\n")[0]:
+            raise OSError("the checksum of the file differs")
+
+
 @contextmanager
-def creating(final: Path) -> Iterator[h5py.File]:
+def creating(final: Path, *, sealed: bool = False) -> Iterator[h5py.File]:
     """A new HDF5 file, under its final name only when all went well.
+
+    Parameters
+    ----------
+    final : Path
+    sealed : bool
+        Put a checksum of all its bytes before it, which `reading` compares. HDF5 decodes the list of sources of a
+        virtual dataset before it looks at the checksum of that, and may crash on a damaged one.
 
     Raises
     ------
@@ -200,8 +233,10 @@ def creating(final: Path) -> Iterator[h5py.File]:
     """
     with replacing(final) as temporary, _Absorbing(temporary, "w+") as raw:
         try:
-            with h5py.File(raw, "w", libver=LIBVER) as handle:
+            with h5py.File(raw, "w", libver=LIBVER, userblock_size=_SEAL_BYTES if sealed else 0) as handle:
                 yield handle
+            if sealed:
+                _seal(raw)
         except (OSError, RuntimeError):
             # what the library makes of missing bytes matters less than why they are missing
             if raw.failure is None:
@@ -211,6 +246,7 @@ def creating(final: Path) -> Iterator[h5py.File]:
 
 
 def _opened(path: Path) -> h5py.File:
+    _require_seal(path)
     # a file under its final name never changes, so no lock is needed (some network file systems have none); but where
     # this process has it open already, in xarray for example, the library wants the same way of locking again
     for locking in (False, None, True):

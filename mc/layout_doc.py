@@ -81,8 +81,10 @@ Its datasets are those of the block files, put together along `trial` and `width
 
 With `dipmc merge --virtual` they are virtual datasets of HDF5, which refer to the block files by names relative to the
 run folder; `virtual` is 1, and the attribute `sources` of a group lists the files with their sizes. The folder may be
-moved or copied as a whole. HDF5 reads the fill value where a file is missing; `mc.load`, and with it every command,
-refuses such a file and names what is missing. Check with `dipmc verify` before other software reads a virtual file.
+moved or copied as a whole. Such a file begins with the user block of HDF5 (512 bytes): `dipmc sha256 `, the SHA-256 of
+all that follows the block, a line feed; `mc.load` compares it before HDF5 decodes anything. HDF5 reads the fill value
+where a file is missing; `mc.load`, and with it every command, refuses such a file and names what is missing. Check with
+`dipmc verify` before other software reads a virtual file.
 With `--compression zstd` or `blosc2` (attribute `compression`) a reader needs hdf5plugin, too.
 """
 

@@ -133,7 +133,7 @@ def merge(
         "compression": compression,
         "virtual": int(virtual),
     }
-    with creating(final) as handle:
+    with creating(final, sealed=virtual) as handle:
         complete = True
         for cell in plan.cells:
             place = handle.create_group(cell.group)

@@ -270,6 +270,24 @@ def test_a_missing_or_replaced_block_of_virtual_results_is_noticed(virtual: tupl
     assert load(run).cells[0]["trials_present"].tolist() == [8, 8, 8, 8]
 
 
+def test_a_changed_byte_of_virtual_results_is_refused_before_the_library_sees_it(
+    virtual: tuple[Path, RunPlan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, plan = virtual
+    path = merge(run, plan, {}, virtual=True)
+    content = path.read_bytes()
+    assert content[13:77].decode() == hashlib.sha256(content[512:]).hexdigest()
+    opened: list[object] = []
+    monkeypatch.setattr(hdf5.h5py, "File", lambda *a, **_: opened.append(a))
+    for place in [*range(0, 78, 7), *range(512, len(content), 997), len(content) - 1]:
+        bad = bytearray(content)
+        bad[place] ^= 0x04
+        path.write_bytes(bad)
+        with pytest.raises(InputError, match=r"results\.h5: damaged .*(checksum of the file|signature)"):
+            load(run)
+    assert opened == []
+
+
 @pytest.mark.parametrize("locking", [True, False, None, "best-effort"])
 def test_results_that_are_open_elsewhere_in_the_process_are_loaded(
     virtual: tuple[Path, RunPlan], locking: bool | str | None
