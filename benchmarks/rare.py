@@ -82,7 +82,7 @@ BRUTE = (
     ("sharp", "both", 1.0, 5, 3, (45, 75, 105)),
     ("exact", "hidden", 0.0, 10, 10, (140, 165, 185)),
 )
-DRAWS = (20_000, 60_000, 400_000)
+DRAWS = (40_000, 200_000, 600_000)
 """Independent networks for probabilities near 1e-2, 1e-3 and 1e-4."""
 
 
@@ -92,7 +92,7 @@ def brute() -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     law, activation = get_law("uniform"), activations.get("sigmoid")
     for name, mode, threshold, n, m, widths in BRUTE:
-        settings = RareSettings(name, mode, threshold, 200, 12, 12, 0.25, 24, 100, 0)
+        settings = RareSettings(name, mode, threshold, 200, 32, 32, 0.25, 24, 100, 0)
         problem = problem_of(n, m)
         for k, draws in zip(widths, DRAWS, strict=True):
             margin = make_margin(settings, activation, law, losses.get("mse"), problem, k)
@@ -104,7 +104,7 @@ def brute() -> Iterator[str]:
             found = rare_arrays(
                 settings, 9, (0, 1), range(128), (k,), (k,), activation, law, losses.get("mse"), problem
             )
-            p = found["rare_probability"][:12, 0]
+            p = found["rare_probability"][:32, 0]
             lower, upper = log_interval(p)
             yield (
                 f"| {name}, {mode} | {k} | {fails} of {draws} | {low:.2e} to {high:.2e} | {p.mean():.2e} | "

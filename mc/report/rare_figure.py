@@ -139,7 +139,7 @@ def _draw(axes: Axes, study: RareStudy) -> None:
             )
     _bars(
         axes, k, np.array([w.probability for w in study.widths]), np.array([w.interval for w in study.widths]),
-        color=BLUE, fmt="o-", markersize=4.0, label=f"splitting, estimate with {100.0 * study.level:g} % interval",
+        color=BLUE, fmt="o", markersize=4.5, label=f"splitting, estimate with {100.0 * study.level:g} % interval",
     )  # fmt: skip
     tilted = [w for w in study.widths if w.tilted > 0.0]
     if tilted:
