@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mc.flow.checked import TIGHTER
 from mc.flow.descent import step_quality
-from mc.flow.record import NEED_OUTPUT_LAYER, OBSERVABLES
+from mc.flow.record import NEED_OUTPUT_LAYER, OBSERVABLES, Origin
 from mc.flow.settings import Case, FlowSettings
 from mc.flow.stepper import norm
-from mc.flow.watch import Drawn, Followed, watch_descent, watch_flow
+from mc.flow.watch import Drawn, Followed, limited, tightened, watch_descent, watch_flow
 from mc.guarantees import CLAIMS, TRAJECTORY_CLAIMS
 from mc.guarantees.checks import CHECKERS, Watched
 from mc.guarantees.promises import Promise, descent_promises, flow_promises, loss_bound
@@ -60,9 +59,10 @@ class Asked:
     claims: tuple[str, ...]
     witness: Witness | None = None
 
-    def rows(self, rows: Index) -> Index:
+    def rows(self, rows: Index, rule: str) -> Index:
         """Positions, among some rows of the block, of those to follow."""
-        return np.arange(rows.size) if self.claims else np.flatnonzero(rows < self.saved)
+        every = bool(self.claims) and bool(self.checked(rule))
+        return np.arange(rows.size) if every else np.flatnonzero(rows < self.saved)
 
     def checked(self, rule: str) -> tuple[str, ...]:
         """Claims that are checked and speak of this rule."""
@@ -141,18 +141,21 @@ def follow(
     V = None
     if NEED_OUTPUT_LAYER & set(names) and any(problem.rank < problem.Z.shape[0] for problem in problems):
         V = [network(int(row)) for row in place.rows]
-    drawn, controls = Drawn(problems, V), case.settings.controls
+    drawn, controls = Drawn(problems, V), limited(case.settings.controls)
     found = watch_descent(case, drawn, names) if rule == "gd" else watch_flow(case, controls, drawn, names)
     _save(out, case, place, asked.saved, found)
     claims = asked.checked(rule)
     open_ = _judge(out, case, place, claims, drawn, found, asked.witness)
     if open_.any() and rule != "gd":
         again = np.flatnonzero(open_)
-        tight = replace(controls, rtol=TIGHTER * controls.rtol, atol=TIGHTER * controls.atol)
+        tight = tightened(controls)
         part, few = case.take(again), drawn.take(again)
         retried = tuple(name for name in claims if CHECKERS[name].retry)
         closer = watch_flow(part, tight, few, names)
-        _judge(out, part, place.take(again), retried, few, closer, asked.witness)
+        # one that its budget ends earlier has not seen what was open
+        far = np.flatnonzero(closer.ending.time >= 0.999 * found.ending.time[again])
+        if far.size:
+            _judge(out, part.take(far), place.take(again[far]), retried, few.take(far), closer.take(far), asked.witness)
 
 
 def _save(out: Arrays, case: Case, place: Place, saved: int, found: Followed) -> None:
@@ -234,7 +237,7 @@ def _watched(
     injective = np.array([problem.rank == problem.Z.shape[0] for problem in drawn.problems])
     recovery, offset = _recovery(flow.mode, flow.width, drawn)
     with np.errstate(divide="ignore", invalid="ignore"):
-        start = 2.0 * found.recorder.values.get("signal_error", np.full((1, 1), np.inf))[:, 0] / facts["sigma_0"]
+        start = 2.0 * found.start_error / facts["sigma_0"]
     kernel, slope = origin.V_kernel, flow.loss.psi_slope(n_obs)
     rounding = TERMS * 2.0**-53 * norm(flow.Q_start) * norm(origin.z) / np.sqrt(flow.width)
     return Watched(
@@ -266,8 +269,19 @@ def _watched(
         exact=facts["exact"],
         limit_residual=facts["limit_residual"],
         rounding=rounding,
+        jacobian_rounding=_jacobian_rounding(case, origin),
         psi_rounding=facts["norm_A"] * rounding * (slope if np.isfinite(slope) else 1.0),
     )
+
+
+def _jacobian_rounding(case: Case, origin: Origin) -> Array:
+    """Root of what rounding may lower a Gram matrix of k terms by, (T,); columns of J_W are at most B1 |V_i|/sqrt k."""
+    k, square = case.flow.width, np.square(norm(case.flow.Q_start))
+    if origin.V_kernel is not None:
+        square = square + np.square(norm(origin.V_kernel))
+    n = origin.signal.shape[1]
+    trace = np.square(case.flow.activation.sup_dphi) * square / k + n * np.square(norm(origin.z)) / k
+    return np.asarray(np.sqrt(4.0 * (n + k) * 2.0**-53 * trace))
 
 
 def _norms(matrices: Array) -> Array:

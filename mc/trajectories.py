@@ -73,7 +73,7 @@ def run_flows(
             for some in case.batches(np.flatnonzero(~decided)):
                 part = case.take(some)
                 _write_ending(out, (index, rows[some], at), part, part.end(settings.rule))
-            for some in case.batches(asked.rows(rows)):
+            for some in case.batches(asked.rows(rows, settings.rule)):
                 place = Place(index, rows[some], column, at)
                 follow(out, case.take(some), asked, place, [problems[int(row)] for row in some], output_layer)
 

@@ -321,3 +321,55 @@ def test_a_trajectory_that_begins_below_the_tolerance_is_followed_all_the_same()
     for claim in ("rate", "ball"):
         assert np.isin(out[f"verdict_{claim}_sharp"], (Verdict.HOLDS, Verdict.HYPOTHESIS_FALSE)).all()
         assert (out[f"verdict_{claim}_sharp"] == Verdict.HOLDS).any()
+
+
+# Where a verdict could go wrong
+
+
+def test_an_equality_is_not_a_violation() -> None:
+    """Identity, hidden layer: sigma_min(A J(t)) = sigma_* at all times, and rounding alone tells them apart."""
+    for n in (1, 3):
+        out = followed(activation="identity", modes=("hidden",), problem={"n": n, "m": n}, widths=(4000,),
+                       flow_widths=(4000,), claims=("jacobian", "rate", "limit"), n_trials=6)  # fmt: skip
+        for member, found in verdicts(out).items():
+            assert not (found == Verdict.VIOLATED).any(), member
+
+
+@pytest.mark.parametrize("times", [(0.5, 1.0, 1e5), (1e-3,)])
+def test_times_of_ones_own_are_looked_at_where_there_is_a_trajectory(times: tuple[float, ...]) -> None:
+    """Times beyond the end are not looked at, and what holds after the end rests on the end."""
+    out = followed(flow=FlowSettings(rule="tolerance", save_times=times), problem={"n": 2, "m": 2}, n_trials=6)
+    for member, found in verdicts(out).items():
+        assert not (found == Verdict.VIOLATED).any(), member
+        slack = out[f"slack_{member}"]
+        assert (slack[found == Verdict.HOLDS] >= -1e-12).all(), member
+    for member in ("jacobian_sharp", "ball_sharp", "mirror_always", "early-stopping_sharp"):
+        found = out[f"verdict_{member}"]
+        assert np.isin(found, (Verdict.HOLDS, Verdict.HYPOTHESIS_FALSE, -1)).all(), member
+        assert (found == Verdict.HOLDS).any(), member
+
+
+def test_a_second_integration_that_ends_earlier_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    true = mc.follow.flow_promises
+    monkeypatch.setattr(mc.follow, "flow_promises", lambda *given: scaled(radius=0.45)(true(*given)))
+    monkeypatch.setattr("mc.flow.watch.MORE_STEPS", 1)
+    for steps in (9, 2000):
+        flow = FlowSettings(rule="tolerance", save_times=16, max_steps=steps)
+        out = followed(flow=flow, claims=("ball",), modes=("both",), n_trials=4)
+        assert (out["verdict_ball_trial"] == Verdict.VIOLATED).any()
+        assert not (out["verdict_ball_trial"] == Verdict.HOLDS).any()
+
+
+def test_one_problem_for_all_trials_gives_what_each_gives_alone() -> None:
+    shared = followed(problem={"resample": "cell", "n": 3, "m": 2}, n_trials=4)
+    alone = followed(problem={"resample": "cell", "n": 3, "m": 2}, n_trials=1, first_trial=2)
+    for member in verdicts(alone):
+        np.testing.assert_array_equal(alone[f"verdict_{member}"][:, 0], shared[f"verdict_{member}"][:, 2])
+        np.testing.assert_allclose(alone[f"slack_{member}"][:, 0], shared[f"slack_{member}"][:, 2], rtol=1e-5)
+
+
+def test_claims_that_do_not_speak_of_descent_do_not_make_it_run_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(mc.follow, "watch_descent", lambda *given: seen.append(1))
+    followed(flow=DESCENT, claims=("ball",), n_trials=2)
+    assert not seen

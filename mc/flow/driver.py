@@ -88,6 +88,10 @@ class Ending:
         outcome, steps = np.full(trials, NOT_COMPUTED, np.int8), np.zeros(trials, np.int64)
         return cls(outcome, time, steps, loss, error, first_step, start.copy())
 
+    def take(self, rows: Index) -> Ending:
+        """Some of the trials."""
+        return Ending(*(getattr(self, field.name)[rows] for field in fields(self)))
+
     def replace(self, rows: Index, other: Ending) -> None:
         """Put the endings of some trials, integrated again, in place of theirs."""
         for field in fields(self):

@@ -218,6 +218,23 @@ class Recorder:
         trials, at = np.nonzero(times == 0.0)
         self._save(trials, at, origin.state[trials])
 
+    def take(self, some: Index) -> Recorder:
+        """What has been recorded of some of the trials."""
+        origin, kernel, limit = self.origin, self.origin.V_kernel, self.origin.limit
+        part = Origin(
+            origin.state[some],
+            None if kernel is None else kernel[some],
+            origin.activation,
+            origin.signal[some],
+            origin.clean[some],
+            None if limit is None else limit[some],
+        )
+        other = Recorder(self.flow.take(some), part, np.full((some.size, 0), np.nan), (), self.descent)
+        other.times = self.times[some]
+        other.values = {name: value[some] for name, value in self.values.items()}
+        other.errors = {name: error[some] for name, error in self.errors.items()}
+        return other
+
     def on_step(self, stepper: Stepper, rows: Index, trials: Index, t: Array, dt: Array) -> None:
         """Save what lies within an accepted step (see `mc.flow.driver.OnStep`)."""
         times, begin = self.times[trials], t[:, None]

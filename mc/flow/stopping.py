@@ -184,11 +184,13 @@ def possible_move(flow: ReducedFlow, gram: Array, square_z: Array, error: Array,
         return np.where(error > 0.0, flow.loss.psi_slope(n_obs) * np.fmax(moved, 1e-300), 0.0)
 
 
-def path_left(flow: ReducedFlow, seen: Observation) -> Array:
-    """Bound of the path still to go from a state, (T,): the length that `sharp` allows there; infinite uncertified."""
-    test = RestartTest.of(flow, seen, np.zeros(seen.loss.size))
+def path_left(flow: ReducedFlow, seen: Observation, error: Array) -> Array:
+    """Bound of the path to go from any state within ``error``, (T,): what `sharp` allows; infinite uncertified."""
+    known = np.isfinite(error)
+    test = RestartTest.of(flow, seen, np.where(known, error, 0.0))
     path = ObservedPath.build(test.signal, test.observed)
-    return np.nan_to_num(path.certify(flow.psi_of(seen.residual))[1], nan=np.inf)
+    left = path.certify(flow.psi_of(seen.residual) + test.moved)[1]
+    return np.where(known & np.isfinite(left), left, np.inf)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,9 @@ class Watched:
     norm_signal : (T,) array
         |xbar|.
     rounding, psi_rounding : (T,) arrays
-        Rounding of a computed Z^T x, and what it makes of psi(L).
+        Rounding of a computed Z^T x, and what it makes of psi(L) (taken with slope 1 where none is known).
+    jacobian_rounding : (T,) array
+        Largest singular value that rounding can hide in the Gram matrix of J.
     """
 
     loss: Loss
@@ -91,12 +93,13 @@ class Watched:
     norm_signal: Array
     rounding: Array
     psi_rounding: Array
+    jacobian_rounding: Array
 
     def losses(self) -> Bounded:
         """Loss with the errors of integration and of rounding, which psi(L) takes most simply, (T, P)."""
         loss, room = self.of("loss"), self.psi_rounding[:, None]
         psi, inverse = self.loss.psi, self.loss.psi_inverse
-        return Bounded(loss.value, inverse(np.fmax(psi(loss.low) - room, 0.0)), inverse(psi(loss.high) + room))
+        return Bounded(loss.value, inverse(np.maximum(psi(loss.low) - room, 0.0)), inverse(psi(loss.high) + room))
 
     def of(self, name: str, extra: Array | float = 0.0) -> Bounded:
         """An observable with its error, and what else is open about it, (T, P)."""
@@ -111,8 +114,15 @@ def ball(watched: Watched, promise: Promise) -> Sides:
 
 
 def jacobian(watched: Watched, promise: Promise) -> Sides:
-    """sigma_min(J(t)) >= sigma_0/2, sharp: sigma_min(A J(t)) >= sigma_* (theory §4(i), §5.3)."""
-    return Sides(Bounded.exact(promise.floor).column(), watched.of(promise.floor_of), watched.time)
+    """sigma_min(J(t)) >= sigma_0/2, sharp: sigma_min(A J(t)) >= sigma_* (theory §4(i), §5.3).
+
+    The observed singular value is a lower bound, lowered by what the Gram matrix may have lost to rounding.
+    """
+    seen = watched.of(promise.floor_of)
+    norm_A = watched.norm_A if promise.floor_of == "observed_sigma_min" else np.ones_like(watched.norm_A)
+    room = np.square(norm_A * watched.jacobian_rounding)[:, None]
+    right = Bounded(seen.value, seen.low, np.sqrt(np.square(seen.high) + room))
+    return Sides(Bounded.exact(promise.floor).column(), right, watched.time)
 
 
 def rate(watched: Watched, promise: Promise) -> Sides:
@@ -150,8 +160,7 @@ def early_stopping(watched: Watched, promise: Promise) -> Sides:
     late = np.where(watched.time >= begin[:, None], 1.0, np.nan)
     most = eps + loss.psi(watched.loss_end + np.nan_to_num(watched.loss_end_error, nan=np.inf))
     # where that does not suffice, nothing is known of what comes
-    value = np.where(most <= 2.0 * eps, seen.value[:, -1], np.nan)
-    tail = Bounded(value, np.zeros_like(eps), most).column()
+    tail = Bounded(np.where(most <= 2.0 * eps, most, np.nan), np.zeros_like(eps), most).column()
     left = Bounded(*(np.hstack([a * late, b]) for a, b in zip(_parts(seen), _parts(tail), strict=True)))
     time = np.hstack([watched.time, np.fmax(begin, watched.end)[:, None]])
     return Sides(left, Bounded.exact(2.0 * eps).column(), time, vacuous=eps == 0.0)
@@ -186,7 +195,8 @@ def mirror(watched: Watched, promise: Promise) -> Sides:
         for L, breg in zip(_parts(loss), _parts(bregman), strict=True):
             every = L[:, None, :] + breg[:, None, :] / time[:, :, None]
             right.append(np.fmin.reduce(every, axis=2))
-    return Sides(loss, Bounded(right[0], right[1], right[2]), time)
+    vacuous = np.full(time.shape[0], not watched.loss.convex)
+    return Sides(loss, Bounded(right[0], right[1], right[2]), time, vacuous=vacuous)
 
 
 def zonotope(watched: Watched, promise: Promise) -> Sides:
@@ -197,9 +207,10 @@ def zonotope(watched: Watched, promise: Promise) -> Sides:
     reaches, cannot = watched.exact == Exact.REACHES_ZERO, watched.exact == Exact.CANNOT
     left = np.where(reaches, watched.loss_end, np.where(cannot, watched.limit_residual, np.nan))
     low = np.where(reaches & ~watched.converged, 0.0, left)
+    high = np.where(reaches, left + watched.loss_end_error, left)
     residual = watched.of("residual")
     fixed = [np.where(reaches[:, None], watched.loss_tolerance, part) for part in _parts(residual)]
-    return Sides(Bounded(left, low, left).column(), Bounded(fixed[0], fixed[1], fixed[2]), watched.time)
+    return Sides(Bounded(left, low, high).column(), Bounded(fixed[0], fixed[1], fixed[2]), watched.time)
 
 
 def identity(watched: Watched, promise: Promise) -> Sides:
@@ -221,6 +232,9 @@ def kernel_drift(watched: Watched, promise: Promise) -> Sides:
 def discretization(watched: Watched, promise: Promise) -> Sides:
     """Gradient descent stays in the ball of R'/kappa and keeps the rate at kappa gamma j (theory §9)."""
     near, fast = ball(watched, promise), rate(watched, promise)
+    # iterates that have left the numbers have left every ball
+    lost = np.isnan(watched.values["distance"]) & (watched.time <= watched.end[:, None])
+    near = replace(near, left=Bounded(*(np.where(lost, np.inf, part) for part in _parts(near.left))))
     left, right = (
         Bounded(
             *(

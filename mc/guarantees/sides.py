@@ -36,7 +36,7 @@ class Bounded:
         room = np.where(np.isnan(error), np.inf, error) + ROUNDING * np.abs(value)
         with np.errstate(invalid="ignore"):
             # what has overflowed is open on both sides
-            return cls(value, np.fmax(value - room, 0.0), value + room)
+            return cls(value, np.where(np.isnan(value), np.nan, np.fmax(value - room, 0.0)), value + room)
 
     @classmethod
     def exact(cls, value: Array) -> Bounded:
