@@ -71,9 +71,9 @@ def rates() -> Iterator[str]:
 
 COSTS = (
     ("lambda_min", "hidden", "sigmoid", 0.75, 5, 3, 1400, 300, 8, 32),
-    ("sharp", "both", "sigmoid", 1.0, 5, 3, 400, 300, 8, 32),
-    ("exact", "hidden", "softplus", 0.0, 10, 10, 62, 200, 8, 24),
-    ("exact", "hidden", "sigmoid", 0.0, 10, 10, 280, 200, 8, 24),
+    ("sharp", "both", "sigmoid", 1.0, 5, 3, 320, 300, 8, 32),
+    ("exact", "hidden", "softplus", 0.0, 10, 10, 65, 300, 12, 48),
+    ("exact", "hidden", "sigmoid", 0.0, 10, 10, 260, 200, 8, 24),
 )
 
 
