@@ -52,7 +52,7 @@ class RunSummary:
     results : Path or None
         results.h5; None where nothing was merged: a shard of a run that is not complete yet, or requests.
     killed : int
-        Blocks that were in work when worker processes were killed, and were computed again.
+        Blocks in work, or written but not heard of, when worker processes were killed: they were asked for again.
     """
 
     run: Path

@@ -259,7 +259,8 @@ def test_a_killed_worker_costs_its_blocks_only(tmp_path: Path, direct: dict[str,
     summary = run(experiment(), tmp_path / "r", jobs=2, compute=KilledOnce(tmp_path / "marker"))
     assert (tmp_path / "marker").exists()
     assert summary.failures == ()
-    assert 1 <= summary.killed <= 2  # the blocks of both workers at most
+    # those of both workers, and any that was written but not heard of yet: its file is there, nothing is done again
+    assert 1 <= summary.killed < summary.blocks_computed
     assert datasets(tmp_path / "r" / "results.h5") == direct
 
 
