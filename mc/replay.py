@@ -14,6 +14,8 @@ from threadpoolctl import threadpool_limits
 from mc.block import compute_block
 from mc.errors import InputError
 from mc.experiment import Experiment
+from mc.follow import Witness
+from mc.guarantees.sides import Sides
 from mc.jobs import build_job
 from mc.layout import SAVED, Field, field_of
 from mc.observed import trials_there
@@ -51,7 +53,13 @@ def computable(run: Path) -> Experiment:
     return Experiment.from_toml(run / FROZEN)
 
 
-def recompute(experiment: Experiment, plan: RunPlan, header: BlockHeader, save_trials: int | None = None) -> Arrays:
+def recompute(
+    experiment: Experiment,
+    plan: RunPlan,
+    header: BlockHeader,
+    save_trials: int | None = None,
+    witness: Witness | None = None,
+) -> Arrays:
     """Compute the whole block of a file again, with one BLAS thread as when it was made.
 
     Parameters
@@ -63,6 +71,8 @@ def recompute(experiment: Experiment, plan: RunPlan, header: BlockHeader, save_t
     header : BlockHeader
     save_trials : int, optional
         Keep the trajectories of the first so many trials of the cell, instead of what the experiment says.
+    witness : callable, optional
+        Is shown the two sides of every claim along the trajectories that are followed.
 
     Returns
     -------
@@ -77,7 +87,7 @@ def recompute(experiment: Experiment, plan: RunPlan, header: BlockHeader, save_t
     if save_trials is not None and task.flow is not None:
         task = replace(task, flow=replace(task.flow, save_trials=save_trials))
     with threadpool_limits(limits=1):
-        return compute_block(task)
+        return compute_block(task, witness)
 
 
 def same_maker(header: BlockHeader) -> bool:
@@ -182,15 +192,40 @@ def replay_trial(run: Path, cell: int, trial: int, width: int | None = None, *, 
         mine = [k for k in block.header.widths if k in asked]
         if not mine:
             continue
-        again = recompute(experiment, plan, block.header)
+        sides = _Sides(trial - block.header.first_trial, mine)
+        again = recompute(experiment, plan, block.header, witness=sides)
         wrong = disagreements(block, again) if block.arrays else ()
         agrees = agrees and not wrong
         lines.append(_summary(block, wrong))
         followed = again if not follow or trial < plan.save_trials else _follow(experiment, plan, block, trial)
         found = tuple(_traces(followed, block.header, trial, mine, flow=not _descends(experiment)))
         lines += _trial_lines(block, again, trial, mine, found)
+        lines += sides.lines()
         traces += found
     return Replayed(tuple(lines), agrees, tuple(traces))
+
+
+class _Sides:
+    """The two sides of each claim of one trial along time, as the last integration saw them."""
+
+    def __init__(self, row: int, widths: Sequence[int]) -> None:
+        self._row, self._widths = row, widths
+        self._seen: dict[tuple[int, str, str], NDArray[np.float64]] = {}
+
+    def __call__(self, mode: str, width: int, rows: NDArray[np.intp], member: str, sides: Sides) -> None:
+        at = np.flatnonzero(rows == self._row)
+        if at.size and width in self._widths:
+            columns = np.broadcast_arrays(sides.time, sides.left.value, sides.right.value)
+            table = np.stack([column[at[0]] for column in columns], axis=1)
+            self._seen[width, mode, member] = table[~np.isnan(table).any(axis=1)]
+
+    def lines(self) -> Iterator[str]:
+        """A table for each claim and hypothesis that was looked at; the claim is that left is at most right."""
+        for (width, mode, member), table in self._seen.items():
+            if len(table):
+                yield f"    claim {member}, width {width} {mode}:"
+                yield "      " + "  ".join(f"{name:>22}" for name in ("t", "left", "right"))
+                yield from ("      " + "  ".join(f"{value:>22.12g}" for value in row) for row in table)
 
 
 def _follow(experiment: Experiment, plan: RunPlan, block: Block, trial: int) -> Arrays:

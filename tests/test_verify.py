@@ -349,6 +349,22 @@ def test_replay_prints_the_stored_numbers(whole: Path, capsys: pytest.CaptureFix
     assert len(numbers) == 7 + 7 + 2 * (9 + 7)
 
 
+def test_replay_prints_both_sides_of_a_claim(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(whole), "--trial", "0", "--width", "64"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index("    claim mirror_always, width 64 hidden:")
+    rows = []
+    for line in lines[start + 2 :]:
+        if "claim" in line:
+            break
+        rows.append([float(word) for word in line.split()])
+    (cell,) = load(whole).cells
+    at = (0, 0, list(cell.flow_widths).index(64))
+    smallest = min(rows, key=lambda row: row[2] / row[1])
+    assert smallest[0] == pytest.approx(cell["slack_time_mirror_always"][at], rel=1e-9)
+    assert np.log(smallest[2] / smallest[1]) == pytest.approx(cell["slack_mirror_always"][at], abs=1e-8)
+
+
 def test_replay_prints_the_trajectory(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", str(whole), "--trial", "0"]) == 0
     out = capsys.readouterr().out
