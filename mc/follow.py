@@ -246,9 +246,7 @@ def _watched(
         width=flow.width,
         time=found.recorder.times,
         values=found.recorder.values,
-        errors=found.recorder.errors
-        if not found.recorder.descent
-        else dict.fromkeys(found.recorder.values, np.zeros(1)),
+        errors=found.recorder.errors,
         loss_0=flow.loss.psi_inverse(facts["psi_0"]),
         sigma_A=facts["sigma_A"],
         norm_A=facts["norm_A"],
