@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from mc.cli_reproduce import COMMANDS as REPORTING
 from mc.cli_run import COMMANDS as RUNNING
 from mc.cli_run import PLUGIN
 from mc.cli_slurm import COMMANDS as CLUSTER
@@ -30,7 +31,7 @@ FOLDER = click.Path(path_type=Path)
 
 
 @click.group(
-    commands=(*RUNNING, *CLUSTER, *LOOKING_BACK),
+    commands=(*RUNNING, *CLUSTER, *LOOKING_BACK, *REPORTING),
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )

@@ -27,6 +27,7 @@ from mc.experiment import Cell, Experiment, Suite, block_size, differing_fields,
 from mc.guarantees import CLAIMS
 from mc.problem import OPERATORS, SIGNALS
 from mc.schema.document import KEYS, LADDER, MODES
+from mc.studies import INDEX
 from mc.version import NUMERICS_VERSION, SCHEMA_VERSION
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -55,7 +56,10 @@ def only(experiment: Experiment) -> Cell:
 # Files of the repository
 
 
-@pytest.mark.parametrize("path", sorted(EXPERIMENTS.rglob("*.toml")), ids=lambda path: path.name)
+FILES = sorted(path for path in EXPERIMENTS.rglob("*.toml") if path.name != INDEX)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_every_experiment_of_the_repository_is_valid_and_listed(path: Path) -> None:
     loaded = load_file(path)
     assert loaded.name

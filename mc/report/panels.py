@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mc.estimate.study import CellStudy
 from mc.estimate.thresholds import spaced
@@ -61,6 +61,11 @@ class Figure:
     caption: str
     panels: tuple[Panel, ...]
     table: str
+
+    def named(self, prefix: str) -> Figure:
+        """The same figure with a prefix to its names, so that a page may hold several of its kind."""
+        panels = tuple(replace(panel, name=prefix + panel.name) for panel in self.panels)
+        return replace(self, name=prefix + self.name, panels=panels)
 
 
 def csv_text(header: Row, rows: Iterable[Row]) -> str:

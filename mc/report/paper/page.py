@@ -1,0 +1,230 @@
+"""The page of the report: claims first, then a section a study, then what a reader needs to check it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mc.atomic import write_bytes
+from mc.estimate.counts import dataset
+from mc.estimate.thresholds import spaced
+from mc.outcomes import Outcome
+from mc.report.html import environment, files, inlined, try_folder
+from mc.report.panels import Figure
+from mc.report.paper.claims import Row, own_row, registry_rows
+from mc.report.paper.section import Run, Runs, Section
+from mc.report.paper.sections import section_of
+from mc.report.summary import plain, row_entry, to_json
+from mc.studies import PaperStudy
+from mc.version import __version__
+
+LEVEL = 0.95
+COMMIT_LETTERS, IDENTITY_LETTERS = 12, 16
+
+
+@dataclass(frozen=True)
+class Totals:
+    """How much was computed.
+
+    Parameters
+    ----------
+    experiments, cells, draws, networks, trajectories : int
+        Draws are trials of a cell; networks are draws at a width.
+    core_hours : float
+        Of all blocks, as measured when they were computed.
+    """
+
+    experiments: int
+    cells: int
+    draws: int
+    networks: int
+    trajectories: int
+    core_hours: float
+
+    @property
+    def words(self) -> str:
+        """The totals as a sentence."""
+        return (
+            f"{spaced(self.experiments)} experiments with {spaced(self.cells)} problems, {spaced(self.draws)} random "
+            f"draws judged at {spaced(self.networks)} widths in all, {spaced(self.trajectories)} trajectories "
+            f"integrated; {self.core_hours:.3g} core-hours"
+        )
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A study with its section.
+
+    Parameters
+    ----------
+    study : PaperStudy
+    section : Section or None
+        None where its runs are not there.
+    rows : tuple of Row
+        What it decides.
+    """
+
+    study: PaperStudy
+    section: Section | None
+    rows: tuple[Row, ...]
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """The figures of the section."""
+        return () if self.section is None else self.section.figures
+
+    @property
+    def explanations(self) -> tuple[Row, ...]:
+        """The rows whose verdict asks for a reason."""
+        return tuple(row for row in self.rows if row.explanation)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A report that was written.
+
+    Parameters
+    ----------
+    page : Path
+        Its index.html.
+    chapters : tuple of Chapter
+    rows : tuple of Row
+        The table of claims.
+    totals : Totals
+    """
+
+    page: Path
+    chapters: tuple[Chapter, ...]
+    rows: tuple[Row, ...]
+    totals: Totals
+
+
+def runs_there(studies: Sequence[PaperStudy], base: Path) -> dict[str, Run]:
+    """The runs of the studies that have results below a folder, by name."""
+    names = [experiment.name for study in studies for experiment in study.experiments]
+    return {name: Run(name, base / name) for name in names if (base / name / "results.h5").is_file()}
+
+
+def totals(runs: Sequence[Run]) -> Totals:
+    """What the runs have computed, counted in their results."""
+    cells = [cell for run in runs for cell in run.results.cells]
+    flows = [found for cell in cells if (found := dataset(cell, "outcome")) is not None]
+    return Totals(
+        experiments=len(runs),
+        cells=len(cells),
+        draws=sum(cell.trials for cell in cells),
+        networks=sum(cell.trials * len(cell.widths) for cell in cells),
+        trajectories=sum(int((found != int(Outcome.NOT_ATTEMPTED)).sum()) for found in flows),
+        core_hours=sum(float(cell.attrs.get("seconds", 0.0)) for cell in cells) / 3600.0,
+    )
+
+
+def chapter(study: PaperStudy, runs: Mapping[str, Run]) -> Chapter:
+    """A study with its section; without one while a run of it is missing."""
+    own = {experiment.name: runs[experiment.name] for experiment in study.experiments if experiment.name in runs}
+    if len(own) < len(study.experiments):
+        return Chapter(study, None, ())
+    section = section_of(study.name, Runs(own, LEVEL))
+    return Chapter(study, section, tuple(own_row(claim, study.name, own) for claim in section.claims))
+
+
+def write_paper(studies: Sequence[PaperStudy], scale: str, base: Path, out: Path) -> Paper:
+    """Write the report of the studies that have been run.
+
+    Parameters
+    ----------
+    studies : sequence of PaperStudy
+    scale : str
+        At which they were run.
+    base : Path
+        Folder of the runs.
+    out : Path
+        Folder of the report, made when absent.
+
+    Returns
+    -------
+    Paper
+
+    Raises
+    ------
+    InputError
+        When a run cannot be read, or the folder not be written.
+    """
+    try_folder(out)
+    runs = runs_there(studies, base)
+    of_run = {experiment.name: study.name for study in studies for experiment in study.experiments}
+    chapters = tuple(chapter(study, runs) for study in studies)
+    registry, numbers = registry_rows(runs, of_run, LEVEL)
+    rows = (*(row for own in chapters for row in own.rows), *registry)
+    paper = Paper(out / "index.html", chapters, rows, totals(list(runs.values())))
+    figures = [figure for own in chapters for figure in own.figures]
+    texts = files(figures)
+    content = {
+        "scale": scale,
+        "level": LEVEL,
+        "totals": asdict(paper.totals),
+        "studies": [_study_entry(own) for own in chapters],
+        "claims": [asdict(row) for row in rows],
+        "registry": [row_entry(row) for row in numbers],
+        "provenance": {name: plain(run.results.attrs) | {"experiment": None} for name, run in runs.items()},
+    }
+    texts["summary.json"] = to_json(plain(content))
+    texts["index.html"] = _render(paper, scale, runs, figures)
+    for name, text in texts.items():
+        write_bytes(out / name, text.encode())
+    return paper
+
+
+def _study_entry(own: Chapter) -> dict[str, Any]:
+    section = own.section
+    return {
+        "name": own.study.name,
+        "title": own.study.title,
+        "question": own.study.question,
+        "hypothesis": own.study.hypothesis,
+        "expected": own.study.expected,
+        "experiments": [experiment.name for experiment in own.study.experiments],
+        "verdict": None if section is None else section.verdict,
+        "tables": [] if section is None else [asdict(table) for table in section.tables],
+    }
+
+
+def data_link(text: str) -> str:
+    """A file as a link that needs no file: the page stays whole wherever it is sent."""
+    return "data:text/csv;charset=utf-8;base64," + base64.b64encode(text.encode()).decode()
+
+
+def _render(paper: Paper, scale: str, runs: Mapping[str, Run], figures: Sequence[Figure]) -> str:
+    made = {name: _maker(run) for name, run in runs.items()}
+    template = environment().get_template("paper.html.j2")
+    return template.render(
+        paper=paper,
+        scale=scale,
+        level=LEVEL,
+        flag="" if scale == "laptop" else f" --scale {scale}",
+        svg=inlined(figures),
+        csv={figure.name: data_link(figure.table) for figure in figures},
+        experiments={name: run.results.experiment_text for name, run in runs.items()},
+        made=made,
+        version=__version__,
+    )
+
+
+def _maker(run: Run) -> Mapping[str, str]:
+    """Where, when and with what a run was made."""
+    attrs = plain(run.results.attrs)
+    makers = [maker for cell in run.results.cells for maker in json.loads(cell.attrs["computed_by"])]
+    trials = sum(cell.trials for cell in run.results.cells)
+    seconds = sum(float(cell.attrs.get("seconds", 0.0)) for cell in run.results.cells)
+    return {
+        "trials": spaced(trials),
+        "minutes": f"{seconds / 60.0:.3g}",
+        "complete": "yes" if attrs.get("complete") else "no",
+        "identity": str(attrs["identity"])[:IDENTITY_LETTERS],
+        "commit": ", ".join(dict.fromkeys(str(maker["git_commit"])[:COMMIT_LETTERS] for maker in makers)),
+        "versions": ", ".join(dict.fromkeys(f"numpy {maker['numpy']}, {maker['blas']}" for maker in makers)),
+    }

@@ -1,0 +1,32 @@
+"""The section of every study, by the study's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from mc.report.figures import ladder
+from mc.report.outcome_figure import outcomes
+from mc.report.paper.section import Runs, Section
+
+SECTIONS: Mapping[str, Callable[[Runs], Section]] = {}
+"""Studies with words and figures of their own; any other study gets those of `plain_section`."""
+
+
+def plain_section(runs: Runs) -> Section:
+    """A study that nobody has written a section for: the curves of its runs.
+
+    Parameters
+    ----------
+    runs : Runs
+    """
+    figures = []
+    for run in runs.by_name.values():
+        for cell in run.study.cells:
+            found = (ladder(cell, run.study.level, run.study.simultaneous), outcomes(cell))
+            figures += [figure.named(f"{run.name}-") for figure in found if figure is not None and figure.panels]
+    return Section("", (), tuple(figures))
+
+
+def section_of(name: str, runs: Runs) -> Section:
+    """The section of the study of that name."""
+    return SECTIONS.get(name, plain_section)(runs)
