@@ -53,6 +53,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("verify",),
     ("report",),
     ("cli_progress",),
+    ("cli_run", "cli_slurm"),
     ("cli_*",),
     ("cli", "<root>"),
     ("__main__",),
