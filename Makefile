@@ -1,5 +1,6 @@
 # make demo    a study of about a minute, and where its report is
 # make test    the tests, with coverage of mc held at the level of pyproject.toml
+# make reproduce    every study of the paper, one to two hours: reports/paper/index.html
 # make check   lint, format, types, import layers, links of the documentation
 # Each of them makes .venv from requirements.lock when it is missing or out of date.
 
@@ -9,15 +10,19 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo reproduce test check bench lock clean
 
 help:
-	@echo "make demo | test | check | bench | lock | clean      (PYTHON=$(PYTHON), JOBS=$(JOBS))"
+	@echo "make demo | reproduce | test | check | bench | lock | clean      (PYTHON=$(PYTHON), JOBS=$(JOBS))"
 
 demo: $(INSTALLED)
 	$(BIN)/dipmc run experiments/quickstart.toml -j $(JOBS)
 	$(BIN)/dipmc report data/quickstart
 	@echo "The report is in reports/quickstart/index.html"
+
+# Goes on where it was stopped.
+reproduce: $(INSTALLED)
+	$(BIN)/dipmc reproduce --scale laptop -j $(JOBS)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --cov=mc

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import private_slurm
 import pytest
+from paper_folder import write_studies
 from test_cli import OTHER, SMALL, SUITE, refused
 from test_store import datasets
 
@@ -394,3 +395,27 @@ def test_an_array_is_killed_warned_and_timed_out_and_nothing_is_lost(tell: Tell,
     assert main(["run", str(tmp_path / "array.toml"), "-o", str(tmp_path / "inline"), "--quiet"]) == 0
     assert load(run).attrs["complete"] == 1
     assert datasets(run / "results.h5") == datasets(tmp_path / "inline" / "results.h5")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_the_report_of_all_studies_is_made_by_a_job_array(tell: Tell, here: Path) -> None:
+    write_studies(here / "studies")
+    setup = ("--setup", f"export PYTHONPATH='{Path(__file__).parents[1]}'")
+    command = ("reproduce", "--scale", "cluster", "--studies", "studies", "--tasks", 2, "--quiet", *setup)
+    status, out, err = tell(*command, "--submit")
+    assert (status, err) == (0, [])
+    assert re.search(r"forecast: [0-9.e-]+ core-hours", out[1])
+    assert not Path("reports").exists()
+    assert set(await_end(number(out), 90).values()) == {"COMPLETED"}
+    status, told, err = tell(*command, "--submit")
+    assert (status, err) == (0, [])
+    assert told[-1] == "reports/paper-cluster/index.html"
+    # the cost of the whole is what `plan` says of the suite it wrote
+    status, plan, _ = tell("plan", "data/paper-cluster/experiments/suite.toml", "--tasks", 2)
+    assert sum("cost: about" in line for line in plan) == 3
+    # and the numbers are those of one process
+    suite = "data/paper-cluster/experiments/suite.toml"
+    assert tell("run", suite, "-o", "inline", "--backend", "inline", "--quiet")[0] == 0
+    for name in ("alpha", "beta", "gamma"):
+        assert datasets(Path(f"data/paper-cluster/{name}/results.h5")) == datasets(Path(f"inline/{name}/results.h5"))
