@@ -40,7 +40,7 @@ def test_the_terminal_has_the_answers_the_verdicts_and_the_page(made: tuple[Path
     lines = told.splitlines()
     assert [line.partition(":")[0] for line in lines[:2]] == ["Rungs of a small problem", "A study of one run"]
     assert re.match(r"\d+ claims: \d+ ", lines[2])
-    assert lines[3].startswith("3 experiments with 3 problems, 9 random draws judged at 24 widths in all, 12 traj")
+    assert lines[3].startswith("3 experiments with 2 problems, 6 random draws, 24 networks judged, 12 traj")
     assert lines[4] == f"{folder}/report/index.html"
 
 
@@ -56,7 +56,7 @@ def test_summary_has_the_claims_of_the_page(made: tuple[Path, str]) -> None:
     folder, told = made
     summary = json.loads((folder / "report/summary.json").read_text())
     assert f"{len(summary['claims'])} claims:" in told
-    assert summary["totals"]["draws"] == 9
+    assert summary["totals"]["draws"] == 6
     assert [study["name"] for study in summary["studies"]] == ["rungs", "alone"]
     assert {"claim", "verdict", "interval", "trials", "figure", "experiment", "address", "replay"} <= set(
         summary["claims"][0]

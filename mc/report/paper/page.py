@@ -33,7 +33,8 @@ class Totals:
     Parameters
     ----------
     experiments, cells, draws, networks, trajectories : int
-        Draws are trials of a cell; networks are draws at a width.
+        Problems that are set, distinct random draws (experiments of one seed share those of the problems they share),
+        networks that are judged (a draw at a width, in each experiment), trajectories that are integrated.
     core_hours : float
         Of all blocks, as measured when they were computed.
     """
@@ -50,7 +51,7 @@ class Totals:
         """The totals as a sentence."""
         return (
             f"{spaced(self.experiments)} experiments with {spaced(self.cells)} problems, {spaced(self.draws)} random "
-            f"draws judged at {spaced(self.networks)} widths in all, {spaced(self.trajectories)} trajectories "
+            f"draws, {spaced(self.networks)} networks judged, {spaced(self.trajectories)} trajectories "
             f"integrated; {self.core_hours:.3g} core-hours"
         )
 
@@ -111,12 +112,17 @@ def runs_there(studies: Sequence[PaperStudy], base: Path) -> dict[str, Run]:
 
 def totals(runs: Sequence[Run]) -> Totals:
     """What the runs have computed, counted in their results."""
+    drawn: dict[tuple[int, str], int] = {}
+    for run in runs:
+        for cell in run.results.cells:
+            key = (int(run.results.attrs["seed"]), cell.key)
+            drawn[key] = max(drawn.get(key, 0), cell.trials)
     cells = [cell for run in runs for cell in run.results.cells]
     flows = [found for cell in cells if (found := dataset(cell, "outcome")) is not None]
     return Totals(
         experiments=len(runs),
-        cells=len(cells),
-        draws=sum(cell.trials for cell in cells),
+        cells=len(drawn),
+        draws=sum(drawn.values()),
         networks=sum(cell.trials * len(cell.widths) for cell in cells),
         trajectories=sum(int((found != int(Outcome.NOT_ATTEMPTED)).sum()) for found in flows),
         core_hours=sum(float(cell.attrs.get("seconds", 0.0)) for cell in cells) / 3600.0,
