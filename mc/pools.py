@@ -8,6 +8,7 @@ differently, and a block must not depend on where it was computed.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,11 @@ KILLED = (
     "its worker process was killed, and again when no other block was computed beside it (out of memory?): "
     "run again with more memory"
 )
+
+FEEDER = "QueueFeederThread"
+"""Name of the threads of multiprocessing's queues."""
+FEEDER_SECONDS = 5.0
+"""They end within milliseconds once their queue is closed."""
 
 Named = tuple[str, Record]
 
@@ -100,8 +106,15 @@ class Loky:
             return
 
     def kill(self) -> None:
-        """Kill the worker processes."""
-        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+        """Kill the worker processes, and wait for the threads that fed them.
+
+        loky waits for the processes alone. Such a thread may be the last to hold a semaphore; cut off by the end of
+        this process between removing it and saying so, it made loky's resource tracker warn of a leak on stderr.
+        """
+        get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+        for thread in threading.enumerate():
+            if thread.name == FEEDER:
+                thread.join(FEEDER_SECONDS)
 
 
 def named_work(job: Job, compute: Compute) -> Named:

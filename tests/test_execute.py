@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 import pytest
 from block_stub import Crowded, KilledOnce, failing_stub, misshapen_stub, refusing_stub, stub, threads_stub
+from joblib.externals.loky import get_reusable_executor
 from test_store import datasets
 
 from mc.block import BlockTask
@@ -30,6 +31,7 @@ from mc.experiment import Experiment
 from mc.failures import noted
 from mc.jobs import Record
 from mc.plan import freeze, gaps, load_frozen, run_plan, status
+from mc.pools import FEEDER, Loky
 from mc.signals import Interrupted
 from mc.store import load, read_header
 
@@ -396,6 +398,18 @@ def test_a_second_signal_does_not_wait(tmp_path: Path, jobs: int) -> None:
     assert process.returncode == 130, errors
     assert "stopped by SIGINT: 0 of" in told
     assert errors == ""
+
+
+@pytest.mark.slow
+def test_a_killed_pool_leaves_no_thread_that_may_hold_a_semaphore() -> None:
+    get_reusable_executor(2).submit(int).result()
+    feeders = [thread for thread in threading.enumerate() if thread.name == FEEDER]
+    assert feeders
+    # one that is slow to end, as on a busy machine: cut off at exit, it would make the resource tracker warn
+    feeders.append(threading.Thread(target=time.sleep, args=(0.5,), name=FEEDER, daemon=True))
+    feeders[-1].start()
+    Loky(2).kill()
+    assert not any(thread.is_alive() for thread in feeders)
 
 
 def test_handlers_are_restored_and_threads_need_none(tmp_path: Path) -> None:
