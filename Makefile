@@ -1,7 +1,8 @@
 # make demo    a study of about a minute, and where its report is
 # make test    the tests, with coverage of mc held at the level of pyproject.toml
 # make reproduce    every study of the paper, one to two hours: reports/paper/index.html
-# make check   lint, format, types, import layers, links of the documentation
+# make check   lint, format, types, import layers, links of the documentation, and its site
+# make docs    the documentation as a site: site/index.html
 # Each of them makes .venv from requirements.lock when it is missing or out of date.
 
 PYTHON ?= python3
@@ -10,10 +11,10 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo reproduce test check bench lock clean
+.PHONY: help demo reproduce test check docs bench lock clean
 
 help:
-	@echo "make demo | reproduce | test | check | bench | lock | clean      (PYTHON=$(PYTHON), JOBS=$(JOBS))"
+	@echo "make demo | reproduce | test | check | docs | bench | lock | clean      (PYTHON=$(PYTHON), JOBS=$(JOBS))"
 
 demo: $(INSTALLED)
 	$(BIN)/dipmc run experiments/quickstart.toml -j $(JOBS)
@@ -31,7 +32,13 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/test_layers.py tests/test_docs.py
+	$(BIN)/python -m pytest tests/test_layers.py tests/test_docs.py tests/test_site.py
+
+# A warning is an error. The output folder is made anew: a page that is gone leaves nothing behind.
+docs: $(INSTALLED)
+	rm -rf site
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env -c docs/site . site
+	@echo "The site is in site/index.html"
 
 # Timings depend on the machine: run by hand, never part of test.
 bench: $(INSTALLED)
@@ -47,7 +54,7 @@ lock: $(INSTALLED)
 
 # Data and reports stay: they are results.
 clean:
-	rm -rf .venv build dist *.egg-info .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	rm -rf .venv build dist site *.egg-info .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last: an interrupted installation is done again.
