@@ -19,16 +19,16 @@ from mc.store import load
 from mc.version import __version__
 
 if TYPE_CHECKING:
-    from mc import estimate
+    from mc import citations, estimate
     from mc.sampling import run
 
-__all__ = ["Experiment", "InputError", "__version__", "estimate", "load", "run"]
+__all__ = ["Experiment", "InputError", "__version__", "citations", "estimate", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:
     """Load `estimate`, and `run` that needs it, when asked for: the statistics take longer to import than the rest."""
-    if name == "estimate":
-        return import_module("mc.estimate")
+    if name in ("citations", "estimate"):
+        return import_module(f"mc.{name}")
     if name == "run":
         return import_module("mc.sampling").run
     raise AttributeError(f"module 'mc' has no attribute {name!r}")

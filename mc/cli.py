@@ -11,11 +11,13 @@ from typing import Any
 import click
 
 from mc.cli_reproduce import COMMANDS as REPORTING
+from mc.citations import CITATIONS, Citation, for_experiment, named
 from mc.cli_run import COMMANDS as RUNNING
 from mc.cli_run import PLUGIN
 from mc.cli_slurm import COMMANDS as CLUSTER
 from mc.cli_verify import COMMANDS as LOOKING_BACK
 from mc.errors import InputError
+from mc.experiment import Experiment
 from mc.export import export_trial
 from mc.guarantees import CLAIMS
 from mc.hdf5 import COMPRESSIONS
@@ -164,6 +166,30 @@ def claims() -> None:
     for claim in CLAIMS.values():
         click.echo(f"{claim.name} ({claim.kind}; {', '.join(claim.modes)}; {claim.source})")
         click.echo(f"  {claim.formula}   if {claim.hypothesis}" if claim.hypothesis != "none" else f"  {claim.formula}")
+
+
+@cli.command()
+@click.argument("what", nargs=-1, metavar="[RUN | METHOD]...")
+@click.option("--bibtex", "as_bibtex", is_flag=True, help="As entries of a bibliography.")
+def cite(what: tuple[str, ...], as_bibtex: bool) -> None:
+    """Say what to cite: of the methods that a run or an experiment file uses, of methods by name, or of all."""
+    from mc.citations.text import bibtex, cite_lines
+
+    chosen = tuple(dict.fromkeys(each for word in what for each in _cited(word))) if what else (*CITATIONS.values(),)
+    for line in [bibtex(chosen)] if as_bibtex else cite_lines(chosen):
+        click.echo(line)
+
+
+def _cited(word: str) -> tuple[Citation, ...]:
+    """The methods that one word of `dipmc cite` stands for."""
+    path = Path(word)
+    if word in CITATIONS or not path.exists():
+        return named((word,))
+    if path.is_dir():
+        found = [Experiment.from_toml(folder / FROZEN, reading=True) for folder, _ in runs_of(path)]
+    else:
+        found = [each for each, _ in experiments_of(path)]
+    return tuple(dict.fromkeys(citation for each in found for citation in for_experiment(each)))
 
 
 def main(arguments: list[str] | None = None) -> int:

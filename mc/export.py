@@ -12,6 +12,7 @@ from mc.ensemble import draw_network, draw_problem, get_law
 from mc.errors import InputError
 from mc.experiment import Experiment
 from mc.plan import load_frozen
+from mc.schema.arrays import OBJECT
 
 LARGEST_BYTES = 2e9
 """Size of a network that is still written: drawing and compressing it takes memory a few times over."""
@@ -59,6 +60,15 @@ def export_trial(run: Path, cell: int, trial: int, width: int, out: Path) -> Pat
         )
     if out.is_dir():
         raise InputError(f"{out}: is a folder; give the name of a file to write (.npz)")
+    for table, key, value in (
+        ("problem", "operator", cells[cell].problem["operator"]),
+        ("network", "output_law", experiment.network.output_law),
+    ):
+        if str(value).startswith(OBJECT):
+            raise InputError(
+                f"{run}: [{table}] {key} is a Python object, which a run folder does not hold; where the experiment "
+                "is, call mc.export.write_export(experiment, cell, trial, width, out)"
+            )
     return write_export(experiment, cell, trial, width, out)
 
 

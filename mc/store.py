@@ -231,7 +231,8 @@ def parts(run: Path, plan: RunPlan, stream_digests: Mapping[str, str] | None = N
             if digest is not None and header.stream_digest != digest:
                 raise InputError(
                     f"{file.path}: its random stream is not the one drawn here (NumPy {header.facts.get('numpy', '?')} "
-                    f"there, {np.__version__} here): continue with that NumPy, or use another run folder"
+                    f"there, {np.__version__} here): continue with that NumPy, and with that output law where it is "
+                    "one of your own, or use another run folder"
                 )
         if header.covers(plan):
             found.setdefault((file.key, file.block), []).append((file, header))

@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("block",),
     ("schema",),
     ("experiment",),
-    ("records", "results"),
+    ("citations", "records", "results"),
     ("assembly", "digests", "hdf5", "trace"),
     ("layout_doc", "ranges", "requests", "results_group", "store"),
     ("virtual",),

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from mc.guarantees.registry import ALWAYS, CLAIMS, TRAJECTORY_CLAIMS, Claim, Kind
+from mc.guarantees.sides import Bounded, Sides, Slack, smallest_slack
 
-__all__ = ["ALWAYS", "CLAIMS", "TRAJECTORY_CLAIMS", "Claim", "Kind"]
+__all__ = ["ALWAYS", "CLAIMS", "TRAJECTORY_CLAIMS", "Bounded", "Claim", "Kind", "Sides", "Slack", "smallest_slack"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from mc import store
 from mc.atomic import write_bytes
+from mc.citations import for_experiment
 from mc.estimate.claims import RunFindings, run_findings
 from mc.estimate.crossings import CROSSINGS
 from mc.estimate.detail import CellDetail, cell_detail
@@ -16,6 +17,7 @@ from mc.estimate.findings import Finding
 from mc.estimate.rare_study import RareStudy, rare_study
 from mc.estimate.study import CellStudy, ResultsLike, Study, method_for, study_run
 from mc.estimate.thresholds import spaced
+from mc.experiment import Experiment
 from mc.report.claims_page import ClaimsPage, claims_page, source_of
 from mc.report.detail_tables import Threshold, pairs_table, thresholds_table
 from mc.report.figures import ladder
@@ -151,6 +153,7 @@ def render(
             across=across,
             claims=claims,
             svg=inlined(drawn),
+            citations=for_experiment(Experiment.from_text(results.experiment_text, reading=True)),
             experiment_text=results.experiment_text,
             attributes={k: v for k, v in plain(results.attrs).items() if k not in ("experiment", "complete")},
         )
