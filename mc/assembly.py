@@ -75,7 +75,7 @@ def assemble(
                 continue
             axis = next(axis for axis, dim in enumerate(declared.dims) if dim in asked)
             dim = declared.dims[axis]
-            for saved in ("saved_trial", "time"):
+            for saved in ("saved_trial", "time", "entry"):
                 if saved in declared.dims:
                     sizes[saved] = array.shape[declared.dims.index(saved)]
             if name not in arrays:

@@ -98,11 +98,11 @@ def _bytes(fields: Iterable[Field], sizes: Mapping[str, int]) -> float:
     return float(sum((1 if f.dtype == "int8" else 8) * math.prod(sizes[dim] for dim in f.dims) for f in fields))
 
 
-def _block_bytes(gap: Gap, plan: RunPlan, save_times: int) -> float:
+def _block_bytes(gap: Gap, plan: RunPlan, save_times: int, signals: bool) -> float:
     rows = plan.block_size
     saved = max(0, min(rows, plan.save_trials - gap.block * rows))
     sizes = {"mode": len(plan.modes), "trial": rows, "width": len(gap.all_widths), "flow_width": len(gap.flow_widths)}
-    sizes |= {"saved_trial": saved, "time": save_times}
+    sizes |= {"saved_trial": saved, "time": save_times, "entry": int(gap.cell.problem["n"]) if signals else 0}
     # two copies of every number: in the block file and in results.h5; full mantissas do not compress
     datasets = sum(0 not in (sizes[dim] for dim in field.dims) for field in BLOCK_LAYOUT)
     claims = plan.claims or (TRAJECTORY_CLAIMS if saved else ())
@@ -134,6 +134,7 @@ def estimate_cost(experiment: Experiment, missing: Sequence[Gap] | None = None, 
     plan = any_plan(experiment, trials)
     times = 0 if experiment.flow is None else experiment.flow.save.times
     save_times = times if isinstance(times, int) else len(times)
+    signals = experiment.flow is not None and experiment.flow.save.signal
     if missing is None:
         last = plan.n_blocks - 1
         saving = min(last, -(-plan.save_trials // plan.block_size))
@@ -151,7 +152,7 @@ def estimate_cost(experiment: Experiment, missing: Sequence[Gap] | None = None, 
         blocks=blocks,
         trials=blocks * plan.block_size,
         seconds=sum(count * _block_seconds(gap, plan) for gap, count in found) + rare,
-        bytes_on_disk=sum(count * _block_bytes(gap, plan, save_times) for gap, count in found),
+        bytes_on_disk=sum(count * _block_bytes(gap, plan, save_times, signals) for gap, count in found),
     )
 
 

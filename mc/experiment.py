@@ -24,12 +24,12 @@ from mc.schema.document import (
     Claims,
     Document,
     Estimate,
-    Flow,
     Loss,
     Network,
     Sampling,
     SuiteDocument,
 )
+from mc.schema.flow import Flow
 from mc.schema.messages import Refusal, explain
 from mc.schema.problem import Problem, StoredArray
 from mc.schema.rare import Rare
@@ -102,6 +102,8 @@ class Experiment:
             document = _complete(document, facts)
             tokens = _tokens(document)
             cells = resolve_cells(document.problem, tokens["output_law"], facts)
+            if document.flow is not None:
+                document.flow.check_saved(max(cell.problem["n"] for cell in cells))
             if document.experiment.block_size is None:
                 n, m = (max(cell.problem[side] for cell in cells) for side in ("n", "m"))
                 size = block_size(n, m, document.widths.resolved()[-1])

@@ -76,10 +76,12 @@ class Asked:
         return tuple(dict.fromkeys((*(OBSERVABLES if self.saved else ()), *sorted(needed))))
 
 
-def allocate(out: Arrays, settings: FlowSettings, asked: Asked, shape: tuple[int, int, int]) -> None:
+def allocate(out: Arrays, settings: FlowSettings, asked: Asked, shape: tuple[int, int, int], n: int) -> None:
     """Add the datasets of followed trajectories, (modes, trials, flow widths) wide, to the arrays of a block."""
     for name in ("t", *OBSERVABLES, *(f"error_{name}" for name in OBSERVABLES), *BOUNDS):
         out[name] = np.full((shape[0], asked.saved, shape[2], settings.times), np.nan)
+    if settings.save_signal:
+        out["signal"] = np.full((shape[0], asked.saved, shape[2], settings.times, n), np.nan)
     for claim in asked.checked(settings.rule):
         for hypothesis in CLAIMS[claim].hypotheses:
             member = f"{claim}_{hypothesis}"
@@ -142,7 +144,11 @@ def follow(
     if NEED_OUTPUT_LAYER & set(names) and any(problem.rank < problem.Z.shape[0] for problem in problems):
         V = [network(int(row)) for row in place.rows]
     drawn, controls = Drawn(problems, V), limited(case.settings.controls)
-    found = watch_descent(case, drawn, names) if rule == "gd" else watch_flow(case, controls, drawn, names)
+    signals = case.settings.save_signal and asked.saved > 0
+    if rule == "gd":
+        found = watch_descent(case, drawn, names, signals)
+    else:
+        found = watch_flow(case, controls, drawn, names, signals)
     _save(out, case, place, asked.saved, found)
     claims = asked.checked(rule)
     open_ = _judge(out, case, place, claims, drawn, found, asked.witness)
@@ -167,6 +173,8 @@ def _save(out: Arrays, case: Case, place: Place, saved: int, found: Followed) ->
     out["t"][at.flow] = recorder.times[some]
     for name in OBSERVABLES:
         out[name][at.flow] = recorder.values[name][some]
+    if recorder.signals is not None:
+        out["signal"][at.flow] = recorder.signals[some]
     if recorder.descent:
         return
     for name in OBSERVABLES:

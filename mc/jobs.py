@@ -83,6 +83,7 @@ def _flow_settings(experiment: Experiment) -> FlowSettings | None:
         gamma_scale=table.gamma_scale or 1.0,
         save_trials=table.save.trials,
         save_times=table.save.times,
+        save_signal=table.save.signal,
     )
 
 

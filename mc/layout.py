@@ -19,6 +19,7 @@ TRIAL_WIDTH = ("trial", "width")
 MODE_TRIAL_WIDTH = ("mode", "trial", "width")
 MODE_TRIAL_FLOW = ("mode", "trial", "flow_width")
 SAVED = ("mode", "saved_trial", "flow_width", "time")
+SAVED_SIGNAL = (*SAVED, "entry")
 
 
 class Computed(Labelled):
@@ -37,7 +38,7 @@ class Field:
     name : str
         Name of the dataset, or the prefix of a family of datasets (`FAMILIES`).
     dims : tuple of str
-        Axes in order, out of ``mode, trial, width, flow_width, saved_trial, time``.
+        Axes in order, out of ``mode, trial, width, flow_width, saved_trial, time, entry``.
     dtype : str
         ``float64``, ``int64`` or ``int8`` (enumerations), or ``str`` (the coordinate `mode` only).
     long_name : str
@@ -82,6 +83,7 @@ COORDINATES: tuple[Field, ...] = (
     Field("flow_width", ("flow_width",), "int64", "width k at which the gradient flow is integrated"),
     Field("saved_trial", ("saved_trial",), "int64", "trial whose trajectory is kept"),
     Field("time", ("time",), "int64", "index of the saved time; the times themselves are in t"),
+    Field("entry", ("entry",), "int64", "index of the entry of the signal"),
 )
 _COORDINATE_NAMES = frozenset(field.name for field in COORDINATES)
 
@@ -158,6 +160,7 @@ BLOCK_LAYOUT: tuple[Field, ...] = (
         signal_error_range="part of the signal error in the range of A^T",
         signal_error_kernel="part of the signal error in the kernel of A",
     ),
+    *_floats(SAVED_SIGNAL, signal="signal x(t) that the network generates, with save.signal of [flow]"),
 )
 """What `compute_block` may return, families aside."""
 
@@ -245,13 +248,13 @@ def check_arrays(arrays: Mapping[str, NDArray[np.generic]], sizes: Mapping[str, 
     arrays : mapping of str to array
         What `compute_block` returned.
     sizes : mapping of str to int
-        Lengths of the axes ``mode, trial, width, flow_width``; those of ``saved_trial`` and ``time`` are taken from the
-        arrays, the same in all of them.
+        Lengths of the axes ``mode, trial, width, flow_width``; those of ``saved_trial``, ``time`` and ``entry`` are
+        taken from the arrays, the same in all of them.
 
     Returns
     -------
     dict of str to int
-        `sizes` with ``saved_trial`` and ``time`` (0 when nothing is saved).
+        `sizes` with ``saved_trial``, ``time`` and ``entry`` (0 when nothing is saved).
 
     Raises
     ------
@@ -277,4 +280,4 @@ def check_arrays(arrays: Mapping[str, NDArray[np.generic]], sizes: Mapping[str, 
             stray = set(np.unique(array).tolist()) - {NOT_COMPUTED, *(int(member) for member in field.enum)}
             if stray:
                 raise ValueError(f"dataset {name!r} holds {sorted(stray)}, which {field.enum.__name__} does not name")
-    return {"saved_trial": 0, "time": 0, **lengths}
+    return {"saved_trial": 0, "time": 0, "entry": 0, **lengths}

@@ -39,6 +39,8 @@ def peak_memory(experiment: Experiment) -> float:
     save = None if experiment.flow is None else experiment.flow.save
     times = 0 if save is None else save.times if isinstance(save.times, int) else len(save.times)
     sizes |= {"saved_trial": min(trials, 0 if save is None else save.trials), "time": times}
+    longest = max(int(cell.problem["n"]) for cell in experiment.cells())
+    sizes["entry"] = longest if save is not None and save.signal else 0
     block = 0.0
     for field in BLOCK_LAYOUT:
         entries = 1.0

@@ -120,6 +120,8 @@ class CellResults:
         used = {dim for dims, _, _ in variables.values() for dim in dims}
         if "time" in used:
             coordinates["time"] = np.arange(self.data["t"].shape[-1])
+        if "entry" in used:
+            coordinates["entry"] = np.arange(self.data["signal"].shape[-1])
         kept = {dim: values for dim, values in coordinates.items() if dim in used}
         return xr.Dataset(variables, coords=kept, attrs=dict(self.attrs))
 

@@ -20,7 +20,7 @@ WIDTH_AXES = ("width", "flow_width")
 
 
 def axis_sizes(plan: RunPlan) -> dict[str, int]:
-    """Lengths of the axes of results.h5, that of the saved times aside."""
+    """Lengths of the axes of results.h5, those of the saved times and signals aside."""
     return {
         "mode": len(plan.modes),
         "trial": plan.trials,
@@ -135,16 +135,20 @@ class ResultsGroup:
         rows = saved if "saved_trial" in declared.dims else self.plan.block_size
         return min(rows, self.sizes[declared.dims[row_axis(declared.dims)]] - first)
 
-    def require_times(self, declared: Field, array: NDArray[Any], first: int) -> None:
-        """Take the number of saved times from the first dataset that has any; all others must agree.
+    def require_saved(self, declared: Field, array: NDArray[Any], first: int) -> None:
+        """Take the number of saved times and entries from the first dataset that has any; all others must agree.
 
         Raises
         ------
         InputError
             When they do not.
         """
-        if "time" in declared.dims and self.sizes.setdefault("time", array.shape[-1]) != array.shape[-1]:
-            raise InputError(f"block of trial {first}: {declared.name} has another number of times; delete the block")
+        for dim, words in (("time", "times"), ("entry", "entries")):
+            length = array.shape[declared.dims.index(dim)] if dim in declared.dims else None
+            if length is not None and self.sizes.setdefault(dim, length) != length:
+                raise InputError(
+                    f"block of trial {first}: {declared.name} has another number of {words}; delete the block"
+                )
 
     def add(self, arrays: Mapping[str, NDArray[Any]], first: int, saved: int, blocks: Sequence[Block]) -> None:
         """Write the rows of one block of trials.
@@ -166,7 +170,7 @@ class ResultsGroup:
             # without saved trajectories there is no axis to give them a dataset
             if any(self.sizes.get(dim) == 0 for dim in declared.dims):
                 continue
-            self.require_times(declared, arrays[name], first)
+            self.require_saved(declared, arrays[name], first)
             writer = self.writers.get(name) or self.create(declared, declared.fill)
             rows = self.rows_of(declared, first, saved)
             if rows > 0:
@@ -208,6 +212,7 @@ def add_coordinates(
         "flow_width": np.array(plan.flow_widths, dtype=np.int64),
         "saved_trial": np.arange(plan.saved_trials),
         "time": np.arange(sizes.get("time", 0)),
+        "entry": np.arange(sizes.get("entry", 0)),
     }
     found = {}
     for declared in COORDINATES:

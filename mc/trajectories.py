@@ -59,8 +59,8 @@ def run_flows(
     """
     n_trials = out["psi_0"].shape[0]
     asked = Asked(min(max(settings.save_trials - first_trial, 0), n_trials), claims, witness)
-    _allocate(out, settings, asked, (len(modes), n_trials, len(flow_widths)))
     batch = ProblemBatch.stack(problems)
+    _allocate(out, settings, asked, (len(modes), n_trials, len(flow_widths)), batch.n)
     for at, width in enumerate(flow_widths):
         column = list(widths).index(width)
 
@@ -116,7 +116,7 @@ def _decide_at_start(
     return decided
 
 
-def _allocate(out: Arrays, settings: FlowSettings, asked: Asked, shape: tuple[int, int, int]) -> None:
+def _allocate(out: Arrays, settings: FlowSettings, asked: Asked, shape: tuple[int, int, int], n: int) -> None:
     if "outcome" in out:
         return
     for name in ("outcome", "certified_by"):
@@ -124,7 +124,7 @@ def _allocate(out: Arrays, settings: FlowSettings, asked: Asked, shape: tuple[in
     out["steps"] = np.full(shape, NOT_COMPUTED, np.int64)
     for name in ("stop_time", "loss_final", "error_estimate", "conserved_drift"):
         out[name] = np.full(shape, np.nan)
-    allocate(out, settings, asked, shape)
+    allocate(out, settings, asked, shape, n)
 
 
 def _write_ending(out: Arrays, place: tuple[int, Index, int], case: Case, ending: Ending) -> None:

@@ -19,6 +19,7 @@ from mc.layout import BLOCK_LAYOUT, Field, field_of, wanted
 
 FAMILY_MEMBERS = ("slack_rate_paper", "slack_time_rate_paper", "verdict_rate_paper", "bound_rate")
 TIMES = 3
+ENTRIES = 2
 
 
 def values(field: Field, axes: dict[str, NDArray[Any]], salt: int) -> NDArray[Any]:
@@ -51,6 +52,7 @@ def block_arrays(
         "mode": np.array([sum(map(ord, mode)) for mode in modes]),
         "saved_trial": np.array([trial for trial in trials if trial < save_trials], dtype=np.int64),
         "time": np.arange(TIMES),
+        "entry": np.arange(ENTRIES),
     }
     found = {}
     for field in (*BLOCK_LAYOUT, *map(field_of, FAMILY_MEMBERS)):

@@ -216,6 +216,8 @@ CASES = [
     *at("flow.save.trials", -1, 16.0, "16", beside=FLOW, fix="use a whole number from 0"),
     *at("flow.save.times", 1, 64.0, "64", [], [0.0, 1.0], [1.0, NAN], [True], beside=FLOW, fix="an increasing list"),
     *at("flow.save.times", [2.0, 1.0], beside=FLOW, fix="is not increasing"),
+    *at("flow.save.signal", "true", 1, beside=FLOW, fix="use true or false"),
+    *at("flow.save", {"trials": 10**5, "times": 100, "signal": True}, beside=FLOW, fix="entries exceed"),
     *at("flow.save.time", 3, beside=FLOW, fix="did you mean 'times'?"),
     # [rare]
     *at("rare.margin", "sharpness", 3, DROP, beside=RARE, fix="one of lambda_min"),

@@ -304,6 +304,7 @@ FLOW = {"flow": {"widths": [10]}}
         ({"loss": {"kind": "power", "p": 3}}, ["loss.kind", "loss.p"]),
         ({"flow": {"rtol": 1e-6}}, ["flow.rtol"]),
         ({"flow": {"save": {"trials": 3}}}, ["flow.save.trials"]),
+        ({"flow": {"save": {"signal": True}}}, ["flow.save.signal"]),
         ({"flow": {"rule": "gd"}}, ["flow.gamma", "flow.rule"]),
     ],
 )

@@ -36,7 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("experiment",),
     ("citations", "records", "results"),
     ("assembly", "digests", "hdf5", "trace"),
-    ("layout_doc", "ranges", "requests", "results_group", "store"),
+    ("layout_doc", "pictures", "ranges", "requests", "results_group", "store"),
     ("virtual",),
     ("memory", "merge", "plan"),
     ("cost",),

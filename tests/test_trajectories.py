@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from mc import activations, losses
 from mc.block import BlockTask, FlowSettings, compute_block
+from mc.ensemble import draw_network, draw_problem, get_law
+from mc.network import Network
 from mc.outcomes import CertifiedBy, Exact, Outcome
 
 WIDTHS = (10, 40, 300, 4000)
+PROBLEM = {"operator": "orthonormal", "n": 6, "m": 3, "signal": "gaussian", "noise": 0.1, "resample": "trial"}
 
 
 def block(flow: FlowSettings, **changes: object) -> dict[str, np.ndarray]:
     values = {
         "seed": 4,
         "cell": (1, 2),
-        "problem": {"operator": "orthonormal", "n": 6, "m": 3, "signal": "gaussian", "noise": 0.1, "resample": "trial"},
+        "problem": PROBLEM,
         "activation": "sigmoid",
         "output_law": "uniform",
         "modes": ("hidden", "both"),
@@ -158,3 +164,42 @@ def test_other_activations(activation: str) -> None:
     certified = out["outcome"][0] == Outcome.CONVERGED_CERTIFIED
     assert (exact[certified] == Exact.REACHES_ZERO).all()
     assert certified.any()
+
+
+@pytest.mark.parametrize("mode", ["hidden", "both"])
+def test_saved_signals_are_those_of_the_plain_network(mode: str) -> None:
+    """x(t) in reduced coordinates (theory §3.2) against gradient descent on (V, W), two of four entries unobserved."""
+    steps, gamma, k, seed, cell = (0, 1, 7, 20), 0.4, 30, 4, (1, 2)
+    table = {"operator": "mask", "n": 4, "m": 2, "keep": 0.5, "signal": "gaussian", "noise": 0.3, "resample": "trial"}
+    flow = FlowSettings(
+        rule="gd", gamma=gamma, max_steps=20, loss_tolerance=1e-30, save_trials=2, save_signal=True,
+        save_times=tuple(gamma * step for step in steps),
+    )  # fmt: skip
+    out = block(flow, problem=table, modes=(mode,), widths=(k,), flow_widths=(k,), n_trials=3, seed=seed, cell=cell)
+    assert out["signal"].shape == (1, 2, 1, len(steps), 4)
+    u, loss = np.array([0.6, 0.8]), losses.get("mse")
+    for trial in range(2):
+        problem = draw_problem(table, seed, cell, trial)
+        h, V = draw_network(seed, cell, trial, k, get_law("uniform"), 4)
+        network = Network(V, np.outer(h, u), u, activations.get("sigmoid"))
+        plain = []
+        for step in range(steps[-1] + 1):
+            if step in steps:
+                plain.append(network.output)
+            grad_V, grad_W = network.gradient(problem.A, problem.y, loss, mode)
+            network = Network(network.V - gamma * grad_V, network.W - gamma * grad_W, u, network.activation)
+        # twenty steps of thirty neurons, each rounded to some ulp of numbers of size one
+        np.testing.assert_allclose(out["signal"][0, trial, 0], plain, atol=1e-12)
+        error = np.linalg.norm(out["signal"][0, trial, 0] - problem.xbar, axis=1)
+        np.testing.assert_allclose(out["signal_error"][0, trial, 0], error, rtol=1e-12)
+
+
+def test_signals_of_a_flow_fit_its_errors_and_change_nothing_else() -> None:
+    plain = FlowSettings(save_trials=2, save_times=5)
+    out, without = (block(flow, n_trials=3) for flow in (replace(plain, save_signal=True), plain))
+    assert out.keys() - without.keys() == {"signal"}
+    for name, array in without.items():
+        np.testing.assert_array_equal(out[name], array)
+    xbar = np.stack([draw_problem(PROBLEM, 4, (1, 2), trial).xbar for trial in range(2)])
+    error = np.linalg.norm(out["signal"] - xbar[None, :, None, None], axis=-1)
+    np.testing.assert_allclose(out["signal_error"], error, rtol=1e-12)

@@ -114,10 +114,14 @@ class View:
         return signal_spectrum(gram, self.seen.square_z, self.flow.width, self.flow.mode, self.flow.width)
 
     @cached_property
+    def signal(self) -> Array:
+        """x, (N, n): theory §3.2."""
+        return np.asarray(np.matmul(self.V, self.seen.z[:, :, None])[:, :, 0] / np.sqrt(self.flow.width))
+
+    @cached_property
     def error(self) -> Array:
         """x - xbar, (N, n)."""
-        signal = np.matmul(self.V, self.seen.z[:, :, None])[:, :, 0] / np.sqrt(self.flow.width)
-        return np.asarray(signal - self.origin.signal[self.trials])
+        return np.asarray(self.signal - self.origin.signal[self.trials])
 
     @cached_property
     def error_in_range(self) -> Array:
@@ -205,14 +209,23 @@ class Recorder:
         One array for each name asked for; NaN beyond the end of the trajectory.
     errors : dict of (T, P) arrays
         Estimated errors of ``values``, left to the caller; NaN where there is none.
+    signals : (T, P, n) array or None
+        x(t), where it is asked for; it needs the kernel parts of the output layers, as `NEED_OUTPUT_LAYER` does.
     """
 
     def __init__(
-        self, flow: ReducedFlow, origin: Origin, times: Array, names: Sequence[str] = OBSERVABLES, descent: bool = False
+        self,
+        flow: ReducedFlow,
+        origin: Origin,
+        times: Array,
+        names: Sequence[str] = OBSERVABLES,
+        descent: bool = False,
+        signals: bool = False,
     ) -> None:
         self.flow, self.origin, self.times, self.descent = flow, origin, times, descent
         self.errors = {name: np.full(times.shape, np.nan) for name in names}
         self.values = {name: np.full(times.shape, np.nan) for name in names}
+        self.signals = np.full((*times.shape, origin.signal.shape[1]), np.nan) if signals else None
         self._there = np.zeros(times.shape, dtype=bool)
         self._most = max(1, SAVE_BYTES // (8 * flow.width * (origin.signal.shape[1] + 2 * origin.state.shape[1])))
         trials, at = np.nonzero(times == 0.0)
@@ -233,6 +246,7 @@ class Recorder:
         other.times = self.times[some]
         other.values = {name: value[some] for name, value in self.values.items()}
         other.errors = {name: error[some] for name, error in self.errors.items()}
+        other.signals = None if self.signals is None else self.signals[some]
         return other
 
     def on_step(self, stepper: Stepper, rows: Index, trials: Index, t: Array, dt: Array) -> None:
@@ -268,6 +282,8 @@ class Recorder:
                 view = View(self.flow.take(trials[some]), self.origin, trials[some], states[some])
                 for name, values in self.values.items():
                     values[trials[some], at[some]] = _ALL[name](view)
+                if self.signals is not None:
+                    self.signals[trials[some], at[some]] = view.signal
 
 
 def log_times(count: int, first: Array, last: Array) -> Array:

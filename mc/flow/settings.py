@@ -38,6 +38,8 @@ class FlowSettings:
         The first trials of a cell whose trajectories are saved.
     save_times : int or tuple of float
         Number of log-spaced times up to the end, or the times themselves.
+    save_signal : bool
+        Whether x(t) itself is saved at these times.
     """
 
     rule: str = "restart"
@@ -51,6 +53,7 @@ class FlowSettings:
     gamma_scale: float = 1.0
     save_trials: int = 0
     save_times: int | tuple[float, ...] = 64
+    save_signal: bool = False
 
     @property
     def times(self) -> int:

@@ -68,7 +68,7 @@ class Followed:
         )
 
 
-def watch_flow(case: Case, controls: Controls, drawn: Drawn, names: Sequence[str]) -> Followed:
+def watch_flow(case: Case, controls: Controls, drawn: Drawn, names: Sequence[str], signals: bool = False) -> Followed:
     """Three passes: where the trajectory ends, the same steps watched, and a looser companion for the errors."""
     flow, h = case.flow, case.h
     level = _levels(case, drawn, names)
@@ -77,7 +77,7 @@ def watch_flow(case: Case, controls: Controls, drawn: Drawn, names: Sequence[str
     crossing.put_back(ending)
     origin = Origin.of(flow, h, drawn.problems, drawn.V, ending.state)
     times = _times(case.settings, ending)
-    recorder, companion = (Recorder(flow, origin, times, names) for _ in range(2))
+    recorder, companion = (Recorder(flow, origin, times, names, signals=wanted) for wanted in (signals, False))
     ends = []
     for each, tolerances in ((recorder, controls), (companion, loosened(controls))):
         last = integrate(flow, h, tolerances, Never(), each.on_step, until=ending.time)
@@ -131,14 +131,14 @@ def _levels(case: Case, drawn: Drawn, names: Sequence[str]) -> Array:
     return np.where(noise > 0.0, np.minimum(level, below), level)
 
 
-def watch_descent(case: Case, drawn: Drawn, names: Sequence[str]) -> Followed:
+def watch_descent(case: Case, drawn: Drawn, names: Sequence[str], signals: bool = False) -> Followed:
     """Iterates nearest to the wanted times; the times watched are theirs, and nothing is approximated."""
     flow, h, protocol = case.flow, case.h, case.settings.descent
     ending = descend(flow, h, protocol)
     gamma = ending.first_step[:, None]
     steps = np.round(_times(case.settings, ending) / gamma).astype(np.intp)
     origin = Origin.of(flow, h, drawn.problems, drawn.V, None)
-    recorder = Recorder(flow, origin, steps * gamma, names, descent=True)
+    recorder = Recorder(flow, origin, steps * gamma, names, descent=True, signals=signals)
     descend(flow, h, protocol, partial(recorder.on_iterate, steps))
     recorder.errors = {name: np.zeros_like(values) for name, values in recorder.values.items()}
     nothing = np.zeros(h.shape[0])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PlainValidator, model_validator
@@ -16,7 +14,6 @@ from mc.losses import NAMES as LOSSES
 from mc.losses import Loss as LossObject
 from mc.losses import get as get_loss
 from mc.schema.base import (
-    AUTO,
     Table,
     check_activation,
     check_loss,
@@ -25,6 +22,7 @@ from mc.schema.base import (
     increasing,
     listed,
 )
+from mc.schema.flow import LARGEST_WIDTH, Flow, Save, Width
 from mc.schema.messages import Refusal, choose, show
 from mc.schema.problem import Path, Problem
 from mc.schema.rare import Rare
@@ -33,30 +31,11 @@ MODES = ("hidden", "both")
 LADDER = ("paper", "trial", "sharp", "exact", "conserved")
 ONE_MODE = {"exact": "hidden", "conserved": "both"}
 """The certificates that only one mode has."""
-METHODS = ("auto", "explicit", "dual", "lowrank")
 MOST_TRIALS = 10**15
 MOST_WIDTHS = 10**4
-LARGEST_WIDTH = 10**9
-MOST_SAVED = 5 * 10**7
 
 _CLAIM_WORDS = ("saved", "all")
 _CLAIM_FIX = "'saved' (trajectories: the saved ones alone), 'all' or a list of names that `dipmc claims` lists"
-
-Width = Annotated[int, Field(ge=1, le=LARGEST_WIDTH)]
-
-
-def _times(value: Any) -> int | tuple[float, ...]:
-    fix = "use a whole number from 2 to 10000 (log-spaced times) or an increasing list of positive times"
-    if isinstance(value, int) and not isinstance(value, bool) and 2 <= value <= 10**4:
-        return value
-    if not isinstance(value, tuple) or not 1 <= len(value) <= 10**4:
-        raise Refusal(f"{show(value)} is not valid; {fix}")
-    if any(isinstance(t, bool) or not isinstance(t, (int, float)) or not 0 < t < math.inf for t in value):
-        raise Refusal(f"{show(value)} holds an entry that is not a positive number; {fix}")
-    times = tuple(float(t) for t in value)
-    if any(a >= b for a, b in pairwise(times)):
-        raise Refusal(f"{show(value)} is not increasing; {fix}")
-    return times
 
 
 def _claim(value: Any) -> str:
@@ -193,68 +172,6 @@ class Certificates(Table):
     def _once(self) -> Self:
         distinct("ladder", self.ladder)
         return self
-
-
-class Save(Table):
-    """[flow.save]: the first `trials` trials keep their trajectories at `times`."""
-
-    trials: int = Field(0, ge=0, le=10**5, description="a whole number from 0 to 100000")
-    times: Annotated[int | tuple[float, ...], PlainValidator(_times)] = Field(
-        64, description="a whole number from 2 to 10000 (log-spaced times) or an increasing list of positive times"
-    )
-
-
-class Flow(Table):
-    """[flow]: what is integrated, and how; without it nothing is."""
-
-    widths: tuple[Width, ...] = Field(min_length=1, description="an increasing list of widths among those of [widths]")
-    rule: Literal["restart", "tolerance", "gd"] = Field("restart", description="one of restart, tolerance, gd")
-    rtol: float = Field(1e-5, gt=0, le=0.1, description="a number above 0 and at most 0.1")
-    atol: float = Field(1e-8, gt=0, description="a number above 0")
-    loss_tolerance: float = Field(1e-7, gt=0, description="a number above 0")
-    horizon: float = Field(1e6, gt=0, description="a number above 0 (a time)")
-    max_steps: int = Field(100_000, ge=1, le=10**12, description="a whole number from 1 to 10^12")
-    method: Literal["auto", "explicit", "dual", "lowrank"] = Field("auto", description="one of " + ", ".join(METHODS))
-    gamma: float | None = Field(
-        None,
-        gt=0,
-        description="a number above 0 (rule 'gd' only), or 'auto' for half the largest step estimated stable",
-    )
-    gamma_scale: float | None = Field(
-        None, gt=0, description="a number above 0 (gamma 'auto' only): the part of that step to take"
-    )
-    save: Save = Field(default_factory=Save, description="a table { trials = 16, times = 64 }")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _gamma_of_gd(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and data.get("gamma") is not None:
-            rule = data.get("rule", "restart")
-            if rule != "gd":
-                raise Refusal(f"belongs to rule 'gd', not to {show(rule)}; drop it or write rule = 'gd'", "gamma")
-            if isinstance(data["gamma"], str) and data["gamma"] == AUTO:
-                data = {key: value for key, value in data.items() if key != "gamma"}
-        scaled = isinstance(data, Mapping) and data.get("gamma_scale") is not None
-        if scaled and (data.get("rule", "restart") != "gd" or data.get("gamma") is not None):
-            raise Refusal("belongs to rule 'gd' with gamma = 'auto'; drop it or write these", "gamma_scale")
-        return data
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        increasing("widths", self.widths)
-        times = self.save.times if isinstance(self.save.times, int) else len(self.save.times)
-        if self.save.trials * times * len(self.widths) > MOST_SAVED:
-            raise Refusal(
-                f"{self.save.trials} trials x {times} times x {len(self.widths)} widths exceed {MOST_SAVED} saved "
-                "points; use fewer",
-                "save",
-            )
-        return self
-
-    def plain(self) -> dict[str, Any]:
-        """The table as TOML holds it."""
-        found = super().plain()
-        return {**found, "gamma": AUTO} if self.rule == "gd" and self.gamma is None else found
 
 
 class Claims(Table):
