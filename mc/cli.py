@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from mc.cli_reproduce import COMMANDS as REPORTING
 from mc.citations import CITATIONS, Citation, for_experiment, named
+from mc.cli_reproduce import COMMANDS as REPORTING
 from mc.cli_run import COMMANDS as RUNNING
 from mc.cli_run import PLUGIN
 from mc.cli_slurm import COMMANDS as CLUSTER
