@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 
 from mc.report.figures import ladder
 from mc.report.outcome_figure import outcomes
+from mc.report.paper import maps
 from mc.report.paper.section import Runs, Section
 
-SECTIONS: Mapping[str, Callable[[Runs], Section]] = {}
+SECTIONS: Mapping[str, Callable[[Runs], Section]] = {"maps": maps.section}
 """Studies with words and figures of their own; any other study gets those of `plain_section`."""
 
 

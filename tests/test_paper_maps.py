@@ -1,0 +1,160 @@
+"""The study of maps: its contours on laws that are known, and its section on runs of a few trials."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+import mc
+from mc.estimate.contour import GROUPS, contour, crossing, exponent, gaussian_heuristic, shift
+from mc.estimate.counts import Counts, Decision
+from mc.report.paper.map_figure import contour_words
+from mc.report.paper.maps import section
+from mc.report.paper.section import Run, Runs
+from mc.studies import load_studies
+
+WIDTHS = np.array([30, 36, 44, 53, 64, 78, 94, 114, 138, 167, 202])
+K0, SPREAD = 84.0, 0.25
+ROOT = Path(__file__).parents[1]
+
+
+def draws(rng: np.random.Generator, rows: int, trials: int, k0: float = K0) -> np.ndarray:
+    """(rows, trials, widths) decisions of P(k) = expit(log(k/k0)/s): each trial has one threshold for all widths."""
+    threshold = np.log(k0) + SPREAD * rng.logistic(size=(rows, trials, 1))
+    return (np.log(WIDTHS) >= threshold).astype(np.int8)
+
+
+def test_limits_of_a_contour_cover_a_logistic_law(rng: np.random.Generator) -> None:
+    """2000 rows of 150 trials whose widths share their draws, as the networks of a trial do."""
+    rows, level = 2000, 0.95
+    found = [crossing(WIDTHS, Counts.of(one), level) for one in draws(rng, rows, 150)]
+    covered = sum(one.interval[0] <= K0 <= one.interval[1] for one in found)
+    # exact limits cover at least 0.95; four standard errors of 2000 rows. The curve is straight to 1e-4 between widths.
+    assert covered >= rows * (level - 4.0 * math.sqrt(level * (1.0 - level) / rows))
+    # and they say something: standard error of a frequency 0.041, slope 1 per unit of log k, so 1.96 of them are 0.08
+    lengths = [math.log(one.interval[1] / one.interval[0]) for one in found]
+    assert 0.16 < np.median(lengths) < 0.25
+    estimates = np.log([one.estimate for one in found])
+    # linear interpolation between widths 1.2 apart and the isotonic fit bias by less than a tenth of the error 0.041
+    assert abs(estimates.mean() - math.log(K0)) < 0.005
+
+
+def test_all_rows_of_a_contour_hold_together(rng: np.random.Generator) -> None:
+    maps, level = 300, 0.8
+    together = 0
+    for one in draws(rng, maps * 8, 80).reshape(maps, 8, 80, -1):
+        found = contour([(WIDTHS, Counts.of(row)) for row in one], level)
+        together += all(row.interval[0] <= K0 <= row.interval[1] for row in found)
+    # eight rows at 1 - 0.2/8 each; four standard errors of 300 maps
+    assert together >= maps * (level - 4.0 * math.sqrt(level * (1.0 - level) / maps))
+
+
+def test_a_contour_off_the_grid_is_open() -> None:
+    never, always, trials = np.zeros(11, dtype=np.int64), np.full(11, 50), np.full(11, 50)
+    beyond = crossing(WIDTHS, Counts(never, trials, never), 0.95)
+    assert (beyond.estimate, beyond.interval) == (math.inf, (202.0, math.inf))
+    assert contour_words(beyond) == "> 202"
+    before = crossing(WIDTHS, Counts(always, never, never), 0.95)
+    assert (before.estimate, before.interval) == (0.0, (0.0, 30.0))
+    assert contour_words(before) == "< 30"
+    open_ = crossing(WIDTHS, Counts(never, never, trials), 0.95)
+    assert open_.interval == (0.0, math.inf)
+    assert math.isnan(crossing(WIDTHS, Counts.zero(11), 0.95).estimate)
+
+
+def test_undecided_trials_widen_a_contour(rng: np.random.Generator) -> None:
+    (one,) = draws(rng, 1, 200)
+    decided = crossing(WIDTHS, Counts.of(one), 0.95)
+    one[:20] = Decision.UNDECIDED
+    some = crossing(WIDTHS, Counts.of(one), 0.95)
+    assert some.interval[0] < decided.interval[0] < decided.interval[1] < some.interval[1]
+
+
+def test_the_shift_of_a_later_event(rng: np.random.Generator) -> None:
+    """The first event has thresholds 1.1 times those of the second, so its contour is 1.1 times as wide."""
+    rows, covered, ratios = 400, 0, []
+    for _ in range(rows):
+        threshold = np.log(K0) + SPREAD * rng.logistic(size=(256, 1))
+        first = (np.log(WIDTHS) >= threshold + math.log(1.1)).astype(np.int8)
+        second = (np.log(WIDTHS) >= threshold).astype(np.int8)
+        found = shift(WIDTHS, first, second)
+        ratios.append(found.ratio)
+        covered += found.interval[0] <= 1.1 <= found.interval[1]
+    # jackknife limits are approximate: 0.92 is asked of the nominal 0.95, less four standard errors of 400 rows
+    assert covered >= rows * (0.92 - 4.0 * math.sqrt(0.95 * 0.05 / rows))
+    # interpolation on widths 1.2 apart: bias below 1 %
+    assert abs(np.median(ratios) / 1.1 - 1.0) < 0.01
+    few = np.zeros((GROUPS, len(WIDTHS)), dtype=np.int8)
+    assert math.isnan(shift(WIDTHS, few, few).ratio)
+
+
+def test_exponent_of_a_known_contour(rng: np.random.Generator) -> None:
+    sizes = [4, 6, 9, 13, 19]
+    covered, maps = 0, 300
+    for _ in range(maps):
+        found = []
+        for size in sizes:
+            grid = np.round(8.85 * size * np.geomspace(0.3, 3.0, 12)).astype(np.int64)
+            holds = rng.binomial(200, expit(np.log(grid / (8.85 * size)) / SPREAD))
+            found.append(crossing(grid, Counts(holds, 200 - holds, np.zeros_like(holds)), 0.99))
+        got = exponent(sizes, found)
+        covered += got.interval[0] <= 1.0 <= got.interval[1]
+    # independent widths make the fit better than each test: the limits are at least at their level, less four errors
+    assert covered >= maps * (0.95 - 4.0 * math.sqrt(0.95 * 0.05 / maps))
+
+
+def test_heuristic_at_the_median_draw() -> None:
+    """(7.9) for sigmoid: r + 2 pi (median + r/4); the median of chi-square with two degrees of freedom is 2 log 2."""
+    assert gaussian_heuristic(2, 0.0, 1.0) == pytest.approx(
+        2.0 + 2.0 * math.pi * (2.0 * math.log(2.0) + 0.5), rel=1e-12
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """The study at the scale of a test."""
+    folder = tmp_path_factory.mktemp("maps")
+    (study,) = load_studies(ROOT / "experiments/paper", "smoke", ("maps",))
+    for experiment in study.experiments:
+        mc.run(experiment, folder / experiment.name, jobs=1)
+    return Runs({experiment.name: Run(experiment.name, folder / experiment.name) for experiment in study.experiments})
+
+
+def test_the_section_of_a_few_trials(runs: Runs) -> None:
+    found = section(runs)
+    assert [figure.name for figure in found.figures] == ["maps-plane", "maps-row", "maps-softplus"]
+    assert [len(figure.panels) for figure in found.figures] == [2, 2, 1]
+    assert all(len(panel.svg) < 300_000 for figure in found.figures for panel in figure.panels)
+    names = {figure.name for figure in found.figures}
+    assert len(found.claims) == 7
+    assert all(claim.figure in names and claim.experiment in runs.by_name for claim in found.claims)
+    assert all(claim.explanation for claim in found.claims if claim.verdict in ("violated", "contradicted"))
+    # the law of softplus is a theorem; one trial in twenty of a test at 0.05 would reject, but the seed is fixed
+    assert found.claims[-1].verdict == "not contradicted"
+    assert [len(table.rows) for table in found.tables] == [3, 3]
+    assert "nan" not in " ".join([found.verdict, *found.meaning, *(str(claim) for claim in found.claims)])
+
+
+def test_the_counts_of_the_map_are_those_of_the_run(runs: Runs) -> None:
+    """Every cell of the CSV against the stored verdicts."""
+    figure = section(runs).figures[0]
+    lines = [line.split(",") for line in figure.table.replace('"map, exact"', "exact").splitlines()]
+    seen = {(row[0], int(row[2]), int(row[3]), int(row[4])): int(row[6]) for row in lines if row[1] == "exact"}
+    expected = {}
+    for axis in ("n", "m"):
+        for cell in runs[f"maps-exact-{axis}"].results.cells:
+            for i, k in enumerate(cell.widths.tolist()):
+                holds = int(np.sum(np.asarray(cell["exact"])[:, i] == 0))
+                expected[axis, cell.problem["n"], cell.problem["m"], k] = holds
+    assert seen == expected
+
+
+def test_a_part_of_the_runs_is_enough(runs: Runs) -> None:
+    for kept in (["maps-exact-n"], ["maps-descent-n"], ["maps-softplus"], ["maps-exact-m", "maps-descent-m-many"], []):
+        found = section(Runs({name: runs[name] for name in kept}))
+        assert found.verdict
+        assert bool(found.figures) == (kept not in ([],))
