@@ -107,12 +107,15 @@ def pooled(values: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:
 
 
 def interpolated(widths: IntArray, fit: NDArray[np.float64], crossing: float) -> float:
-    """Where a non-decreasing curve first reaches a level, linearly in log k: 0 before the widths, inf beyond."""
+    """Where a non-decreasing curve first reaches a level, linearly in log k: 0 before the widths, inf beyond.
+
+    At a single neuron it is 1: no network is narrower.
+    """
     reached = np.flatnonzero(fit >= crossing)
     if not len(reached):
         return math.inf
     i = int(reached[0])
-    if fit[i] == crossing:
+    if fit[i] == crossing or (i == 0 and widths[0] == 1):
         return float(widths[i])
     if i == 0:
         return 0.0
