@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from mc.report.figures import ladder
 from mc.report.outcome_figure import outcomes
 from mc.report.paper import maps
+from mc.report.paper import ladder as ladder_study
+from mc.report.paper import losses, maps, noise
 from mc.report.paper.section import Runs, Section
 
 SECTIONS: Mapping[str, Callable[[Runs], Section]] = {"maps": maps.section}
