@@ -203,7 +203,7 @@ def _beyond_claim(sizes: Sequence[Size], level: float) -> PaperClaim | None:
     names, words = [], []
     for size, curve in large:
         last = Counts(curve.counts.fails[-1:], curve.counts.holds[-1:], curve.counts.undecided[-1:])
-        names.append(at_least(last, [0.5], 1.0 - level, tests=len(large))[0].value)
+        names.append(str(at_least(last, [0.5], 1.0 - level, tests=len(large))[0]))
         words.append(f"{size.label}: {spaced(int(last.holds[0]))} of {spaced(int(last.trials[0]))} draws not certified")
     verdict = next((v for v in ("contradicted", "undecided") if v in names), "supported")
     size, curve = large[0]
