@@ -19,7 +19,11 @@ from mc.estimate.paired import Comparison, compare
 from mc.estimate.published import zero_loss
 from mc.outcomes import NOT_COMPUTED, Outcome
 
-FAILED = (Outcome.STEP_BUDGET, Outcome.HORIZON, Outcome.NON_FINITE)
+FAILED = (Outcome.STEP_BUDGET, Outcome.HORIZON, Outcome.NON_FINITE, Outcome.NOT_CONVERGED_CERTIFIED)
+"""Ends at which a protocol says "not converged".
+
+The last takes no steps: no network whatever comes within the tolerance, hence no number of steps does (theory §9).
+"""
 
 
 @dataclass(frozen=True)

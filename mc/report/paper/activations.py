@@ -200,7 +200,8 @@ def _meaning(ensembles: Mapping[str, Ensemble], found: Mapping[str, Sequence[Stu
         "Hidden layer trained, uniform weights: half of the draws reach zero loss at "
         f"{', '.join(widths) or 'no width'} neurons. What counts is the range of the activation, (b − a)² in (theory "
         "7.9), and its centre: an off-centre range puts r(a + b)²/4 on top of the observation. Softplus, which is "
-        "unbounded on one side, follows a law that is exact: 2r − 1.",
+        "unbounded on one side, follows a law that is exact: 2r − 1. Each law was given a problem of its own: widths "
+        "compare between activations of one law, not between laws.",
         "Gaussian weights are outside the theorem, as their entries have no bound: neither paper nor P_theory says "
         "anything about them. trial and sharp use the columns that were drawn, and hold as they stand.",
     ]

@@ -91,7 +91,8 @@ def medians_figure(rows: Sequence[Ensemble], level: float) -> Figure:
     caption = (
         f"Marks: width at which half of the draws have the certificate; thick lines: {level:.4g} limits from ordered "
         "exact tests, rounded outwards to the grid; an arrow: beyond the grid. Gaussian weights are unbounded, so that "
-        "paper, which needs V_max, says nothing for them."
+        "paper, which needs V_max, says nothing for them. Activations of one law share their problem and their draws; "
+        "each law has a problem of its own, so that widths compare along one law only."
     )
     header = ("activation", "law", "mode", "rung", "median_width", "low", "high", "grid_top")
     title = "Where half of the draws are certified, by activation and law of the output weights"
