@@ -14,13 +14,13 @@ Array = NDArray[np.float64]
 QUANTILES = (0.05, 0.5, 0.95)
 
 
-def common_times(t: Array, count: int) -> Array:
-    """Log-spaced times from the median first to the last end of the trials, (count,); empty without trajectories."""
+def common_times(t: Array, count: int, ended: float = 1.0) -> Array:
+    """Log-spaced times, (count,), from the median first one of the trials until a share of them has ended."""
     positive = np.where(t > 0.0, t, np.nan)
     if not np.isfinite(positive).any():
         return np.empty(0)
     there = positive[np.isfinite(positive).any(axis=1)]
-    first, last = np.nanmedian(np.nanmin(there, axis=1)), np.nanmax(there)
+    first, last = np.nanmedian(np.nanmin(there, axis=1)), np.quantile(np.nanmax(there, axis=1), ended)
     return np.asarray(np.geomspace(first, last, count))
 
 

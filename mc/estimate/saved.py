@@ -29,17 +29,15 @@ class Saved:
         """A dataset of these trials: (T,) or, along the trajectory, (T, P)."""
         data, dims = np.asarray(self.cell.data[name]), field_of(name).dims
         trials = self.cell.saved_trials
-        at = {
-            "mode": mode_index(self.cell, self.mode),
-            "trial": trials,
-            "saved_trial": slice(None),
-            "width": int(np.searchsorted(self.cell.widths, self.width)),
-            "flow_width": int(np.searchsorted(self.cell.flow_widths, self.width)),
-            "time": slice(None),
-        }
+        mode, flow_width = mode_index(self.cell, self.mode), int(np.searchsorted(self.cell.flow_widths, self.width))
         if "time" in dims:
-            return np.asarray(data[at["mode"], :, at["flow_width"]])
-        return np.asarray(data[tuple(at[dim] for dim in dims)])
+            return np.asarray(data[mode, :, flow_width])
+        if "mode" in dims:
+            data = data[mode]
+        if data.ndim == 1:
+            return np.asarray(data[trials])
+        column = flow_width if "flow_width" in dims else int(np.searchsorted(self.cell.widths, self.width))
+        return np.asarray(data[trials, column])
 
     def psi(self, loss: Loss) -> Array:
         """psi(L(t)), (T, P): |y(t) - y| for mse and the powers."""

@@ -14,6 +14,9 @@ from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
 from mc.report.style import BLUE, INK, MUTED, VERMILLION, log_ticks, panel, to_svg
 
 GRID = 80
+ENDED = 0.05
+"""The curves stop where this share of the trajectories has ended: beyond, a band would not fall with the losses."""
+
 FLOOR = 1e-14
 """Losses below it are not drawn."""
 
@@ -24,7 +27,9 @@ def over_time(curves: Sequence[tuple[str, bool, Saved]]) -> Figure:
     rows: list[Row] = []
     for name, exponential, tracks in curves:
         t, loss, bound = tracks["t"], tracks["loss"], tracks["bound_rate"]
-        times = np.linspace(0.0, float(np.nanmax(t)), GRID) if exponential else common_times(t, GRID)
+        times = common_times(t, GRID, ENDED)
+        if exponential:
+            times = np.linspace(0.0, times[-1], GRID)
         measured, promised = band(t, loss, times), band(t, bound, times)
         words = f"Loss {name} against time with its bound, {mode_name(tracks.mode)}."
         with panel() as (figure, axes):
@@ -57,7 +62,7 @@ def over_time(curves: Sequence[tuple[str, bool, Saved]]) -> Figure:
     caption = (
         "Median and 5 to 95 % of the draws. A straight line is an exponential where only the loss is on a logarithmic "
         "scale (mse, logcosh), a power of the time where both are. Dashed: the bound of theory §4(i), over the draws "
-        "of which it speaks. A trajectory that has ended counts with its last value."
+        "of which it speaks. Drawn until 5 % of the trajectories have ended."
     )
     title = "Each loss falls the way its desingularizer says, well below the bound"
     return Figure("losses-time", title, caption, tuple(panels), csv_text(header, rows))
@@ -72,7 +77,7 @@ def exponents(found: Sequence[tuple[float, Saved, Slopes, Median]]) -> Figure:
         p_line = np.linspace(max(2.5, least - 0.4), most + 0.5, 100)
         axes.plot(p_line, p_line / (p_line - 2.0), color=INK, linewidth=1.0, label="p/(p − 2)")
         modes = list(dict.fromkeys(s.mode for _, s, _, _ in found))
-        for mode, colour, marker, shift in zip(modes, (BLUE, VERMILLION), "os", (-0.06, 0.06), strict=False):
+        for mode, colour, marker, shift in zip(modes, (BLUE, VERMILLION), "os", (-0.03, 0.03), strict=False):
             mine = [(p, slopes.value[np.isfinite(slopes.value)]) for p, s, slopes, _ in found if s.mode == mode]
             mine = [(p, values) for p, values in mine if values.size]
             low, middle, high = (np.array([np.quantile(v, q) for _, v in mine]) for q in (0.05, 0.5, 0.95))

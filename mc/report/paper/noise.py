@@ -39,6 +39,12 @@ class Stopped:
         with np.errstate(divide="ignore"):
             return bound[some] / self.measured.high[some], bound[some] / self.measured.low[some]
 
+    def middle(self, hypothesis: str) -> Array:
+        """Geometric middle of `ratio`."""
+        low, high = self.ratio(hypothesis)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.sqrt(low * high))
+
     def tightest(self, hypothesis: str) -> tuple[float, int]:
         """The least of the lower ends of `ratio`, and its trial."""
         bound = self.bounds[hypothesis]
@@ -114,15 +120,17 @@ def _final_claim(found: Sequence[tuple[Saved, Stops]], loss: Loss) -> PaperClaim
     """|eps|/|A| <= |x - xbar| <= |eps|/sigma_A at the end, up to what of the loss is left there."""
     broken, decided, tight = 0, 0, (np.inf, 0, 0)
     for number, (s, stop) in enumerate(found):
-        left = np.nanmin(s.psi(loss), axis=1)
-        room = np.nanmax(np.where(s["t"] >= stop_end(s)[:, None], s["error_signal_error"], 0.0), axis=1)
+        # the smallest psi(L) is the last; an error that is not known leaves everything open
+        left = np.fmin.reduce(loss.psi(s["loss"] + s["error_loss"]), axis=1)
+        at_end = s["t"] == stop_end(s)[:, None]
+        room = np.where(at_end, np.nan_to_num(s["error_signal_error"], nan=np.inf), 0.0).max(axis=1)
         low = (s["norm_eps"] - left) / s["norm_A"] - room
         high = (s["norm_eps"] + left) / s["sigma_A"] + room
         bad = (stop.last < low * (1.0 - 1e-8)) | (stop.last > high * (1.0 + 1e-8))
         broken += int(bad.sum())
-        decided += int(np.isfinite(stop.last).sum())
-        slack = np.log(high / stop.last)
-        at = int(np.nanargmin(slack))
+        decided += int((np.isfinite(stop.last) & np.isfinite(high)).sum())
+        slack = np.nan_to_num(np.log(high / stop.last), nan=np.inf)
+        at = int(np.argmin(slack))
         tight = min(tight, (float(slack[at]), number, int(s.cell.saved_trials[at])))
     return PaperClaim(
         "Trained to the end, m >= n: |ε|/|A| <= |x − x̄| <= |ε|/σ_A, up to the residual that is left",
@@ -260,10 +268,7 @@ def _stopping_table(found: Sequence[Stopped], level: float) -> Table:
 
 def _meaning(stopped: Sequence[Stopped], ends: Sequence[tuple[Saved, Stops]], kernel: Sequence[Saved]) -> list[str]:
     """What it means, with the numbers of the runs."""
-    ratios = {
-        name: np.concatenate([np.sqrt(np.prod(s.ratio(name), axis=0)) for s in stopped] or [np.empty(0)])
-        for name in ("trial", "sharp")
-    }
+    ratios = {name: np.concatenate([s.middle(name) for s in stopped] or [np.empty(0)]) for name in ("trial", "sharp")}
     middle = {
         name: short(float(np.median(ratio[np.isfinite(ratio)]))) if np.isfinite(ratio).any() else "no"
         for name, ratio in ratios.items()
@@ -280,7 +285,7 @@ def _meaning(stopped: Sequence[Stopped], ends: Sequence[tuple[Saved, Stops]], ke
         "width that is trained a thousand times: with an ill-conditioned A the bound is silent there.",
     ]
     if ends:
-        gains = {}
+        gains: dict[float, list[float]] = {}
         for s, stop in ends:
             gains.setdefault(float(s.cell.problem["condition"]), []).append(float(np.nanmedian(stop.last / stop.best)))
         words = "; ".join(f"condition {c:g}: up to {short(max(g))}" for c, g in sorted(gains.items()))
@@ -298,6 +303,28 @@ def _meaning(stopped: Sequence[Stopped], ends: Sequence[tuple[Saved, Stops]], ke
             "range ends at the noise."
         )
     return said
+
+
+def _answer(
+    stopped: Sequence[Stopped],
+    ends: Sequence[tuple[Saved, Stops]],
+    kernel: Sequence[Saved],
+    claims: Sequence[PaperClaim],
+) -> str:
+    said = []
+    if stopped:
+        middle = _middles(stopped)
+        said.append(
+            f"The bound of early stopping comes a factor {middle['trial']} (trial) and {middle['sharp']} (sharp) after "
+            "the measured time, in the median of the certified draws."
+        )
+    if ends:
+        final = next(claim.verdict for claim in claims if claim.figure == "noise-final")
+        said.append(f"The last signal error lies between |ε|/|A| and |ε|/σ_A: {final}.")
+    if kernel:
+        low, high = _shares(kernel)
+        said.append(f"Of the error in ker(A), training leaves {low} to {high} in the median.")
+    return " ".join(said) or "No trajectory has been followed yet."
 
 
 def section(runs: Runs) -> Section:
@@ -328,7 +355,7 @@ def section(runs: Runs) -> Section:
         figures.append(parts(kernel))
         claims += _kernel_claims(kernel, level)
     meaning = _meaning(stopped, ends, kernel)
-    verdict = " ".join(f"{claim.claim}: {claim.verdict}." for claim in claims if claim.figure == "noise-stopping")
+    verdict = _answer(stopped, ends, kernel, claims)
     return Section(
         verdict or "No trajectory has been followed yet.", tuple(claims), tuple(figures), tuple(tables), tuple(meaning)
     )

@@ -139,7 +139,8 @@ def against_bound(found: Sequence[tuple[Saved, Settled, Mapping[str, Array]]]) -
                 x, y = [], []
                 for tracks, measured, bounds in found:
                     if tracks.mode == mode:
-                        middle = np.sqrt(measured.low * measured.high)
+                        with np.errstate(invalid="ignore"):
+                            middle = np.sqrt(measured.low * measured.high)
                         shown = (bounds[hypothesis] > 0.0) & (middle > 0.0) & np.isfinite(middle)
                         x.append(middle[shown])
                         y.append(bounds[hypothesis][shown])
