@@ -266,13 +266,24 @@ def _stopping_table(found: Sequence[Stopped], level: float) -> Table:
     return Table(f"Early stopping: medians, intervals at {level:.3g} each", header, tuple(rows))
 
 
-def _meaning(stopped: Sequence[Stopped], ends: Sequence[tuple[Saved, Stops]], kernel: Sequence[Saved]) -> list[str]:
-    """What it means, with the numbers of the runs."""
+def _middles(stopped: Sequence[Stopped]) -> dict[str, str]:
+    """Median of bound over measured time over all trials with the hypothesis true, in words."""
     ratios = {name: np.concatenate([s.middle(name) for s in stopped] or [np.empty(0)]) for name in ("trial", "sharp")}
-    middle = {
+    return {
         name: short(float(np.median(ratio[np.isfinite(ratio)]))) if np.isfinite(ratio).any() else "no"
         for name, ratio in ratios.items()
     }
+
+
+def _shares(kernel: Sequence[Saved]) -> tuple[str, str]:
+    """Least and largest median of `kept`, in words."""
+    shares = [float(np.nanmedian(kept(s))) for s in kernel]
+    return short(min(shares)), short(max(shares))
+
+
+def _meaning(stopped: Sequence[Stopped], ends: Sequence[tuple[Saved, Stops]], kernel: Sequence[Saved]) -> list[str]:
+    """What it means, with the numbers of the runs."""
+    middle = _middles(stopped)
     said = [
         "Proved: where a certificate holds, the observation stays within 2|ε| of the noiseless one from a time that is "
         "known before training (theory §4(ii)). Observed: it does so much earlier. The bound is too late by a median "
@@ -295,10 +306,10 @@ def _meaning(stopped: Sequence[Stopped], ends: Sequence[tuple[Saved, Stops]], ke
             f"error, is in the median {words}. The discrepancy principle, which needs |ε| only, is in the table beside."
         )
     if kernel:
-        shares = [float(np.nanmedian(kept(s))) for s in kernel]
+        low, high = _shares(kernel)
         said.append(
             "With fewer observations than unknowns the bound of recovery is vacuous: its cone meets ker(A). The part "
-            f"of the error in the kernel ends at {short(min(shares))} to {short(max(shares))} times its start in the "
+            f"of the error in the kernel ends at {low} to {high} times its start in the "
             "median: training moves it by way of the activations, without knowing where the signal is. The part in the "
             "range ends at the noise."
         )
@@ -356,6 +367,4 @@ def section(runs: Runs) -> Section:
         claims += _kernel_claims(kernel, level)
     meaning = _meaning(stopped, ends, kernel)
     verdict = _answer(stopped, ends, kernel, claims)
-    return Section(
-        verdict or "No trajectory has been followed yet.", tuple(claims), tuple(figures), tuple(tables), tuple(meaning)
-    )
+    return Section(verdict, tuple(claims), tuple(figures), tuple(tables), tuple(meaning))
