@@ -149,7 +149,7 @@ def against_bound(found: Sequence[tuple[Saved, Settled, Mapping[str, Array]]]) -
                     at, by, linestyle="", marker=marker, markersize=3.0, markeredgewidth=0, alpha=0.5, color=colour,
                     label=f"bound of {hypothesis}", rasterized=True,
                 )  # fmt: skip
-                ends += [*at, *by]
+                ends += [*at]
             if ends:
                 line = np.array([min(ends), max(ends)])
                 axes.plot(line, line, color=MUTED, linewidth=1.0, label="bound = measured")
