@@ -164,6 +164,15 @@ def test_out_of_steps_is_an_answer_of_the_protocol() -> None:
     assert said[3].tolist() == [Decision.FAILS, Decision.FAILS]
 
 
+def test_a_trial_that_need_not_run_is_an_answer_of_the_protocol() -> None:
+    """Its loss is bounded away from the tolerance: called not converged, not left open."""
+    cell = descent()
+    cell.data["outcome"][0, 0] = Outcome.NOT_CONVERGED_CERTIFIED
+    said = answers(cell, "hidden")
+    assert said is not None
+    assert said[0].tolist() == [Decision.FAILS, Decision.FAILS]
+
+
 def test_steps_are_compared_where_the_draws_are_shared() -> None:
     cell = descent()
     first, second = stepped("a", GD, (cell,)), stepped("b", {**GD, "experiment": {"seed": 2}}, (cell,))

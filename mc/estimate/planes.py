@@ -86,7 +86,7 @@ class ProtocolRow:
     crossing : Crossing
         Of `said`; its interval is one of all rows together.
     shift : Shift
-        Contour of `said` over that of `truth`.
+        Contour of `said` over that of `truth`; its interval is one of all rows together.
     near : Late
     too_soon, too_late : ndarray of int64, shape (K,)
         Called converged though zero loss is out of reach; called not converged though it is reached.
@@ -213,7 +213,7 @@ def protocol_rows(
     runs : sequence of (experiment, cells)
         Of the rule gd, hidden layer.
     level : float
-        Of the contour, all rows together; of the other limits, one by one.
+        Of the contour and of the shift, all rows together; of `near`, row by row.
     """
     found = []
     for experiment, cells in runs:
@@ -237,7 +237,7 @@ def protocol_rows(
                 said=own.counts,
                 truth=Counts.of(own.truth),
                 crossing=one,
-                shift=shift(own.widths, own.said, own.truth, level),
+                shift=shift(own.widths, own.said, own.truth, 1.0 - (1.0 - level) / len(found)),
                 near=_near(own.widths, Counts.of(own.truth), own.too_late, level),
                 too_soon=own.too_soon,
                 too_late=own.too_late,

@@ -37,7 +37,6 @@ AXES = {
 }
 TITLE_CHARACTERS = 50
 COLUMNS = ("plane", "kind", "n", "m", "width", "trials", "holds", "fails", "undecided", "estimate", "lower", "upper")
-FEW = 8
 
 
 def edges(centres: Sequence[float]) -> Array:
@@ -58,9 +57,9 @@ def _heat(axes: Axes, rows: Sequence[MapRow]) -> QuadMesh:
     )  # fmt: skip
 
 
-def _line(axes: Axes, which: str, x: Sequence[float], y: Sequence[float], label: str) -> None:
+def _line(axes: Axes, which: str, x: Sequence[float], y: Sequence[float], label: str, cased: bool = True) -> None:
     colour, dash, marker = LINES[which]
-    white = [Stroke(linewidth=3.2, foreground="#fdfdfd"), Normal()]
+    white = [Stroke(linewidth=3.2, foreground="#fdfdfd"), Normal()] if cased else []
     good = [a if 0.0 < a < math.inf else math.nan for a in y]
     axes.plot(
         x, good, color=colour, linestyle=dash, marker=marker, markersize=3.5, markeredgewidth=0, linewidth=1.6,
@@ -119,7 +118,6 @@ def plane_panel(plane: Plane, anchor: int, title: str, level: float) -> Panel:
         _frame(axes, plane.axis, plane.rows)
         through = "" if math.isnan(at) else f", drawn through {plane.axis} = {spaced(at)}"
         _line(axes, "theorem", values, theorem, f"theorem's scaling n ψ²/σ_A²{through}")
-        _line(axes, "heuristic", values, [row.heuristic for row in plane.rows], "heuristic (theory 7.9)")
         if plane.protocols:
             sizes = [float(row.value) for row in plane.protocols]
             _band(axes, "protocol", sizes, [row.crossing for row in plane.protocols])
@@ -128,6 +126,7 @@ def plane_panel(plane: Plane, anchor: int, title: str, level: float) -> Panel:
         crossings = [row.crossing for row in plane.rows]
         _band(axes, "exact", values, crossings)
         _line(axes, "exact", values, [c.estimate for c in crossings], f"exact: 50 % reach zero loss, {level:.0%}")
+        _line(axes, "heuristic", values, [row.heuristic for row in plane.rows], "heuristic (theory 7.9)", cased=False)
         bar = figure.colorbar(mesh, ax=axes, pad=0.02, aspect=30)
         bar.set_label("P(zero loss), exact")
         bar.outline.set_visible(False)
@@ -214,8 +213,8 @@ def rows_figure(plane: Plane, chosen: Sequence[ProtocolRow], level: float) -> Fi
                 ]
             axes.axhline(0.5, color="#5f6772", linewidth=0.8, linestyle=(0, (1, 2)))
             log_width_axis(axes, row.widths[0], row.widths[-1])
-            if len(row.widths) <= FEW:
-                axes.set_xticks(row.widths, [spaced(int(k)) for k in row.widths])
+            ticks = [k for k in (5, 10, 20, 50, 100, 200, 500) if row.widths[0] <= k <= row.widths[-1]]
+            axes.set_xticks(ticks, [spaced(k) for k in ticks])
             axes.set_ylim(-0.02, 1.02)
             axes.set_ylabel("probability")
             axes.set_title(f"{plane.axis} = {row.value}: the protocol needs {_factor(row)}")
