@@ -6,12 +6,21 @@ from collections.abc import Callable, Mapping
 
 from mc.report.figures import ladder
 from mc.report.outcome_figure import outcomes
-from mc.report.paper import maps
-from mc.report.paper import ladder as ladder_study
-from mc.report.paper import losses, maps, noise
+from mc.report.paper import activations, descent, images, losses, maps, noise, rare, scaling
+from mc.report.paper import ladder as rungs
 from mc.report.paper.section import Runs, Section
 
-SECTIONS: Mapping[str, Callable[[Runs], Section]] = {"maps": maps.section}
+SECTIONS: Mapping[str, Callable[[Runs], Section]] = {
+    "ladder": rungs.section,
+    "maps": maps.section,
+    "scaling": scaling.section,
+    "noise": noise.section,
+    "losses": losses.section,
+    "activations": activations.section,
+    "descent": descent.section,
+    "rare": rare.section,
+    "images": images.section,
+}
 """Studies with words and figures of their own; any other study gets those of `plain_section`."""
 
 
