@@ -26,7 +26,7 @@ class Truth:
     signal : (n,) array
         xbar.
     back : (n,) array
-        A^T y, the observation where the signal lives.
+        The observation where the signal lives: y where A is square, else A^T y.
     seen : (n,) bool array
         Entries that A looks at.
     """
@@ -67,7 +67,9 @@ def truth_of(spec: Mapping[str, Any], seed: int, cell: tuple[int, int], trial: i
     """
     if spec["operator"] != "mask":
         problem = draw_problem(spec, seed, cell, trial)
-        return Truth(problem.xbar, problem.A.T @ problem.y, np.any(problem.A != 0.0, axis=0))
+        square = problem.A.shape[0] == problem.A.shape[1]
+        back = problem.y if square else problem.A.T @ problem.y
+        return Truth(problem.xbar, back, np.any(problem.A != 0.0, axis=0))
     at = address(spec, trial)
     A = draw_operator(spec, generator(seed, cell, at, What.OPERATOR))
     signal = draw_signal(spec, A.shape[1], generator(seed, cell, at, What.SIGNAL))

@@ -162,7 +162,8 @@ def _time_title(found: Sequence[Case]) -> str:
 def _sheet_title(found: Sequence[Case]) -> str:
     best = [course.at(course.best) for case in found for course in case.courses]
     operator = operator_word(found[0].operator).lower()
-    return f"A picture, {operator}: {min(best):.1f} to {max(best):.1f} dB at the best moment"
+    ends = dict.fromkeys(f"{value:.1f}" for value in (min(best), max(best)))
+    return f"A picture, {operator}: {' to '.join(ends)} dB at the best moment"
 
 
 def _share(holds: int, trials: int, level: float) -> str:

@@ -53,7 +53,7 @@ class Shown:
 def _curves(axes: Axes, shown: Shown) -> None:
     truth, at = shown.truth, np.arange(shown.truth.signal.size)
     axes.step(at, truth.signal, where="mid", color=INK, linewidth=1.6, label="truth")
-    axes.plot(at[truth.seen], truth.back[truth.seen], ".", color=GREY, markersize=5.0, label="observation Aᵀy")
+    axes.plot(at[truth.seen], truth.back[truth.seen], ".", color=GREY, markersize=5.0, label="observation")
     looks = {"start": (MUTED, (0, (1, 1.5))), "|ε| reached": (BLUE, "-"), "end": (VERMILLION, (0, (4.0, 1.6)))}
     for word, index in shown.moments().items():
         if word in looks:
@@ -105,15 +105,18 @@ def signals_figure(name: str, shown: Sequence[Shown], title: str) -> Figure:
 
 
 def _pictures(one: Shown) -> dict[str, Array]:
-    """What a sheet shows, in its order: truth, observation and moments, then times between start and end."""
+    """What a sheet shows: truth, observation, and the moments with times between them, two rows in all."""
     course = one.course
-    between = np.unique(np.linspace(0, course.last, 5)[1:-1].round().astype(int))
-    moments = one.moments()
-    order = [("start, t = 0", moments["start"])]
-    order += [(f"t = {course.time[i]:.2g}", int(i)) for i in between]
-    order += [(word, moments[word]) for word in ("|ε| reached", "best", "end") if word in moments]
-    found = {"truth": one.truth.signal, "observation Aᵀy": np.where(one.truth.seen, one.truth.back, np.nan)}
-    for word, index in order:
+    words: dict[int, str] = {}
+    for word, index in one.moments().items():
+        words[index] = f"{words[index]}, {word}" if index in words else word
+    moving = np.diff(course.time, prepend=0.0) > 0.0
+    free = [i for i in range(1, course.last) if moving[i] and i not in words]
+    wanted = min(2 * COLUMNS - 2 - len(words), len(free))
+    chosen = {free[round(at)] for at in np.linspace(0, len(free) - 1, wanted + 2)[1:-1]} if wanted > 0 else set()
+    found = {"truth\n": one.truth.signal, "observation\n": np.where(one.truth.seen, one.truth.back, np.nan)}
+    for index in sorted({*words, *chosen}):
+        word = words.get(index, f"t = {course.time[index]:.2g}")
         found[f"{word}\n{course.at(index):.1f} dB"] = one.signals[index]
     return found
 
@@ -149,7 +152,8 @@ def sheet_figure(name: str, shown: Sequence[Shown], side: int, title: str) -> Fi
             figure.suptitle(one.title, fontsize=9.5, fontweight="bold", x=0.01, ha="left")
             panels.append(Panel(f"{name}-{one.name}", to_svg(figure, words), words))
     caption = (
-        "Grey levels from the darkest to the brightest of the truth; white in the observation: not observed. "
+        "Grey levels from the darkest to the brightest of the truth, what is beyond is cut off; white in the "
+        "observation: not observed. "
         "Decibels: peak "
         "signal-to-noise ratio, with the range of the truth as the peak. |ε| reached: where the discrepancy "
         "principle stops."
