@@ -50,8 +50,9 @@ def range_problems(name: str, arrays: Mapping[str, NDArray[Any]], problem: Mappi
         yield from _where(name, ~np.isfinite(array), "is not finite")
     if name in NEVER_NAN:
         yield from _where(name, np.isnan(array), "is NaN")
-    # a slack is negative where a claim fails; all else are norms, times, losses and bounds of them
-    if not name.startswith("slack_") or name.startswith(("slack_time_", "slack_error_")):
+    # a slack is negative where a claim fails, a signal has either sign; all else are norms, times, losses and bounds
+    signed = name == "signal" or name.startswith("slack_")
+    if not signed or name.startswith(("slack_time_", "slack_error_")):
         yield from _where(name, array < 0.0, "is negative")
     above = _ORDER.get(name)
     if above is not None and above in arrays:

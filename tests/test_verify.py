@@ -300,6 +300,7 @@ PROBLEM = {"n": 3, "m": 2}
         ("slack_time_rate_trial", [[[-1.0]]], "is negative"),
         ("margin_trial", [[[np.inf]]], None),
         ("slack_rate_trial", [[[-1.0]]], None),
+        ("signal", [[[[[-1.0, np.nan]]]]], None),
         ("sigma_star", [[[np.nan]]], None),
         ("sigma_A", [2.0], None),
     ],
