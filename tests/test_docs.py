@@ -142,7 +142,9 @@ def test_experiments_shown_are_valid() -> None:
     whole = [tables for tables in shown if tables.keys() >= {"experiment", "problem", "network", "widths"}]
     assert whole
     for tables in whole:
-        assert Experiment.from_dict(tables).cells()
+        # what reads a file is validated where its page has made it, in tests/test_examples.py
+        if not {"path", "signal_path"} & tables["problem"].keys():
+            assert Experiment.from_dict(tables).cells()
 
 
 def test_python_names_shown_exist() -> None:

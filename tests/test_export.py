@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
+from mc.ensemble import OutputLaw
 from mc.errors import InputError
 from mc.execute import run
 from mc.experiment import Experiment
@@ -294,3 +295,26 @@ def test_a_network_that_no_memory_holds_is_refused(case: Case, tmp_path: Path, m
     with pytest.raises(InputError, match=r"GB, more than .* smaller width"):
         export_trial(case.folder, 0, 0, widest, tmp_path / "trial.npz")
     assert export_trial(case.folder, 0, 0, widest - 1, tmp_path / "trial.npz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "own"),
+    [
+        ("problem", "operator", np.eye(3)[:2]),
+        ("network", "output_law", OutputLaw("signs", 1.0, True, lambda rng, out: None)),
+    ],
+)
+def test_an_object_that_the_run_folder_does_not_hold_is_named(
+    tmp_path: Path, table: str, key: str, own: object
+) -> None:
+    tables: dict[str, dict[str, Any]] = {
+        "experiment": {"name": "own", "seed": 1, "trials": 2},
+        "problem": {"n": 3, "m": 2, "operator": "orthonormal"},
+        "network": {"mode": "hidden"},
+        "widths": {"values": [8]},
+    }
+    tables[table] = {**tables[table], key: own}
+    (tmp_path / "experiment.toml").write_text(Experiment.from_dict(tables).to_toml(), encoding="utf-8")
+    with pytest.raises(InputError, match=rf"\[{table}\] {key} is a Python object, which a run folder does not hold"):
+        export_trial(tmp_path, 0, 0, 8, tmp_path / "out.npz")
+    assert not (tmp_path / "out.npz").exists()

@@ -50,7 +50,6 @@ pygments_style = "tango"
 
 autodoc_typehints = "none"  # numpydoc says them, with shapes
 autodoc_member_order = "bysource"
-autodoc_default_options = {"show-inheritance": False}
 napoleon_google_docstring = False
 napoleon_use_ivar = True
 add_module_names = False
