@@ -28,7 +28,7 @@ exclude_patterns = ["data/*/**", "reports/*/**", "mc", "tests", "benchmarks", ".
 
 # The menu: caption, pages. A page that is left out is a warning, hence an error.
 MENU = {
-    "Start": "docs/README docs/tutorial docs/howto experiments/README",
+    "Start": "docs/README docs/tutorial docs/howto docs/reproduce experiments/README",
     "Theory": "docs/theory docs/claims docs/glossary docs/references",
     "Method": "docs/statistics docs/rare docs/performance docs/reliability",
     "Reference": "docs/api docs/format data/README reports/README docs/cluster CHANGELOG",
