@@ -109,7 +109,7 @@ def _registry_rows(claims: Sequence[ClaimRow], runs: Mapping[str, Run], studies:
             verdict=words["verdict"],
             tone=words["tone"],
             interval=words["limits"],
-            slack=words["slack"],
+            slack=" ".join(part for part in (words["slack"], f"({words['slack_note']})") if part != "()"),
             trials=spaced(row.hypothesis_true),
             study=studies[run],
             figure=studies[run],

@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from mc.atomic import write_bytes
+from mc.citations import for_experiment
 from mc.estimate.counts import dataset
 from mc.estimate.thresholds import spaced
+from mc.experiment import Experiment
 from mc.outcomes import Outcome
 from mc.report.html import environment, files, inlined, try_folder
 from mc.report.panels import Figure
 from mc.report.paper.claims import Row, own_row, registry_rows
 from mc.report.paper.section import Run, Runs, Section
 from mc.report.paper.sections import section_of
+from mc.report.paper.typeset import typeset
 from mc.report.summary import plain, row_entry, to_json
 from mc.studies import PaperStudy
 from mc.version import __version__
@@ -93,15 +96,26 @@ class Paper:
     page : Path
         Its index.html.
     chapters : tuple of Chapter
-    rows : tuple of Row
-        The table of claims.
+    theory : tuple of Row
+        The claims of the registry, over all runs.
     totals : Totals
     """
 
     page: Path
     chapters: tuple[Chapter, ...]
-    rows: tuple[Row, ...]
+    theory: tuple[Row, ...]
     totals: Totals
+
+    @property
+    def groups(self) -> tuple[tuple[str, tuple[Row, ...]], ...]:
+        """The table of claims in its parts."""
+        own = tuple(row for chapter in self.chapters for row in chapter.rows)
+        return ("The theory, over all runs of this page", self.theory), ("What the studies decide beyond it", own)
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The table of claims."""
+        return tuple(row for _, rows in self.groups for row in rows)
 
 
 def runs_there(studies: Sequence[PaperStudy], base: Path) -> dict[str, Run]:
@@ -165,8 +179,7 @@ def write_paper(studies: Sequence[PaperStudy], scale: str, base: Path, out: Path
     of_run = {experiment.name: study.name for study in studies for experiment in study.experiments}
     chapters = tuple(chapter(study, runs) for study in studies)
     registry, numbers = registry_rows(runs, of_run, LEVEL)
-    rows = (*(row for own in chapters for row in own.rows), *registry)
-    paper = Paper(out / "index.html", chapters, rows, totals(list(runs.values())))
+    paper = Paper(out / "index.html", chapters, registry, totals(list(runs.values())))
     figures = [figure for own in chapters for figure in own.figures]
     texts = files(figures)
     content = {
@@ -174,7 +187,7 @@ def write_paper(studies: Sequence[PaperStudy], scale: str, base: Path, out: Path
         "level": LEVEL,
         "totals": asdict(paper.totals),
         "studies": [_study_entry(own) for own in chapters],
-        "claims": [asdict(row) for row in rows],
+        "claims": [asdict(row) for row in paper.rows],
         "registry": [row_entry(row) for row in numbers],
         "provenance": {name: plain(run.results.attrs) | {"experiment": None} for name, run in runs.items()},
     }
@@ -206,8 +219,10 @@ def data_link(text: str) -> str:
 
 def _render(paper: Paper, scale: str, runs: Mapping[str, Run], figures: Sequence[Figure]) -> str:
     made = {name: _maker(run) for name, run in runs.items()}
-    template = environment().get_template("paper.html.j2")
-    return template.render(
+    used = [for_experiment(Experiment.from_text(run.results.experiment_text, reading=True)) for run in runs.values()]
+    pages = environment()
+    pages.filters["typeset"] = typeset
+    return pages.get_template("paper.html.j2").render(
         paper=paper,
         scale=scale,
         level=LEVEL,
@@ -216,6 +231,7 @@ def _render(paper: Paper, scale: str, runs: Mapping[str, Run], figures: Sequence
         csv={figure.name: data_link(figure.table) for figure in figures},
         experiments={name: run.results.experiment_text for name, run in runs.items()},
         made=made,
+        citations=dict.fromkeys(citation for own in used for citation in own),
         version=__version__,
     )
 
