@@ -12,6 +12,8 @@ from mc import Experiment, InputError, citations
 from mc.citations.references import REFERENCES
 from mc.citations.text import bibtex, cite_lines, references_of, references_page
 from mc.cli import main
+from mc.execute import run
+from mc.report.page import cited
 
 ROOT = Path(__file__).parents[1]
 TABLES: dict[str, Any] = {
@@ -87,6 +89,18 @@ def test_the_command_cites_all_a_file_and_a_method(tmp_path: Path, capsys: pytes
     assert "splitting: " not in shown
     assert main(["cite", "holm", "--bibtex"]) == 0
     assert capsys.readouterr().out.strip() == bibtex(citations.named(("holm",)))
+
+
+def test_the_report_of_a_run_ends_with_its_references(tmp_path: Path) -> None:
+    experiment = Experiment.from_dict(TABLES)
+    run(experiment, tmp_path / "run", backend="inline")
+    assert main(["report", str(tmp_path / "run"), "-o", str(tmp_path / "report")]) == 0
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    section = page[page.index('<section id="references">') :]
+    used = citations.for_experiment(experiment)
+    assert re.findall(r"<dt><code>([a-z-]+)</code>", section) == [citation.key for citation in used]
+    assert section.count("<dd>") == sum(len(citation.references) for citation in used)
+    assert cited("experiment = 1") == ()
 
 
 def test_a_word_that_is_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from mc import store
 from mc.atomic import write_bytes
-from mc.citations import for_experiment
+from mc.citations import Citation, for_experiment
+from mc.errors import InputError
 from mc.estimate.claims import RunFindings, run_findings
 from mc.estimate.crossings import CROSSINGS
 from mc.estimate.detail import CellDetail, cell_detail
@@ -131,6 +132,14 @@ def cell_page(
     )
 
 
+def cited(experiment_text: str) -> tuple[Citation, ...]:
+    """The methods behind a run; none where this version does not read its experiment."""
+    try:
+        return for_experiment(Experiment.from_text(experiment_text, reading=True))
+    except InputError:
+        return ()
+
+
 def render(
     results: ResultsLike, study: Study, cells: tuple[CellPage, ...], across: ScalingPage | None, claims: ClaimsPage
 ) -> str:
@@ -153,7 +162,7 @@ def render(
             across=across,
             claims=claims,
             svg=inlined(drawn),
-            citations=for_experiment(Experiment.from_text(results.experiment_text, reading=True)),
+            citations=cited(results.experiment_text),
             experiment_text=results.experiment_text,
             attributes={k: v for k, v in plain(results.attrs).items() if k not in ("experiment", "complete")},
         )
