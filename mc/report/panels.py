@@ -68,13 +68,16 @@ class Figure:
         return replace(self, name=prefix + self.name, panels=panels)
 
 
-def csv_text(header: Row, rows: Iterable[Row]) -> str:
-    """A table as CSV; floats with all their digits, NaN and None empty."""
+def csv_text(header: Row, rows: Iterable[Row], digits: int | None = None) -> str:
+    """A table as CSV; NaN and None empty, floats with all their digits or so many significant ones."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
     for row in rows:
-        writer.writerow(["" if v is None or (isinstance(v, float) and math.isnan(v)) else v for v in row])
+        shown = ["" if v is None or (isinstance(v, float) and math.isnan(v)) else v for v in row]
+        if digits is not None:
+            shown = [f"{v:.{digits}g}" if isinstance(v, float) else v for v in shown]
+        writer.writerow(shown)
     return buffer.getvalue()
 
 

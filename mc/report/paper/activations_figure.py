@@ -13,6 +13,7 @@ from mc.estimate.counts import Counts, IntArray
 from mc.estimate.gaps import Rung
 from mc.estimate.methods import get_method
 from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
+from mc.report.paper.section import DIGITS
 from mc.report.paper.widths import width_words
 from mc.report.style import BLUE, EVENT_LINES, GREEN, MUTED, VERMILLION, log_ticks, log_width_axis, panel, to_svg
 
@@ -96,7 +97,7 @@ def medians_figure(rows: Sequence[Ensemble], level: float) -> Figure:
     )
     header = ("activation", "law", "mode", "rung", "median_width", "low", "high", "grid_top")
     title = "Where half of the draws are certified, by activation and law of the output weights"
-    return Figure("activations-medians", title, caption, tuple(panels), csv_text(header, table))
+    return Figure("activations-medians", title, caption, tuple(panels), csv_text(header, table, DIGITS))
 
 
 def stuck_figure(found: Mapping[str, tuple[IntArray, Counts]], level: float) -> Figure:
@@ -136,4 +137,4 @@ def stuck_figure(found: Mapping[str, tuple[IntArray, Counts]], level: float) -> 
     )
     header = ("activation", "width", "trials", "stuck", "undecided", "lower", "upper")
     title = "Where a neuron cannot cross a zero of the derivative, narrow networks get stuck"
-    return Figure("activations-stuck", title, caption, (drawn,), csv_text(header, table))
+    return Figure("activations-stuck", title, caption, (drawn,), csv_text(header, table, DIGITS))

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from mc.estimate.gaps import Gap, Rung
 from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
+from mc.report.paper.section import DIGITS
 from mc.report.paper.widths import factor_words, width_words
 from mc.report.style import EVENT_LINES, INK, MUTED, ORANGE, Line, log_ticks, panel, to_svg
 
@@ -127,5 +128,5 @@ def medians_figure(columns: Sequence[Column], level: float) -> Figure:
     header = ("size", "mode", "rung", "median_width", "low", "high", "grid_top")
     return Figure(
         "ladder-medians", "What each step of the proof costs in neurons", caption, tuple(panels),
-        csv_text(header, _rows(columns)),
+        csv_text(header, _rows(columns), DIGITS),
     )  # fmt: skip

@@ -11,6 +11,7 @@ from mc.estimate.medians import Median
 from mc.estimate.rates import Slopes
 from mc.estimate.saved import Saved
 from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
+from mc.report.paper.section import DIGITS
 from mc.report.style import BLUE, INK, MUTED, VERMILLION, log_ticks, panel, to_svg
 
 GRID = 80
@@ -65,7 +66,7 @@ def over_time(curves: Sequence[tuple[str, bool, Saved]]) -> Figure:
         "of which it speaks. Drawn until 5 % of the trajectories have ended."
     )
     title = "Each loss falls the way its desingularizer says, well below the bound"
-    return Figure("losses-time", title, caption, tuple(panels), csv_text(header, rows))
+    return Figure("losses-time", title, caption, tuple(panels), csv_text(header, rows, DIGITS))
 
 
 def exponents(found: Sequence[tuple[float, Saved, Slopes, Median]]) -> Figure:
@@ -100,5 +101,9 @@ def exponents(found: Sequence[tuple[float, Saved, Slopes, Median]]) -> Figure:
         "approaches only in the limit of late times. Dotted: 1, the limit of large p."
     )
     return Figure(
-        "losses-exponents", "The measured powers of the time are p/(p − 2)", caption, (drawn,), csv_text(header, rows)
+        "losses-exponents",
+        "The measured powers of the time are p/(p − 2)",
+        caption,
+        (drawn,),
+        csv_text(header, rows, DIGITS),
     )

@@ -19,6 +19,7 @@ from mc.estimate.methods import get_method
 from mc.estimate.planes import MapRow, Plane, ProtocolRow
 from mc.estimate.thresholds import significant, spaced
 from mc.report.panels import Figure, Panel, Row, csv_text
+from mc.report.paper.section import DIGITS
 from mc.report.style import INK, VERMILLION, log_width_axis, panel, to_svg
 
 Array = NDArray[np.float64]
@@ -187,7 +188,7 @@ def planes_figure(planes: Sequence[Plane], anchors: dict[str, int], titles: dict
     )
     panels = tuple(plane_panel(plane, anchors[plane.axis], titles[plane.axis], level) for plane in drawn)
     title = "Half of the draws reach zero loss from a width that m sets, and n does not"
-    return Figure("maps-plane", title, caption, panels, csv_text(COLUMNS, map_table(drawn, anchors)))
+    return Figure("maps-plane", title, caption, panels, csv_text(COLUMNS, map_table(drawn, anchors), DIGITS))
 
 
 def rows_figure(plane: Plane, chosen: Sequence[ProtocolRow], level: float) -> Figure:
@@ -226,7 +227,7 @@ def rows_figure(plane: Plane, chosen: Sequence[ProtocolRow], level: float) -> Fi
         "by the draws that would reach zero loss but have not when its steps end."
     )
     title = "Where the operator is badly conditioned the protocol stops before it converges"
-    return Figure("maps-row", title, caption, tuple(panels), csv_text(header, table))
+    return Figure("maps-row", title, caption, tuple(panels), csv_text(header, table, DIGITS))
 
 
 def _factor(row: ProtocolRow) -> str:
@@ -269,7 +270,7 @@ def softplus_figure(rows: Sequence[MapRow], level: float, p_value: float) -> Fig
         "Colour: share of the draws that reach zero loss by the exact verdict. Dashed: where the law P(Bin(k, 1/2) "
         f">= m) is one half. Diamonds: measured 50 % widths, {level:.0%} limits for all m together."
     )
-    table = csv_text(COLUMNS, (row for row in map_table([plane], {"m": 10}) if "contour, h" not in str(row[1])))
+    table = csv_text(COLUMNS, (row for row in map_table([plane], {"m": 10}) if "contour, h" not in str(row[1])), DIGITS)
     return Figure("maps-softplus", "Softplus follows its exact law, k = 2 m - 1", caption, (drawn,), table)
 
 

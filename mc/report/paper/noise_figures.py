@@ -13,6 +13,7 @@ from mc.estimate.error_bands import Settled, Stops, band, common_times
 from mc.estimate.saved import Saved
 from mc.estimate.thresholds import short, spaced
 from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
+from mc.report.paper.section import DIGITS
 from mc.report.style import BLUE, GREEN, MUTED, ORANGE, PURPLE, VERMILLION, log_ticks, panel, to_svg
 
 Array = NDArray[np.float64]
@@ -79,7 +80,7 @@ def over_time(groups: Sequence[Sequence[Saved]]) -> Figure:
         "colour, what early stopping promises. A trajectory that has ended counts with its last value."
     )
     title = "The observation error settles at the noise; the signal error does so only as far as A is well conditioned"
-    return Figure("noise-bands", title, caption, tuple(panels), csv_text(BAND_COLUMNS, rows))
+    return Figure("noise-bands", title, caption, tuple(panels), csv_text(BAND_COLUMNS, rows, DIGITS))
 
 
 def against_noise(found: Sequence[tuple[Saved, Stops]]) -> Figure:
@@ -124,7 +125,7 @@ def against_noise(found: Sequence[tuple[Saved, Stops]]) -> Figure:
         "the grey lines; where it lies is up to the one noise vector of the problem."
     )
     title = "The last signal error is that of the pseudo-inverse; stopping early pays where A is badly conditioned"
-    return Figure("noise-final", title, caption, tuple(panels), csv_text(columns, rows))
+    return Figure("noise-final", title, caption, tuple(panels), csv_text(columns, rows, DIGITS))
 
 
 def against_bound(found: Sequence[tuple[Saved, Settled, Mapping[str, Array]]]) -> Figure:
@@ -174,7 +175,7 @@ def against_bound(found: Sequence[tuple[Saved, Settled, Mapping[str, Array]]]) -
         "Early stopping takes effect long before its bound",
         caption,
         tuple(panels),
-        csv_text(header, rows),
+        csv_text(header, rows, DIGITS),
     )
 
 
@@ -198,4 +199,4 @@ def parts(tracks: Sequence[Saved]) -> Figure:
         "the range where training has ended."
     )
     title = "What is not observed is not recovered: the kernel part of the error stays where it began"
-    return Figure("noise-parts", title, caption, tuple(panels), csv_text(BAND_COLUMNS, rows))
+    return Figure("noise-parts", title, caption, tuple(panels), csv_text(BAND_COLUMNS, rows, DIGITS))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mc.estimate.recovery import Course, Truth
 from mc.estimate.thresholds import spaced
 from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
+from mc.report.paper.section import DIGITS
 from mc.report.style import BLUE, GREEN, GREY, INK, MUTED, ORANGE, PURPLE, VERMILLION, grid, log_ticks, panel, to_svg
 
 Array = NDArray[np.float64]
@@ -101,7 +102,7 @@ def signals_figure(name: str, shown: Sequence[Shown], title: str) -> Figure:
         for entry, values in enumerate(zip(one.truth.signal, one.truth.back, one.signals[index], strict=True))
     )
     header = ("panel", "mode", "width", "moment", "t", "entry", "truth", "observation", "signal")
-    return Figure(name, title, caption, tuple(panels), csv_text(header, rows))
+    return Figure(name, title, caption, tuple(panels), csv_text(header, rows, DIGITS))
 
 
 def _pictures(one: Shown) -> dict[str, Array]:
@@ -159,22 +160,21 @@ def sheet_figure(name: str, shown: Sequence[Shown], side: int, title: str) -> Fi
         "principle stops."
     )
     table = [row for one in shown for row in _course_rows(one.name, one.course)]
-    return Figure(name, title, caption, tuple(panels), csv_text(COURSE_COLUMNS, table))
+    return Figure(name, title, caption, tuple(panels), csv_text(COURSE_COLUMNS, table, DIGITS))
 
 
 COURSE_COLUMNS = (
-    "panel", "mode", "width", "trial", "t", "psnr", "residual", "noise", "in_range", "in_kernel", "stop", "stop_twice",
-    "best",
+    "panel", "mode", "width", "trial", "t", "psnr", "residual", "in_range", "in_kernel", "moments",
 )  # fmt: skip
 
 
 def _course_rows(name: str, course: Course) -> Iterable[Row]:
-    marks = (course.stop, course.stop_twice, course.best)
+    moments = {"2|eps|": course.stop_twice, "|eps|": course.stop, "best": course.best}
     for i in np.flatnonzero(np.isfinite(course.psnr)):
         yield (
             name, course.mode, course.width, course.trial, float(course.time[i]), float(course.psnr[i]),
-            float(course.residual[i]), course.noise, float(course.in_range[i]), float(course.in_kernel[i]),
-            *(int(i == mark) for mark in marks),
+            float(course.residual[i]), float(course.in_range[i]), float(course.in_kernel[i]),
+            " ".join(word for word, at in moments.items() if i == at),
         )  # fmt: skip
 
 
@@ -190,6 +190,29 @@ def _median(group: Sequence[Course]) -> tuple[Array, Array]:
         for there in [np.isfinite(c.psnr) & (c.time > 0.0)]
     ]
     return times, np.median(values, axis=0)
+
+
+def _grouped(found: Sequence[Course]) -> dict[tuple[str, int], list[Course]]:
+    """Trajectories by mode and width."""
+    groups: dict[tuple[str, int], list[Course]] = {}
+    for course in found:
+        groups.setdefault((course.mode, course.width), []).append(course)
+    return groups
+
+
+DRAWN_COLUMNS = ("panel", "mode", "width", "trial", "moment", "t", "psnr")
+
+
+def _drawn_rows(name: str, groups: dict[tuple[str, int], list[Course]]) -> Iterable[Row]:
+    """The lines of a panel (medians, no trial), then the moments of each trial."""
+    for (mode, width), group in groups.items():
+        for t, middle in zip(*_median(group), strict=True):
+            yield (name, mode, width, None, "median", float(t), float(middle))
+        for course in group:
+            moments = {"2|eps|": course.stop_twice, "|eps|": course.stop, "best": course.best}
+            for word, i in moments.items():
+                if i >= 0:
+                    yield (name, mode, width, course.trial, word, float(course.time[i]), float(course.psnr[i]))
 
 
 def _draw_courses(axes: Axes, groups: dict[tuple[str, int], list[Course]]) -> None:
@@ -227,9 +250,7 @@ def courses_figure(name: str, cells: Sequence[tuple[str, str, Sequence[Course]]]
     """
     panels = []
     for own, heading, found in cells:
-        groups: dict[tuple[str, int], list[Course]] = {}
-        for course in found:
-            groups.setdefault((course.mode, course.width), []).append(course)
+        groups = _grouped(found)
         words = f"{heading}: decibels of the generated signal over time, " + "; ".join(
             f"{mode_name(mode)}, width {width}: best {np.median([c.at(c.best) for c in group]):.1f}, end "
             f"{np.median([c.at(c.last) for c in group]):.1f}"
@@ -247,5 +268,5 @@ def courses_figure(name: str, cells: Sequence[tuple[str, str, Sequence[Course]]]
         "their times, "
         "where more than half of the trials have them. A line without a disc never comes within the noise of y."
     )
-    rows = [row for own, _, found in cells for course in found for row in _course_rows(own, course)]
-    return Figure(name, title, caption, tuple(panels), csv_text(COURSE_COLUMNS, rows))
+    rows = [row for own, _, found in cells for row in _drawn_rows(own, _grouped(found))]
+    return Figure(name, title, caption, tuple(panels), csv_text(DRAWN_COLUMNS, rows, DIGITS))

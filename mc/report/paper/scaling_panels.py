@@ -11,6 +11,7 @@ from matplotlib.ticker import NullLocator
 from mc.estimate.factors import Point
 from mc.estimate.scaling import THEORY, Exponent
 from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
+from mc.report.paper.section import DIGITS
 from mc.report.style import EVENT_LINES, MUTED, log_ticks, panel, to_svg
 
 SYMBOLS = {"n": "n", "m": "m", "sigma_A": "σ_A", "psi": "ψ"}
@@ -109,4 +110,4 @@ def factor_figure(
         "mode", "rung", "factor", "value", "n", "m", "sigma_A", "psi", "median_width", "low", "high", "grid_top",
     )  # fmt: skip
     title = f"The width that half of the draws need, against the {WORDS[factor]}"
-    return Figure(name, title, caption, tuple(panels), csv_text(header, _rows(factor, found)))
+    return Figure(name, title, caption, tuple(panels), csv_text(header, _rows(factor, found), DIGITS))

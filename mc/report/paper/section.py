@@ -13,6 +13,9 @@ from mc.estimate.study import Study, study_run
 from mc.report.panels import Figure
 from mc.results import Results
 
+DIGITS = 7
+"""Significant digits of the numbers beside a figure: the page holds them all."""
+
 
 @dataclass(frozen=True)
 class Run:
