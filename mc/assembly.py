@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mc.layout import Computed, field_of, filled, wanted
-from mc.records import Block, RunPlan
+from mc.failures import Failure
+from mc.layout import BLOCK_LAYOUT, Computed, field_of, filled, wanted
+from mc.outcomes import Outcome
+from mc.records import Block, BlockHeader, RunPlan
+
+
+def axes(plan: RunPlan) -> dict[str, tuple[int, ...]]:
+    """The axes ``width`` and ``flow_width`` of a plan."""
+    return {"width": plan.widths, "flow_width": plan.flow_widths}
+
+
+def failed_columns(failure: Failure, headers: Iterable[BlockHeader], plan: RunPlan) -> dict[str, list[int]]:
+    """Positions on the axes of a plan at which a block of trials failed and none of its parts has the width."""
+    there: dict[str, set[int]] = {"width": set(), "flow_width": set()}
+    for header in headers:
+        there["width"].update(header.widths)
+        there["flow_width"].update(header.flow_widths)
+    return failure.lacks(axes(plan), there)
+
+
+def _nothing(plan: RunPlan, sizes: Mapping[str, int]) -> dict[str, NDArray[Any]]:
+    """The datasets of a block without saved trajectories, at their fill values."""
+    there = {dim for dim, size in sizes.items() if size}
+    return {
+        field.name: filled(field, sizes)
+        for field in BLOCK_LAYOUT
+        if set(field.dims) <= there and wanted(field.name, plan.ladder)
+    }
 
 
 def fresh_columns(blocks: Sequence[Block], plan: RunPlan) -> tuple[dict[str, tuple[list[int], list[int]]], ...]:
@@ -20,7 +46,7 @@ def fresh_columns(blocks: Sequence[Block], plan: RunPlan) -> tuple[dict[str, tup
     tuple of dict of str to (list of int, list of int)
         For the axes ``width`` and ``flow_width``: positions in the part, and on the axis of the plan.
     """
-    asked = {"width": plan.widths, "flow_width": plan.flow_widths}
+    asked = axes(plan)
     seen: dict[str, set[int]] = {dim: set() for dim in asked}
     found = []
     for block in blocks:
@@ -35,7 +61,7 @@ def fresh_columns(blocks: Sequence[Block], plan: RunPlan) -> tuple[dict[str, tup
 
 
 def assemble(
-    blocks: Sequence[Block], plan: RunPlan
+    blocks: Sequence[Block], plan: RunPlan, failure: Failure | None = None
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.intp]], int]:
     """Put the parts of one block of trials side by side.
 
@@ -46,21 +72,25 @@ def assemble(
     blocks : sequence of Block
         The parts, in the order of their digests.
     plan : RunPlan
+    failure : Failure, optional
+        What is noted of the block: its trials are `Computed.FAILED`, with the outcome `Outcome.ERROR` of the flow,
+        where no part has the width.
 
     Returns
     -------
     arrays : dict of str to array
         The datasets on the axes of the plan, `computed` among them, with the fill value where no part has the width.
     columns : dict of str to int array
-        Positions on the axes ``width`` and ``flow_width`` that are there.
+        Positions on the axes ``width`` and ``flow_width`` that are there; those that failed are not.
     saved_rows : int
         Length of the axis ``saved_trial`` of this block.
     """
-    asked = ("width", "flow_width")
+    asked = axes(plan)
     seen: dict[str, list[int]] = {dim: [] for dim in asked}
     sizes = {"mode": len(plan.modes), "trial": plan.block_size, "width": len(plan.widths)}
     sizes |= {"flow_width": len(plan.flow_widths), "saved_trial": 0}
-    arrays: dict[str, NDArray[Any]] = {}
+    # of a block that failed as a whole there is every dataset that was asked for, so that its trials count in each
+    arrays = {} if blocks or failure is None else _nothing(plan, sizes)
     for block, columns in zip(blocks, fresh_columns(blocks, plan), strict=True):
         source = {dim: mine for dim, (mine, _) in columns.items()}
         target = {dim: theirs for dim, (_, theirs) in columns.items()}
@@ -82,8 +112,14 @@ def assemble(
                 arrays[name] = filled(declared, sizes)
             before: tuple[Any, ...] = (slice(None),) * axis
             arrays[name][(*before, target[dim])] = array.take(source[dim], axis)
-    computed = np.zeros((plan.block_size, len(plan.widths)), dtype=np.int8)
+    computed = np.full((plan.block_size, len(plan.widths)), Computed.ABSENT, dtype=np.int8)
     computed[:, seen["width"]] = Computed.PRESENT
     arrays["computed"] = computed
+    if failure is not None:
+        failed = failed_columns(failure, [block.header for block in blocks], plan)
+        computed[:, failed["width"]] = Computed.FAILED
+        if failed["flow_width"]:
+            outcome = arrays.setdefault("outcome", filled(field_of("outcome"), sizes))
+            outcome[:, :, failed["flow_width"]] = Outcome.ERROR
     there = {dim: np.array(sorted(positions), dtype=np.intp) for dim, positions in seen.items()}
     return arrays, there, sizes["saved_trial"]

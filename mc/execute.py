@@ -208,7 +208,7 @@ def run(
     ):
         todo = _jobs(experiment, plan, missing, digests, folder)
         done, failures, killed = _drive(todo, folder, compute, workers, progress, caught)
-        # a shard merges only when it finds the work of the others done; a failed block stays missing in results.h5
+        # a shard merges only when it finds the work of the others done, and none failed
         whole = merging and requests is None and (shard is None or not gaps(folder, plan, digests))
         try:
             results = _merge(folder, plan, created, compression=compression) if whole else None
@@ -238,6 +238,7 @@ def _drive(
     failures: list[str] = []
     refusal: str | None = None
     done, killed, at_once = 0, 0, False
+    asked = {(job.header.key, job.header.block): (job.header.widths, job.header.flow_widths) for job in todo}
 
     def stopping() -> bool:
         return signals.number is not None or refusal is not None
@@ -251,11 +252,11 @@ def _drive(
                 refusal = refusal or record.error
             elif record.error is not None:
                 failures.append(f"{record.place}: {record.error}")
-                note(run, record.key, record.block, record.place, record.error)
+                note(run, record.key, record.block, record.place, record.error, *asked[record.key, record.block])
             else:
                 done += 1
                 signals.written += 1
-                forget(run, record.key, record.block)
+                forget(run, record.key, record.block, *asked[record.key, record.block])
             if progress is not None:
                 progress(done + len(failures), len(todo), record)
     except StopNow:

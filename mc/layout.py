@@ -23,10 +23,14 @@ SAVED_SIGNAL = (*SAVED, "entry")
 
 
 class Computed(Labelled):
-    """Whether a trial of a width is there at all; unlike a NaN it cannot be the result of a computation."""
+    """Whether a trial of a width is there at all; unlike a NaN it cannot be the result of a computation.
+
+    A trial that failed was attempted: its block raised, or its process was killed twice.
+    """
 
     ABSENT = 0
     PRESENT = 1
+    FAILED = 2
 
 
 @dataclass(frozen=True)
@@ -193,7 +197,7 @@ FAMILIES: tuple[Field, ...] = (
 """Fields per claim and hypothesis, ``<prefix><claim>_<hypothesis>``; ``bound_<claim>``."""
 
 MERGE_LAYOUT: tuple[Field, ...] = (
-    Field("computed", TRIAL_WIDTH, "int8", "whether this trial of this width is there", enum=Computed),
+    Field("computed", TRIAL_WIDTH, "int8", "whether this trial of this width is there, or failed", enum=Computed),
     Field("trials_present", ("width",), "int64", "number of trials that are there"),
     Field("flow_trials_present", ("flow_width",), "int64", "number of trials whose flow is there"),
 )

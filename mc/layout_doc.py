@@ -65,10 +65,11 @@ settings of the estimates are not part of it, so a run can grow in these. Files 
 
 Written by `dipmc merge` from the block files. The root attributes are `schema_version`, `experiment` (the text),
 `identity` (the SHA-256 of the identities of the cells, one a line), `seed`, `trials`, `sampling`, `complete` (1 when
-every trial of every width is there), `merge_id` (new at every merge) and what made it. Each cell is a group `/c000`,
+every trial of every width is there), `merge_id` (new at every merge), what made it and, where blocks failed, `failures`
+(JSON: key, block, place and error of at most 100 of them). Each cell is a group `/c000`,
 `/c001`, ... with the attributes `index`, `key`, `canonical`, `identity`, `stream_digest`, `problem` (JSON), each
 setting of the problem by its name, `seconds` and `computed_by`, `blocks` (the SHA-256 of the names of the block files
-it was merged from, one a line) and `checksums`.
+it was merged from, and of the failures that are noted, one a line) and `checksums`.
 
 `checksums` is JSON: for each dataset of the group a SHA-256. Of numbers it is that of the line `type shape`, such as
 `<f8 [2, 400, 11]`, a line feed, and the SHA-256 (as bytes) of the numbers in little endian and C order: one for each
@@ -93,7 +94,10 @@ _READING = """## Fill values
 What was not computed is NaN in float64, NOT_COMPUTED in integers and enumerations (attribute `not_computed`). An
 enumeration is int8 with its members in `flag_values` and their words in `flag_meanings`. Every dataset has
 `long_name` and `units`; all quantities are dimensionless, `"1"`. In `results.h5` the dataset `computed` says which
-trials of which widths are there at all.
+trials of which widths are there at all: 0 where nobody computed them, 1 where they are there, 2 where their block
+failed. A trial that failed is a row: its `outcome` is `error` where its flow was asked for, all else is at its fill
+value, and every estimate counts it as undecided. Files written before such rows were made have 0 there; readers that
+select by 1 need no change, so the schema version is the same.
 
 ## Reading
 

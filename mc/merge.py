@@ -9,15 +9,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mc.assembly import assemble
+from mc.assembly import assemble, failed_columns
 from mc.digests import attributes_digest
 from mc.errors import InputError
+from mc.failures import Failures, failed_blocks
 from mc.hdf5 import Filters, attributes, creating
-from mc.records import MAKER_FACTS, BlockHeader, CellPlan, Parts, RunPlan, check_header
+from mc.records import MAKER_FACTS, BlockHeader, CellPlan, Parts, RunPlan, canonical_json, check_header
 from mc.results_group import ResultsGroup
 from mc.store import RESULTS, parts, read_block
 from mc.version import SCHEMA_VERSION
 from mc.virtual import VirtualGroup
+
+MOST_NAMED = 100
+"""Failed blocks that results.h5 names: an attribute of HDF5 has room for 64 kB."""
+LONGEST = 300
+"""Characters of an error that it keeps."""
 
 
 class _Told:
@@ -53,18 +59,52 @@ class _Told:
         }
 
 
-def merged_from(cell: CellPlan, plan: RunPlan, held: Parts) -> str:
-    """Digest of the names of the block files that a merge takes; a name says what its file holds."""
-    names = (file.path.name for number in range(plan.n_blocks) for file, _ in held.get((cell.key, number), ()))
+def standing(plan: RunPlan, held: Parts, failures: Failures) -> Failures:
+    """The failures of blocks of a plan that still lack a width at which they failed."""
+    keys, found = {cell.key for cell in plan.cells}, {}
+    for (key, number), failure in sorted(failures.items()):
+        if key in keys and number < plan.n_blocks:
+            headers = [header for _, header in held.get((key, number), ())]
+            if any(failed_columns(failure, headers, plan).values()):
+                found[key, number] = failure
+    return found
+
+
+def merged_from(cell: CellPlan, plan: RunPlan, held: Parts, failures: Failures) -> str:
+    """Digest of the names of the block files that a merge takes, and of the failures: a name says what its file holds.
+
+    Parameters
+    ----------
+    cell : CellPlan
+    plan : RunPlan
+    held : Parts
+    failures : Failures
+        Those that are `standing`.
+    """
+    names = [file.path.name for number in range(plan.n_blocks) for file, _ in held.get((cell.key, number), ())]
+    names += [
+        canonical_json(["failed", key, number, failure.widths, failure.flow_widths])
+        for (key, number), failure in failures.items()
+        if key == cell.key
+    ]
     return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
-def _merge_cell(group: ResultsGroup | VirtualGroup, cell: CellPlan, held: Parts) -> dict[str, Any]:
+def _named(failures: Failures) -> dict[str, Any]:
+    """The attribute that says which blocks failed, and why."""
+    named = [
+        {"key": key, "block": number, "place": failure.place[:LONGEST], "error": failure.error[:LONGEST]}
+        for (key, number), failure in list(failures.items())[:MOST_NAMED]
+    ]
+    return {"failures": json.dumps(named)} if named else {}
+
+
+def _merge_cell(group: ResultsGroup | VirtualGroup, cell: CellPlan, held: Parts, failures: Failures) -> dict[str, Any]:
     """Write the blocks of one cell; returns the attributes of its group."""
     plan, told = group.plan, _Told(f"cell {cell.index} ({cell.key})")
     for number in range(plan.n_blocks):
-        files = held.get((cell.key, number), ())
-        if not files:
+        files, failure = held.get((cell.key, number), ()), failures.get((cell.key, number))
+        if not files and failure is None:
             continue
         blocks = []
         for file, _ in files:
@@ -72,14 +112,14 @@ def _merge_cell(group: ResultsGroup | VirtualGroup, cell: CellPlan, held: Parts)
             check_header(file.path, block.header, cell, plan)
             told.hear(block.header)
             blocks.append(block)
-        arrays, columns, saved = assemble(blocks, plan)
+        arrays, columns, saved = assemble(blocks, plan, failure)
         first = number * plan.block_size
         rows = min(plan.block_size, plan.trials - first)
         for width, there in columns.items():
             group.present[width][there] += rows
         group.add(arrays, first, saved, blocks)
     names = {"index": cell.index, "key": cell.key, "canonical": cell.canonical, "identity": cell.identity}
-    own = {**told.attributes(), **group.finish(), **names, "blocks": merged_from(cell, plan, held)}
+    own = {**told.attributes(), **group.finish(), **names, "blocks": merged_from(cell, plan, held, failures)}
     return {**cell.problem, **own, "problem": json.dumps(dict(cell.problem))}
 
 
@@ -93,8 +133,9 @@ def merge(
 ) -> Path:
     """Write results.h5 from the block files, complete or not.
 
-    The datasets depend on the plan and on the numbers in the block files, not on their order, their division into
-    parts or what made them; what is missing keeps its fill value and is 0 in `computed`. Every block is verified.
+    The datasets depend on the plan, on the numbers in the block files and on which blocks are noted as failed, not on
+    their order, their division into parts or what made them. What nobody computed keeps its fill value and is 0 in
+    `computed`; what failed is 2 there, with the outcome ``error`` of its flow. Every block is verified.
 
     Parameters
     ----------
@@ -120,6 +161,7 @@ def merge(
     """
     filters = Filters(compression)
     held = parts(run, plan)
+    failures = standing(plan, held, failed_blocks(run))
     final = run / RESULTS
     # merge_id is new every time: readers notice that the file under them was replaced
     root = {
@@ -137,10 +179,12 @@ def merge(
         complete = True
         for cell in plan.cells:
             place = handle.create_group(cell.group)
-            group = VirtualGroup(place, plan, filters) if virtual else ResultsGroup(place, plan, filters)
-            place.attrs.update(_merge_cell(group, cell, held))
+            # rows that failed are in no block file that a virtual dataset could refer to
+            own = {"outcome"} if any(key == cell.key for key, _ in failures) else set()
+            group = VirtualGroup(place, plan, filters, own) if virtual else ResultsGroup(place, plan, filters)
+            place.attrs.update(_merge_cell(group, cell, held, failures))
             complete = complete and all((count == plan.trials).all() for count in group.present.values())
-        handle.attrs.update({**root, **facts, "complete": int(complete)})
+        handle.attrs.update({**root, **facts, "complete": int(complete), **_named(failures)})
         handle.attrs["checksum"] = attributes_digest(
             {"/": attributes(handle), **{name: attributes(handle[name]) for name in handle}}
         )

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc.assembly import assemble
+from mc.failures import Failures, failed_blocks
 from mc.hdf5 import row_axis
 from mc.layout import Computed, field_of, filled
-from mc.merge import merged_from
+from mc.merge import merged_from, standing
 from mc.plan import Gap
 from mc.records import CellPlan, Parts, RunPlan, check_header, scan
 from mc.results import CellResults, Results
@@ -43,8 +44,10 @@ class ObservedCell:
 
 
 def trials_there(run: Path, keys: Collection[str], block_size: int) -> int:
-    """Trials up to the last block that any cell of these keys has."""
-    return block_size * max((file.block + 1 for file in scan(run) if file.key in keys), default=0)
+    """Trials up to the last block that any cell of these keys has, or that failed."""
+    blocks = [file.block for file in scan(run) if file.key in keys]
+    blocks += [block for key, block in failed_blocks(run) if key in keys]
+    return block_size * (max(blocks, default=-1) + 1)
 
 
 def pieces_of(cell: CellPlan, held: Parts) -> tuple[Gap, ...]:
@@ -57,7 +60,7 @@ def pieces_of(cell: CellPlan, held: Parts) -> tuple[Gap, ...]:
     )
 
 
-def _observe(cell: CellPlan, plan: RunPlan, held: Parts) -> ObservedCell:
+def _observe(cell: CellPlan, plan: RunPlan, held: Parts, failures: Failures) -> ObservedCell:
     sizes = {"mode": len(plan.modes), "trial": plan.trials, "width": len(plan.widths)}
     sizes |= {"flow_width": len(plan.flow_widths), "saved_trial": 0, "time": 0}
     data: dict[str, NDArray[Any]] = {
@@ -71,9 +74,10 @@ def _observe(cell: CellPlan, plan: RunPlan, held: Parts) -> ObservedCell:
             check_header(file.path, block.header, cell, plan)
             blocks.append(block)
             seconds += float(block.header.facts.get("seconds", 0.0))
-        if not blocks:
+        failure = failures.get((cell.key, number))
+        if not blocks and failure is None:
             continue
-        arrays, _, _ = assemble(blocks, plan)
+        arrays, _, _ = assemble(blocks, plan, failure)
         here = slice(number * plan.block_size, min((number + 1) * plan.block_size, plan.trials))
         for name in DECIDING:
             if name in arrays:
@@ -97,7 +101,7 @@ def _observe(cell: CellPlan, plan: RunPlan, held: Parts) -> ObservedCell:
 
 
 def up_to_date(run: Path, plan: RunPlan) -> Results | None:
-    """The results of a run folder where they are of this plan and of just the block files that are there.
+    """The results of a run folder where they are of this plan and of just the block files and failures that are there.
 
     The names of the files are compared, which say what each holds; no time of a file is.
 
@@ -112,8 +116,9 @@ def up_to_date(run: Path, plan: RunPlan) -> Results | None:
     if results.experiment_text != plan.text or int(results.attrs["trials"]) != plan.trials:
         return None
     held = parts(run, plan)
+    failures = standing(plan, held, failed_blocks(run))
     for found, asked in zip(results.cells, plan.cells, strict=True):
-        if found.attrs.get("blocks") != merged_from(asked, plan, held):
+        if found.attrs.get("blocks") != merged_from(asked, plan, held, failures):
             return None
     return results
 
@@ -152,13 +157,15 @@ class Observer:
             When a block file is damaged or foreign.
         """
         held = parts(self.run, plan)
+        failures = standing(plan, held, failed_blocks(self.run))
         files: dict[str, list[Path]] = {cell.key: [] for cell in plan.cells}
         for (key, _), own in held.items():
             files[key] += [file.path for file, _ in own]
         found = {}
         for cell in plan.cells:
-            state = (plan.trials, sorted(files[cell.key]))
+            failed = [(at, own.widths, own.flow_widths) for at, own in failures.items() if at[0] == cell.key]
+            state = (plan.trials, sorted(files[cell.key]), failed)
             if cell.key not in self._kept or self._kept[cell.key][0] != state:
-                self._kept[cell.key] = (state, _observe(cell, plan, held))
+                self._kept[cell.key] = (state, _observe(cell, plan, held, failures))
             found[cell.index] = self._kept[cell.key][1]
         return found

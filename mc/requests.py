@@ -43,12 +43,15 @@ def asked_blocks(plan: RunPlan, requests: Sequence[RequestLike] | None = None) -
     ----------
     plan : RunPlan
     requests : sequence of RequestLike, optional
-        At most one for each cell, within the plan; every block at every width by default.
+        Within the plan, no block twice; every block at every width by default.
     """
-    wanted = None if requests is None else {request.cell: request for request in requests}
+    wanted: dict[int, list[RequestLike]] = {cell.index: [] for cell in plan.cells}
+    for request in requests or ():
+        wanted[request.cell].append(request)
     for block in range(plan.n_blocks):
         for cell in plan.cells:
-            if wanted is None:
+            if requests is None:
                 yield cell, block, plan.widths, plan.flow_widths
-            elif (request := wanted.get(cell.index)) and request.first_block <= block < request.last_block:
-                yield cell, block, request.widths, request.flow_widths
+            for request in wanted[cell.index]:
+                if request.first_block <= block < request.last_block:
+                    yield cell, block, request.widths, request.flow_widths

@@ -126,7 +126,7 @@ class CellResults:
         return xr.Dataset(variables, coords=kept, attrs=dict(self.attrs))
 
     def to_pandas(self) -> pd.DataFrame:
-        """A tidy table: one row per (mode, trial, width) that is there.
+        """A tidy table: one row per (mode, trial, width) that was attempted; the column `computed` says what failed.
 
         Settings of the problem, datasets of fewer axes and, where the width is a flow width, datasets of the flow stand
         in columns of their own; enumerations are labels. Trajectories are not in it.
@@ -138,10 +138,10 @@ class CellResults:
         """
         import pandas as pd
 
-        computed = np.broadcast_to(
-            self.data["computed"] == Computed.PRESENT, (len(self.modes), self.trials, len(self.widths))
+        attempted = np.broadcast_to(
+            self.data["computed"] != Computed.ABSENT, (len(self.modes), self.trials, len(self.widths))
         )
-        mode, trial, width = np.nonzero(computed)
+        mode, trial, width = np.nonzero(attempted)
         columns: dict[str, Any] = {
             "cell": np.full(len(mode), self.index),
             "mode": pd.Categorical.from_codes(mode, list(self.modes)),
@@ -152,7 +152,7 @@ class CellResults:
         position = np.searchsorted(self.flow_widths, self.widths)
         for name in self.data:
             field = field_of(name)
-            if name == "computed" or "trial" not in field.dims:
+            if "trial" not in field.dims:
                 continue
             array = self.data[name]
             if field.dims[-1] == "flow_width":

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mc.assembly import assemble
+from mc.assembly import assemble, failed_columns
 from mc.errors import InputError
 from mc.experiment import Experiment
+from mc.failures import Failures, failed_blocks
 from mc.hdf5 import row_axis
 from mc.layout import Computed, Field, field_of
-from mc.outcomes import NOT_COMPUTED
+from mc.outcomes import NOT_COMPUTED, Outcome
 from mc.plan import run_plan
-from mc.records import Block, CellPlan, RunPlan, canonical_json
+from mc.records import Block, BlockHeader, CellPlan, RunPlan, canonical_json
 from mc.results import CellResults
 from mc.store import RESULTS, load
 
@@ -35,22 +36,31 @@ class ResultsCheck:
         By key; empty where there are no results.
     plan : RunPlan or None
         What results.h5 was merged for: the folder may ask for more by now.
+    failures : Failures
+        What is noted in the folder.
+    headers : dict of (str, int) to list of BlockHeader
+        Of the parts that were compared, by cell key and block.
     problems, notes : list of str
     backed, behind : int
         Pairs of trial and width that a block file has and results.h5 too, or not.
+    astray : int
+        Blocks of which the failures in results.h5 are not those that are noted.
     """
 
     cells: dict[str, CellResults] = field(default_factory=dict)
     plan: RunPlan | None = None
+    failures: Failures = field(default_factory=dict)
+    headers: dict[tuple[str, int], list[BlockHeader]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     backed: int = 0
     behind: int = 0
+    astray: int = 0
 
     @classmethod
     def of(cls, run: Path) -> ResultsCheck:
         """Open the results of a run folder and check what they say of themselves."""
-        made = cls()
+        made = cls(failures=failed_blocks(run))
         path = run / RESULTS
         if not path.is_file():
             made.notes.append(f"none yet: `dipmc merge {run}` writes it")
@@ -96,6 +106,7 @@ class ResultsCheck:
         if strange:
             self.problems.append(f"{cell.group}: merged from blocks of another identity than {strange[0]}")
         elif used:
+            self.headers[key, number] = [block.header for block in used]
             try:
                 self._compare(cell, number, used, self.plan)
             except InputError as error:
@@ -103,7 +114,7 @@ class ResultsCheck:
                 self.cells.pop(key)
 
     def _compare(self, cell: CellResults, number: int, blocks: Sequence[Block], plan: RunPlan) -> None:
-        arrays, columns, saved = assemble(blocks, plan)
+        arrays, columns, saved = assemble(blocks, plan, self.failures.get((cell.key, number)))
         first = number * plan.block_size
         rows = min(plan.block_size, plan.trials - first)
         there = _columns_there(cell, slice(first, first + rows))
@@ -130,10 +141,32 @@ class ResultsCheck:
         present = 0
         for cell in self.cells.values():
             present += int((cell["computed"] == Computed.PRESENT).sum())
+        failed = sum(self._failures(cell, self.plan) for cell in self.cells.values() if self.plan is not None)
+        if failed and not self.problems:
+            self.notes.append(f"{failed} trials x widths failed and count as undecided")
         if present > self.backed and not self.problems:
             self.notes.append(f"{present - self.backed} trials x widths have no block file any more")
+        if self.astray and not self.problems:
+            self.notes.append(f"{self.astray} block(s) failed or were computed since: `dipmc merge` says so")
         if self.behind and not self.problems:
             self.notes.append("lacks blocks that are there: `dipmc merge` adds them")
+
+    def _failures(self, cell: CellResults, plan: RunPlan) -> int:
+        """Pairs of trial and width that failed; where other ones are noted in the folder, the results are behind."""
+        total = 0
+        for number in range(plan.n_blocks):
+            rows = slice(number * plan.block_size, min((number + 1) * plan.block_size, plan.trials))
+            failure = self.failures.get((cell.key, number))
+            noted: dict[str, list[int]] = {"width": [], "flow_width": []}
+            if failure is not None:
+                noted = failed_columns(failure, self.headers.get((cell.key, number), ()), plan)
+            lost = cell["computed"][rows] == Computed.FAILED
+            found = {"width": lost.all(axis=0), "flow_width": np.zeros(0, dtype=np.bool_)}
+            if "outcome" in cell:
+                found["flow_width"] = (cell["outcome"][:, rows] == Outcome.ERROR).all(axis=(0, 1))
+            self.astray += any(np.flatnonzero(found[dim]).tolist() != noted[dim] for dim in found)
+            total += int(lost.sum())
+        return total
 
     def words(self, path: Path) -> str:
         """What was found, where nothing is wrong."""
@@ -174,8 +207,10 @@ def _axes(cell: CellResults, plan: RunPlan) -> list[str]:
 def _columns_there(cell: CellResults, rows: slice) -> dict[str, NDArray[np.intp]]:
     """Widths and flow widths that the results have of some trials."""
     there = {"width": np.flatnonzero((cell["computed"][rows] == Computed.PRESENT).any(axis=0))}
-    flows = (cell["outcome"][:, rows] != NOT_COMPUTED).any(axis=(0, 1)) if "outcome" in cell else np.empty(0, bool)
-    return {**there, "flow_width": np.flatnonzero(flows)}
+    if "outcome" not in cell:
+        return {**there, "flow_width": np.empty(0, dtype=np.intp)}
+    followed = ~np.isin(cell["outcome"][:, rows], (NOT_COMPUTED, Outcome.ERROR))
+    return {**there, "flow_width": np.flatnonzero(followed.any(axis=(0, 1)))}
 
 
 def _part(

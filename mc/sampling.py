@@ -27,6 +27,7 @@ from mc.estimate.sampled import Stored, adaptive_plan, cell_decisions, most_tria
 from mc.estimate.theory import SCALES
 from mc.execute import Progress, RunSummary
 from mc.experiment import Cell, Experiment
+from mc.failures import failed_blocks
 from mc.jobs import Compute, Record
 from mc.observed import ObservedCell, Observer, trials_there, up_to_date
 from mc.plan import Gap, agreed, gaps, load_frozen, run_plan, stream_digests
@@ -128,6 +129,7 @@ def missing(experiment: Experiment, folder: Path) -> tuple[RunPlan, tuple[Gap, .
     plan = sampling_plan(experiment)
     state = _state(experiment, plan, Observer(folder))
     asked = () if state.finished else _asked(experiment, state)
+    asked = (*_again(experiment, folder), *_spared(experiment, folder, asked))
     most = max((plan.trials_of(request.last_block) for request in asked), default=1)
     whole = run_plan(experiment, most)
     return whole, gaps(folder, whole, digests, asked)
@@ -140,6 +142,41 @@ def _asked(experiment: Experiment, state: Rounds) -> tuple[Request, ...]:
         return state.requests
     flows = set(experiment.flow_widths)
     return tuple(replace(r, flow_widths=tuple(k for k in r.widths if k in flows)) for r in state.requests)
+
+
+def _again(experiment: Experiment, folder: Path) -> tuple[Request, ...]:
+    """The blocks that failed before, each at the widths at which it did: a run tries them once more, at its begin."""
+    cells = {cell.key: cell.index for cell in experiment.cells()}
+    found = []
+    for (key, block), failure in sorted(failed_blocks(folder).items(), key=lambda item: item[0][::-1]):
+        if key in cells:
+            flows = tuple(k for k in experiment.flow_widths if failure.flow_widths is None or k in failure.flow_widths)
+            widths = tuple(k for k in experiment.widths if failure.widths is None or k in failure.widths)
+            found.append(Request(cells[key], block, block + 1, widths, flows))
+    return tuple(found)
+
+
+def _spared(experiment: Experiment, folder: Path, asked: Iterable[Request]) -> tuple[Request, ...]:
+    """A round without the blocks that failed, at the widths at which they did."""
+    cells = {cell.index: cell.key for cell in experiment.cells()}
+    failures = failed_blocks(folder)
+    found = []
+    for request in asked:
+        first = request.first_block
+        for block in range(request.first_block, request.last_block):
+            failure = failures.get((cells[request.cell], block))
+            if failure is None:
+                continue
+            found.append(replace(request, first_block=first, last_block=block))
+            first = block + 1
+            axes = {"width": request.widths, "flow_width": request.flow_widths}
+            lost = failure.lacks(axes, {})
+            widths, flows = (
+                tuple(k for i, k in enumerate(axes[dim]) if i not in lost[dim]) for dim in ("width", "flow_width")
+            )
+            found.append(Request(request.cell, block, block + 1, widths, flows))
+        found.append(replace(request, first_block=first))
+    return tuple(r for r in found if r.first_block < r.last_block and (r.widths or r.flow_widths))
 
 
 class _Told:
@@ -230,7 +267,10 @@ def _blocks_there(experiment: Experiment, folder: Path) -> int:
 def _rounds(
     experiment: Experiment, folder: Path, progress: Progress | None, how: Mapping[str, Any]
 ) -> tuple[int, tuple[str, ...], int, bool]:
-    """Round after round until the rule is done, a block fails or the blocks of another shard are missing.
+    """Round after round until the rule is done, all of a round fails or the blocks of another shard are missing.
+
+    Blocks that failed in an earlier run are tried once more. One that fails is not tried again in this run: its trials
+    count as undecided, and the rounds go on.
 
     Returns
     -------
@@ -247,17 +287,26 @@ def _rounds(
     signals: Signals = how["signals"]
     computed, killed = 0, 0
     failures: tuple[str, ...] = ()
-    state = _state(experiment, plan, seen)
-    while not state.finished and not failures:
-        asked = _asked(experiment, state)
+
+    def compute(asked: tuple[Request, ...]) -> RunSummary:
+        nonlocal computed, killed, failures
         most = max(plan.trials_of(request.last_block) for request in asked)
         found = execute.run(experiment, folder, trials=most, yes=True, progress=told, requests=asked, **how)
-        computed, killed, failures = computed + found.blocks_computed, killed + found.killed, found.failures
+        computed, killed, failures = computed + found.blocks_computed, killed + found.killed, failures + found.failures
         told.next_round()
+        return found
+
+    if again := _again(experiment, folder):
+        compute(again)
+    state = _state(experiment, plan, seen)
+    while not state.finished:
+        found = compute(_spared(experiment, folder, _asked(experiment, state)))
+        if found.failures and not found.blocks_computed:
+            break
         before, state = state, _state(experiment, plan, seen)
         if signals.number is not None and not state.finished:
             raise signals.interrupted(f"{state.rounds} rounds are complete; the same command resumes")
-        if state.rounds == before.rounds and not failures:
+        if state.rounds == before.rounds:
             if how["shard"] is None:
                 raise RuntimeError("a round was computed and is not there: the rule cannot go on")
             break

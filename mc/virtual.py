@@ -7,7 +7,7 @@ so the group lists its files with their sizes and a checksum of every dataset, a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,18 +109,27 @@ class Referring:
 
 
 class VirtualGroup(ResultsGroup):
-    """The group of one cell, its datasets referring to the blocks; what merging adds is stored."""
+    """The group of one cell, its datasets referring to the blocks; what merging adds is stored.
+
+    Parameters
+    ----------
+    handle, plan, filters
+        As in `ResultsGroup`.
+    own : collection of str
+        Datasets of the blocks that are stored as well: merging adds rows to them.
+    """
 
     copied = frozenset()
 
-    def __init__(self, handle: h5py.Group, plan: RunPlan, filters: Filters) -> None:
+    def __init__(self, handle: h5py.Group, plan: RunPlan, filters: Filters, own: Collection[str] = ()) -> None:
+        self.own = own
         self.pieces: list[Piece] = []
         self.sources: list[tuple[str, int]] = []
         super().__init__(handle, plan, filters)
 
     def create(self, declared: Field, fill: object) -> Any:
         """A dataset that refers; one of the merge itself is written."""
-        if declared in MERGE_LAYOUT:
+        if declared in MERGE_LAYOUT or declared.name in self.own:
             return super().create(declared, fill)
         shape = tuple(self.sizes[dim] for dim in declared.dims)
         self.writers[declared.name] = Referring(self, declared, shape, fill)

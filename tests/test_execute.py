@@ -222,7 +222,7 @@ def test_a_block_that_raises_is_recorded_and_the_run_goes_on(tmp_path: Path, job
     for failure in summary.failures:
         assert "block 1 (trials 4 to 7): ArithmeticError: division of the stub" in failure
     present = load(tmp_path).cells[0]["computed"]
-    assert present[:, 0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0, 1, 1]
+    assert present[:, 0].tolist() == [1, 1, 1, 1, 2, 2, 2, 2, 1, 1]
     assert load(tmp_path).attrs["complete"] == 0
     notes = list(noted(tmp_path))
     assert sorted(f"{note.place}: {note.error}" for note in notes) == sorted(summary.failures)

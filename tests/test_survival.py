@@ -17,9 +17,9 @@ def times(outcomes: list[Outcome | int], stops: list[float], level: float = 0.95
 
 def test_every_outcome_is_an_event_censored_never_or_left_out() -> None:
     found = times([*Outcome, NOT_COMPUTED], [1.0] * 10 + [math.nan])
-    assert (found.events, found.never, found.censored, found.left_out) == (3, 1, 4, 2)
-    assert found.trials == 8
-    assert found.censored_by == {"horizon": 1, "step-budget": 1, "undecided": 1, "non-finite": 1}
+    assert (found.events, found.never, found.censored, found.left_out) == (3, 1, 5, 1)
+    assert found.trials == 9
+    assert found.censored_by == {"horizon": 1, "step-budget": 1, "undecided": 1, "non-finite": 1, "error": 1}
 
 
 def test_kaplan_meier_by_hand() -> None:

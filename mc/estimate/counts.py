@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc.errors import InputError
+from mc.layout import Computed
 from mc.outcomes import NOT_COMPUTED, Exact, Outcome
 
 IntArray = NDArray[np.int64]
@@ -77,7 +78,7 @@ class Counts:
     Parameters
     ----------
     holds, fails, undecided : ndarray of int64, shape (widths,)
-        Numbers of trials; what was not computed is in none of them.
+        Numbers of trials; what was not attempted is in none of them.
     """
 
     holds: IntArray
@@ -89,7 +90,7 @@ class Counts:
 
     @property
     def trials(self) -> IntArray:
-        """Trials that were computed, decided or not."""
+        """Trials that were attempted, decided or not."""
         return self.holds + self.fails + self.undecided
 
     @classmethod
@@ -128,9 +129,27 @@ def mode_index(cell: CellLike, mode: str) -> int:
 def _computed(cell: CellLike) -> NDArray[np.bool_] | None:
     computed = dataset(cell, "computed")
     if computed is not None:
-        return np.asarray(computed > 0)
+        return np.asarray(computed == Computed.PRESENT)
     psi = dataset(cell, "psi_0")
     return None if psi is None else ~np.isnan(psi)
+
+
+def failed(cell: CellLike) -> NDArray[np.bool_] | None:
+    """Trials of every width that failed, shape (trial, width); None where none did."""
+    computed = dataset(cell, "computed")
+    if computed is None or not (computed == Computed.FAILED).any():
+        return None
+    return np.asarray(computed == Computed.FAILED)
+
+
+def _with_failed(cell: CellLike, made: Decisions) -> Decisions:
+    """A trial that failed is undecided, but where the event applies to none of the trials that are there."""
+    lost, there = failed(cell), _computed(cell)
+    if lost is None or there is None:
+        return made
+    counted = made != Decision.NOT_COUNTED
+    applies = counted.any(axis=0) | (~there.any(axis=0) & (counted.any() or not there.any()))
+    return np.where(lost & applies, Decision.UNDECIDED, made).astype(np.int8)
 
 
 def _from_margin(name: str) -> Callable[[CellLike, str], Decisions | None]:
@@ -140,8 +159,6 @@ def _from_margin(name: str) -> Callable[[CellLike, str], Decisions | None]:
             return None
         margin = stored[mode_index(cell, mode)]
         known = ~np.isnan(margin)
-        if not known.any():
-            return None
         decisions = np.where(known, margin > 1.0, Decision.NOT_COUNTED).astype(np.int8)
         computed = _computed(cell)
         if computed is not None:
@@ -154,7 +171,7 @@ def _from_margin(name: str) -> Callable[[CellLike, str], Decisions | None]:
 
 def _conserved(cell: CellLike, mode: str) -> Decisions | None:
     low, psi = dataset(cell, "sigma_low"), dataset(cell, "psi_0")
-    if mode != "both" or low is None or psi is None or np.isnan(low).all():
+    if mode != "both" or low is None or psi is None:
         return None
     holds = (low > 0.0) & np.isfinite(psi)
     return np.where(np.isnan(low), Decision.NOT_COUNTED, holds).astype(np.int8)
@@ -168,7 +185,7 @@ def _exact(cell: CellLike, mode: str) -> Decisions | None:
     decisions[stored == Exact.REACHES_ZERO] = Decision.HOLDS
     decisions[stored == Exact.CANNOT] = Decision.FAILS
     decisions[stored == Exact.UNDECIDED] = Decision.UNDECIDED
-    return decisions if (decisions != Decision.NOT_COUNTED).any() else None
+    return decisions
 
 
 CONVERGED = (Outcome.CONVERGED_CERTIFIED, Outcome.CONVERGED_TOLERANCE, Outcome.CONVERGED_GD)
@@ -183,7 +200,7 @@ def _converged(cell: CellLike, mode: str) -> Decisions | None:
     decisions[np.isin(outcome, CONVERGED)] = Decision.HOLDS
     decisions[outcome == Outcome.NOT_CONVERGED_CERTIFIED] = Decision.FAILS
     decisions[outcome == NOT_COMPUTED] = Decision.NOT_COUNTED
-    return decisions if (decisions != Decision.NOT_COUNTED).any() else None
+    return decisions
 
 
 EVENTS: Mapping[str, Callable[[CellLike, str], Decisions | None]] = {
@@ -211,11 +228,15 @@ def decisions(cell: CellLike, event: str, mode: str) -> Decisions | None:
     Returns
     -------
     ndarray of int8, shape (trial, width), or None
-        Values of `Decision`; widths are `event_widths`. None where the event does not apply or was not computed.
+        Values of `Decision`; widths are `event_widths`. None where the event does not apply or was not computed. A
+        trial that failed is undecided: its block was asked for, and dropping it would bias the estimate.
     """
     if event not in EVENTS:
         raise InputError(f"event {event!r} is not known: choose one of {', '.join(EVENTS)}")
-    return EVENTS[event](cell, mode)
+    made = EVENTS[event](cell, mode)
+    if made is not None and event != "converged":  # the outcome of a flow says itself that it failed
+        made = _with_failed(cell, made)
+    return made if made is not None and (made != Decision.NOT_COUNTED).any() else None
 
 
 def event_widths(cell: CellLike, event: str) -> IntArray:

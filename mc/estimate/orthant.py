@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mc.estimate.counts import CellLike, Counts, dataset, decisions, event_widths
+from mc.estimate.counts import CellLike, Counts, dataset, decisions, event_widths, failed
 from mc.estimate.findings import Finding, of_judgement
 from mc.estimate.multiple import exact_p_value
 from mc.estimate.points import Points, Side, judge, stacked
@@ -66,13 +66,16 @@ def orthant(
         return
     widths = event_widths(cell, "exact")
     covered = there & (size > 0.0)
+    # the rank of a trial that failed is not known: it is undecided at each
+    lost = failed(cell)
+    unknown = ~there & (np.zeros(1, dtype=np.bool_) if lost is None else lost.any(axis=1))
     parts = [
         Points(
             Side.EQUAL,
             (f"rank {rank}",) * len(widths),
             widths,
             np.full(len(widths), float(rank)),
-            Counts.of(event[covered & (ranks == rank)]),
+            Counts.of(event[(covered & (ranks == rank)) | unknown]),
             law(widths, rank),
         )
         for rank in np.unique(ranks[covered]).tolist()

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
-from mc.estimate.counts import CellLike, dataset, mode_index
+from mc.estimate.counts import CellLike, dataset, failed, mode_index
 from mc.estimate.intervals import clopper_pearson
 from mc.outcomes import Exact
 
@@ -158,14 +158,14 @@ def counted_failures(
         Of the width.
     level : float
     """
-    margin = table["margin"]
+    margin, lost = table["margin"], _failed_at(cell, column)
     if margin == "exact":
         exact = dataset(cell, "exact")
         if exact is None:
             return None
         seen = exact[:, column]
-        decided = int(np.isin(seen, (Exact.REACHES_ZERO, Exact.CANNOT, Exact.UNDECIDED)).sum())
-        fails, undecided = int((seen == Exact.CANNOT).sum()), int((seen == Exact.UNDECIDED).sum())
+        decided = int(np.isin(seen, (Exact.REACHES_ZERO, Exact.CANNOT, Exact.UNDECIDED)).sum()) + lost
+        fails, undecided = int((seen == Exact.CANNOT).sum()), int((seen == Exact.UNDECIDED).sum()) + lost
         return Counted.of(fails, decided, level, undecided) if decided else None
     name, mode = ("sigma_0", "hidden") if margin == "lambda_min" else (f"margin_{margin}", table.get("mode", ""))
     stored = dataset(cell, name)
@@ -176,7 +176,14 @@ def counted_failures(
         return None
     values = stored[mode_index(cell, mode), :, column]
     values = values[~np.isnan(values)]
-    return Counted.of(int((values <= limit).sum()), values.size, level) if values.size else None
+    trials = values.size + lost
+    return Counted.of(int((values <= limit).sum()), trials, level, lost) if trials else None
+
+
+def _failed_at(cell: CellLike, column: int) -> int:
+    """Trials that failed at a width."""
+    lost = failed(cell)
+    return 0 if lost is None else int(lost[:, column].sum())
 
 
 def rare_widths(
@@ -243,12 +250,14 @@ def _at(cell: CellLike, table: Mapping[str, Any], moment_dphi: float, column: in
         tilted_interval=log_interval(tilted, level) if tilted.size else (np.nan, np.nan),
         warnings=(),
     )
-    return _with_warnings(width, estimates, tilted)
+    return _with_warnings(width, estimates, tilted, _failed_at(cell, column))
 
 
-def _with_warnings(width: RareWidth, estimates: FloatArray, tilted: FloatArray) -> RareWidth:
+def _with_warnings(width: RareWidth, estimates: FloatArray, tilted: FloatArray, lost: int) -> RareWidth:
     """Add what forbids trust."""
     found: list[str] = []
+    if lost:
+        found.append(f"{lost} trials failed, and the repetitions that they carry with them")
     if width.repetitions < FEWEST_REPETITIONS:
         found.append(f"only {width.repetitions} repetitions: the spread between them is hardly known")
     if np.any(estimates <= 0.0):

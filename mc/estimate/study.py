@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -12,13 +13,15 @@ import numpy as np
 
 from mc.errors import InputError
 from mc.estimate.adaptive import AdaptivePlan, Progress
-from mc.estimate.counts import EVENTS, CellLike, IntArray, dataset
+from mc.estimate.counts import EVENTS, CellLike, IntArray, dataset, failed
 from mc.estimate.curves import Curve, curve
 from mc.estimate.methods import get_method
 from mc.estimate.sampled import progress_of
 from mc.estimate.theory import CellTheory, TheoryCurve, cell_theory
 from mc.estimate.thresholds import MedianWidth, median_width
 from mc.estimate.verdicts import Implication, Support, flow_implications, ladder_implications, together
+from mc.layout import Computed
+from mc.outcomes import Outcome
 
 FORMS = ("trial", "paper")
 DELTA = 0.05
@@ -96,9 +99,13 @@ class CellStudy:
     ----------
     cell : CellLike
     trials : int
-        Trials present at every width.
+        Trials attempted at every width.
     most : int
-        Trials present at some width.
+        Trials attempted at some width.
+    failed : int
+        Trials that failed at some width, of certificates or of the flow.
+    failures : tuple of str
+        What is known of them: the place and the error of each block.
     curves : mapping of (mode, event) to Curve
     medians : mapping of (mode, event) to MedianWidth
     theory : CellTheory or None
@@ -114,6 +121,8 @@ class CellStudy:
     cell: CellLike
     trials: int
     most: int
+    failed: int
+    failures: tuple[str, ...]
     curves: Mapping[tuple[str, str], Curve]
     medians: Mapping[tuple[str, str], MedianWidth]
     theory: CellTheory | None
@@ -151,7 +160,9 @@ class Study:
 
     @property
     def complete(self) -> bool:
-        """Whether every cell has all its trials; of an adaptive run, whether its rule is done."""
+        """Whether no trial failed and every cell has all its trials; of an adaptive run, whether its rule is done."""
+        if any(cell.failed for cell in self.cells):
+            return False
         if self.sampled is not None:
             return self.sampled[1].finished
         return not self.adaptive and all(cell.trials >= self.planned for cell in self.cells)
@@ -175,15 +186,34 @@ def trials_present(cell: CellLike) -> int:
     """
     computed = dataset(cell, "computed")
     if computed is not None and computed.size:
-        return int((computed > 0).all(axis=1).sum())
+        return int((computed == Computed.PRESENT).all(axis=1).sum())
     scale = dataset(cell, "sigma_A")
     return 0 if scale is None else int(np.isfinite(scale).sum())
 
 
-def most_present(cell: CellLike) -> int:
-    """Number of trials of a cell that are there at some width."""
+def attempted(cell: CellLike) -> tuple[int, int]:
+    """Number of trials of a cell that were attempted, whether they failed or not: at every width, and at some."""
     computed = dataset(cell, "computed")
-    return trials_present(cell) if computed is None else int((computed > 0).sum(axis=0).max(initial=0))
+    if computed is None or not computed.size:
+        there = trials_present(cell)
+        return there, there
+    tried = computed != Computed.ABSENT
+    return int(tried.all(axis=1).sum()), int(tried.sum(axis=0).max(initial=0))
+
+
+def failed_trials(cell: CellLike) -> int:
+    """Number of trials of a cell that failed at some width, of certificates or of the flow."""
+    lost, outcome = failed(cell), dataset(cell, "outcome")
+    rows = np.zeros(1, dtype=np.bool_) if lost is None else lost.any(axis=1)
+    if outcome is not None and outcome.size:
+        rows = rows | (outcome == Outcome.ERROR).any(axis=(0, 2))
+    return int(rows.sum())
+
+
+def failures_of(cell: CellLike, attrs: Mapping[str, Any]) -> tuple[str, ...]:
+    """What results.h5 says of the failed blocks of a cell."""
+    named = json.loads(attrs.get("failures", "[]"))
+    return tuple(f"{one['place']}: {one['error']}" for one in named if one["key"] == cell.key)
 
 
 def _theory_claim(measured: Curve, bound: TheoryCurve, width_for: float, level: float) -> TheoryClaim:
@@ -223,7 +253,13 @@ def asked(name: str, experiment: Mapping[str, Any]) -> bool:
     return "all" in check or "saved" in check or name in check
 
 
-def study_cell(cell: CellLike, experiment: Mapping[str, Any], level: float, simultaneous: bool) -> CellStudy:
+def study_cell(
+    cell: CellLike,
+    experiment: Mapping[str, Any],
+    level: float,
+    simultaneous: bool,
+    failures: tuple[str, ...] = (),
+) -> CellStudy:
     """Estimate everything in one cell.
 
     Parameters
@@ -233,6 +269,8 @@ def study_cell(cell: CellLike, experiment: Mapping[str, Any], level: float, simu
         The parsed experiment file.
     level, simultaneous
         As in `mc.estimate.curve`.
+    failures : tuple of str
+        See `CellStudy`.
 
     Returns
     -------
@@ -258,10 +296,13 @@ def study_cell(cell: CellLike, experiment: Mapping[str, Any], level: float, simu
             drawn[mode, form] = (dense, whole)
             claims.append(_theory_claim(curves[mode, form], bound, width_for, level))
     implications = _implications(cell, 1.0 - level, method)
+    least, most = attempted(cell)
     return CellStudy(
         cell=cell,
-        trials=trials_present(cell),
-        most=most_present(cell),
+        trials=least,
+        most=most,
+        failed=failed_trials(cell),
+        failures=failures,
         curves=curves,
         medians={at: median_width(found) for at, found in curves.items() if at[1] != "converged"},
         theory=theory,
@@ -288,7 +329,9 @@ def study_run(results: ResultsLike) -> Study:
     settings = experiment.get("estimate", {})
     level, simultaneous = float(settings.get("level", 0.95)), bool(settings.get("simultaneous", True))
     planned = experiment.get("experiment", {}).get("trials") or experiment.get("sampling", {}).get("max_trials", 0)
-    cells = tuple(study_cell(cell, experiment, level, simultaneous) for cell in results.cells)
+    cells = tuple(
+        study_cell(cell, experiment, level, simultaneous, failures_of(cell, results.attrs)) for cell in results.cells
+    )
     return Study(experiment, level, simultaneous, int(planned), cells, _sampled(experiment, results))
 
 

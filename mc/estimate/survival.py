@@ -19,10 +19,11 @@ Array = NDArray[np.float64]
 
 NEVER = (Outcome.NOT_CONVERGED_CERTIFIED,)
 """Proved never to converge: at risk for ever, an event at no time."""
-CENSORED = (Outcome.HORIZON, Outcome.STEP_BUDGET, Outcome.UNDECIDED, Outcome.NON_FINITE)
-"""Looked at until stop_time, open after it. Only the horizon is chosen without looking at the trial."""
-LEFT_OUT = (Outcome.NOT_ATTEMPTED, Outcome.ERROR)
-"""Never followed: no time is known."""
+CENSORED = (Outcome.HORIZON, Outcome.STEP_BUDGET, Outcome.UNDECIDED, Outcome.NON_FINITE, Outcome.ERROR)
+"""Looked at until stop_time, open after it; one that failed is open from time 0. Only the horizon is chosen without
+looking at the trial."""
+LEFT_OUT = (Outcome.NOT_ATTEMPTED,)
+"""Not asked for: no time is known."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def convergence_times(
     ConvergenceTimes
     """
     checked_level(level)
+    stop_time = np.where(outcome == Outcome.ERROR, 0.0, stop_time)
     event, never, cut = (np.isin(outcome, which) for which in (CONVERGED, NEVER, CENSORED))
     known = np.isfinite(stop_time) & (stop_time >= 0.0)
     left_out = np.isin(outcome, LEFT_OUT) | ((event | cut) & ~known)

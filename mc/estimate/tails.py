@@ -43,7 +43,7 @@ def below(values: Array, threshold: Array | float, error: Array | float, compute
     threshold, error : array or float
         Broadcast against the values.
     computed : ndarray of bool, shape (trial, width)
-        Where a trial is there.
+        Where a trial is there, or failed.
     """
     found = np.full(values.shape, Decision.UNDECIDED, dtype=np.int8)
     with np.errstate(invalid="ignore"):

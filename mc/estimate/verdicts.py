@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from mc.estimate.counts import CellLike, Counts, Decision, Decisions, dataset, decisions, mode_index
 from mc.estimate.methods import get_method
 from mc.estimate.undecided import Policy, reading
-from mc.outcomes import Verdict
+from mc.outcomes import NOT_COMPUTED, Outcome, Verdict
 
 
 class Support(StrEnum):
@@ -262,7 +262,10 @@ def ladder_implications(
 
 
 def implied(premise: Decisions, conclusion: Decisions) -> NDArray[np.int8]:
-    """Verdict of "premise implies conclusion" per trial and width; a false premise is not a success."""
+    """Verdict of "premise implies conclusion" per trial and width; a false premise is not a success.
+
+    With an undecided premise nothing is concluded, but where the conclusion holds.
+    """
     verdict = np.full(premise.shape, -1, dtype=np.int8)
     known = (premise != Decision.NOT_COUNTED) & (conclusion != Decision.NOT_COUNTED)
     true = known & (premise == Decision.HOLDS)
@@ -270,7 +273,18 @@ def implied(premise: Decisions, conclusion: Decisions) -> NDArray[np.int8]:
     verdict[true & (conclusion == Decision.HOLDS)] = Verdict.HOLDS
     verdict[true & (conclusion == Decision.FAILS)] = Verdict.VIOLATED
     verdict[true & (conclusion == Decision.UNDECIDED)] = Verdict.UNDECIDED
+    verdict[known & (premise == Decision.UNDECIDED) & (conclusion != Decision.HOLDS)] = Verdict.UNDECIDED
     return verdict
+
+
+def _with_failed(verdict: NDArray[np.int8], outcome: NDArray[np.int8] | None) -> NDArray[np.int8]:
+    """A trajectory that failed is undecided, but where the claim applies to none of those that are there."""
+    if outcome is None or not (outcome == Outcome.ERROR).any():
+        return verdict
+    followed = ~np.isin(outcome, (NOT_COMPUTED, Outcome.ERROR))
+    said = verdict != NOT_COMPUTED
+    applies = said.any(axis=0) | (~followed.any(axis=0) & (said.any() or not followed.any()))
+    return np.where((outcome == Outcome.ERROR) & applies, Verdict.UNDECIDED, verdict).astype(np.int8)
 
 
 def flow_implications(
@@ -282,14 +296,14 @@ def flow_implications(
         verdict = dataset(cell, stored)
         if verdict is None or verdict.size == 0:
             continue
-        mode_axis = mode_index(cell, mode)
+        mode_axis, outcome = mode_index(cell, mode), dataset(cell, "outcome")
         slack, error = (dataset(cell, f"{family}_{claim}_{hypothesis}") for family in ("slack", "slack_error"))
         found = implication(
             claim,
             hypothesis,
             mode,
             cell.flow_widths,
-            verdict[mode_axis],
+            _with_failed(verdict[mode_axis], None if outcome is None else outcome[mode_axis]),
             None if slack is None else slack[mode_axis],
             alpha,
             method,

@@ -15,7 +15,7 @@ from mc.estimate.detail import CellDetail
 from mc.estimate.findings import Finding
 from mc.estimate.pooled import ClaimRow
 from mc.estimate.scaling import ScalingLaw
-from mc.estimate.study import CellStudy, ResultsLike, Study
+from mc.estimate.study import CellStudy, ResultsLike, Study, trials_present
 from mc.estimate.thresholds import MedianWidth
 
 CLAIM_KEYS = (
@@ -145,7 +145,8 @@ def _provenance(results: ResultsLike, study: Study) -> dict[str, Any]:
         "seed": experiment.get("seed"),
         "identity": attributes.pop("identity", None),
         "trials_planned": study.planned,
-        "trials_present": [cell.trials for cell in study.cells],
+        "trials_present": [trials_present(cell.cell) for cell in study.cells],
+        "trials_failed": [cell.failed for cell in study.cells],
         "complete": study.complete,
         "experiment": results.experiment_text,
         "attributes": attributes,

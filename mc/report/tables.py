@@ -12,6 +12,10 @@ from mc.estimate.thresholds import short, spaced
 from mc.guarantees import CLAIMS
 from mc.report.style import EVENT_LINES
 from mc.report.summary import claim_entry, plain
+from mc.schema.reading import one_line
+
+MOST_FAILURES = 3
+"""Failed blocks that a note names."""
 
 RUNG_WORDS = {
     "exact": "zero loss is reached, decided exactly for hidden-layer training",
@@ -101,9 +105,23 @@ def notes(study: Study, cell: CellStudy) -> tuple[str, ...]:
         found += _adaptive_notes(study, cell)
     elif cell.trials < study.planned:
         found.append(f"Incomplete: {spaced(cell.trials)} of {spaced(study.planned)} trials are there at every width.")
+    if cell.failed:
+        found.append(_failed_note(cell))
     if cell.theory is not None and cell.theory.outside:
         found.append(f"Outside the theorem: {cell.theory.outside.split(':')[0]}, so no bound applies to this cell.")
     return tuple(found)
+
+
+def _failed_note(cell: CellStudy) -> str:
+    """How many trials failed, where and why, and what they count as."""
+    named = [one_line(failure) for failure in cell.failures[:MOST_FAILURES]]
+    more = len(cell.failures) - len(named)
+    where = "; ".join(named) + (f"; and {more} more blocks" if more else "")
+    return (
+        f"Failed: {spaced(cell.failed)} of {spaced(cell.most)} trials have no result at some width. They count as "
+        "undecided: every interval spans all of them failing and all holding, and a claim on them is undecided. "
+        f"{where or 'Why is not known'}."
+    )
 
 
 def _adaptive_notes(study: Study, cell: CellStudy) -> list[str]:
