@@ -18,6 +18,7 @@ from mc.report.paper.typeset import typeset
         ("|theta(t) - theta_inf| <= psi(Psi^-1(xi(t)))", "|θ(t) - θ_∞| ≤ ψ(Ψ⁻¹(ξ(t)))"),
         ("|A^+ y|^2", "|A⁺ y|²"),
         ("the steps of epsilon, a pipe and petals", "the steps of epsilon, a pipe and petals"),
+        ("the range of A^T: `conserved`, U^Tx", "the range of Aᵀ: conserved, U^Tx"),
         ("", ""),
     ],
 )

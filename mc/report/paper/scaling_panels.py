@@ -25,6 +25,9 @@ WORDS = {
 Found = Mapping[tuple[str, str], Sequence[Point]]
 """Points by mode and rung."""
 
+CLEAR = 1.15
+"""Ratio from which the labels of two ticks do not touch."""
+
 
 def _draw(axes: Axes, factor: str, mode: str, found: Found, powers: Mapping[tuple[str, str], Exponent]) -> None:
     anchor: tuple[np.ndarray, float, float] | None = None
@@ -55,7 +58,9 @@ def _draw(axes: Axes, factor: str, mode: str, found: Found, powers: Mapping[tupl
             label=f"power of the theorem: {slope:g}".replace("-", "−"),
         )  # fmt: skip
         ticks = sorted({float(f"{p.scales[factor]:.2g}") for points in found.values() for p in points})
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        # of two ticks that would touch the second keeps its line only
+        words = [f"{b:g}" if b > CLEAR * a else "" for a, b in zip([0.0, *ticks], ticks, strict=False)]
+        axes.set_xticks(ticks, words)
         axes.xaxis.set_minor_locator(NullLocator())
     log_ticks(axes, "y")
     axes.set_xlabel(f"{WORDS[factor]} (log scale)")
