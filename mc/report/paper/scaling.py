@@ -195,8 +195,8 @@ def _claims(fits: Fits, runs: Mapping[str, Run], level: float) -> tuple[PaperCla
             {("n", "hidden", "sharp"): _near(0, 0.1), ("n", "both", "sharp"): _near(0, 0.1)}, fits, runs,
             "Nothing but r × r data enters this rung, but its width goes with c_Z², the largest |Zᵀ V_i|² among the k "
             "columns, and the law of Zᵀ V_i does depend on n: the entries of V_i are bounded, so that |Zᵀ V_i|² is at "
-            "most V_max² n, and near n = r this cuts the largest off. As n grows Zᵀ V_i becomes Gaussian and the largest "
-            "reaches about 2 log k, where the growth ends: a transient of small n, not a power."
+            "most V_max² n, and near n = r this cuts the largest off. As n grows Zᵀ V_i becomes Gaussian and the "
+            "largest reaches about 2 log k, where the growth ends: a transient of small n, not a power."
             "", level,
         ),
         _claim(
