@@ -1,6 +1,6 @@
 # make demo    a study of about a minute, and where its report is
 # make test    the tests, with coverage of mc held at the level of pyproject.toml
-# make reproduce    every study of the paper, one to two hours: reports/paper/index.html
+# make reproduce    every study of the paper, about 45 minutes on 2 cores: reports/paper/index.html
 # make check   lint, format, types, import layers, links of the documentation, and its site
 # make docs    the documentation as a site: site/index.html
 # Each of them makes .venv from requirements.lock when it is missing or out of date.
