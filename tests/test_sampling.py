@@ -218,18 +218,6 @@ def test_merging_anew_gives_the_same(tmp_path: Path, done: tuple[Path, Counting]
     assert datasets(merge(tmp_path / "r")) == datasets(done[0] / "results.h5")
 
 
-def test_a_failed_block_ends_the_run_and_leaves_the_round_open(tmp_path: Path) -> None:
-    def broken(task: BlockTask) -> dict[str, Any]:
-        if task.first_trial == 16:
-            raise ArithmeticError("no such number")
-        return coins(task)
-
-    summary = run(experiment(), tmp_path, backend="inline", compute=broken)
-    assert len(summary.failures) == 1
-    assert load(tmp_path).cells[0]["trials_present"].max() == 16
-    assert run(experiment(), tmp_path, backend="inline", compute=coins).failures == ()
-
-
 def test_most_trials_end_what_does_not_settle(tmp_path: Path) -> None:
     few = experiment(sampling={"target_half_width": 0.001, "min_trials": 20, "max_trials": 60})
     run(few, tmp_path, backend="inline", compute=coins)
