@@ -16,6 +16,7 @@ from paper_folder import write_studies
 
 from mc.cli import cli
 from mc.errors import InputError
+from mc.report.paper.page import without_folders
 
 SMOKE = ("reproduce", "--scale", "smoke", "-j", "1", "--quiet")
 no_browser = pytest.mark.skipif(not CHROMIUM, reason="no chromium here: apt-get install chromium")
@@ -132,6 +133,11 @@ def test_the_browser_would_have_seen_it(made: tuple[Path, str], tmp_path: Path) 
     assert shown.measured["page"] > 1280
     assert any("wrong" in line for line in shown.console)
     assert shown.requests == ["http://127.0.0.1:9/x.png"]
+
+
+def test_the_page_does_not_say_where_arrays_lie() -> None:
+    text = 'signal_path = "/home/me/a b/phantom-64.npz"\n[problem.files."C:\\\\x\\\\A.npy"]\noperator = "file"\n'
+    assert without_folders(text) == ('signal_path = "phantom-64.npz"\n[problem.files."A.npy"]\noperator = "file"\n')
 
 
 def test_a_study_that_is_not_run_is_said_to_be_missing(tmp_path: Path) -> None:

@@ -552,6 +552,7 @@ def test_load_gives_every_dataset_of_the_layout(merged: Path) -> None:
     assert cell.flow_widths.tolist() == list(FLOW_WIDTHS)
     assert set(cell.data) == {field.name for field in (*BLOCK_LAYOUT, *MERGE_LAYOUT)} | set(FAMILY_MEMBERS)
     sizes = {"mode": 2, "trial": TRIALS, "width": 4, "flow_width": 2, "saved_trial": SAVED, "time": TIMES}
+    sizes["entry"] = cell["signal"].shape[-1]
     for name in cell.data:
         assert cell[name].shape == tuple(sizes[dim] for dim in field_of(name).dims), name
         assert cell[name].dtype == field_of(name).dtype, name
@@ -607,7 +608,7 @@ def test_xarray_opens_every_group_with_coordinates(merged: Path) -> None:
             assert found["width"].values.tolist() == list(WIDTHS)
             assert found["mode"].values.tolist() == list(MODES)
             assert found["trial"].values.tolist() == list(range(TRIALS))
-            assert set(found.dims) == {"mode", "trial", "width", "flow_width", "saved_trial", "time"}
+            assert set(found.dims) == {"mode", "trial", "width", "flow_width", "saved_trial", "time", "entry"}
             for field in BLOCK_LAYOUT:
                 assert found[field.name].dims == field.dims
                 assert found[field.name].attrs["units"] == field.units

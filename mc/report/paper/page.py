@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from mc.version import __version__
 
 LEVEL = 0.95
 COMMIT_LETTERS, IDENTITY_LETTERS = 12, 16
+_ARRAY_PATH = re.compile(r'"[^"\n]*[/\\]([^"/\\\n]+\.np[yz])"')
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,11 @@ def data_link(text: str) -> str:
     return "data:text/csv;charset=utf-8;base64," + base64.b64encode(text.encode()).decode()
 
 
+def without_folders(text: str) -> str:
+    """An experiment with the arrays it reads by their names alone: where they lie is of no use elsewhere."""
+    return _ARRAY_PATH.sub(r'"\1"', text)
+
+
 def _render(paper: Paper, scale: str, runs: Mapping[str, Run], figures: Sequence[Figure]) -> str:
     made = {name: _maker(run) for name, run in runs.items()}
     used = [for_experiment(Experiment.from_text(run.results.experiment_text, reading=True)) for run in runs.values()]
@@ -229,7 +236,7 @@ def _render(paper: Paper, scale: str, runs: Mapping[str, Run], figures: Sequence
         flag="" if scale == "laptop" else f" --scale {scale}",
         svg=inlined(figures),
         csv={figure.name: data_link(figure.table) for figure in figures},
-        experiments={name: run.results.experiment_text for name, run in runs.items()},
+        experiments={name: without_folders(run.results.experiment_text) for name, run in runs.items()},
         made=made,
         citations=dict.fromkeys(citation for own in used for citation in own),
         version=__version__,
