@@ -79,6 +79,10 @@ def load_studies(folder: Path, scale: str, only: Sequence[str] = ()) -> tuple[Pa
     studies = tuple(_study(table, folder, scale) for table in chosen)
     names = [experiment.name for study in studies for experiment in study.experiments]
     for name in names:
+        if name in (EVERY, Path(SUITE).stem):
+            raise InputError(
+                f"{path}: [study] experiments: {name!r} has a meaning of its own; give the file another name"
+            )
         if names.count(name) > 1:
             raise InputError(f"{path}: [study] experiments: {name!r} is listed twice; list it once")
     return studies
@@ -116,7 +120,8 @@ def changed(data: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]]) -
     """The tables of an experiment with keys replaced; a table that it does not have is left out."""
     found = dict(data)
     for table, keys in changes.items():
-        if table in found:
+        # what is no table is left for the validation to name
+        if isinstance(found.get(table), Mapping):
             found[table] = dict(keys) if table in REPLACED_WHOLE else {**found[table], **keys}
     return found
 

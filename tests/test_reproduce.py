@@ -150,6 +150,14 @@ def test_a_study_that_is_not_run_is_said_to_be_missing(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("runs/alpha"))
 
 
+def test_runs_of_another_scale_are_not_those_of_this_one(made: tuple[Path, str], tmp_path: Path) -> None:
+    where = ("--studies", f"{made[0]}/studies", "--runs", f"{made[0]}/runs", "-o", str(tmp_path))
+    told = run("reproduce", "--scale", "laptop", "--report-only", *where)
+    assert told.count("not run") == 2
+    assert "0 experiments" in told
+    assert run(*SMOKE, "--report-only", *where).count("not run") == 0
+
+
 def test_the_report_alone_runs_nothing(tmp_path: Path) -> None:
     write_studies(tmp_path / "studies")
     where = ("--studies", f"{tmp_path}/studies", "--runs", f"{tmp_path}/runs", "-o", f"{tmp_path}/report")

@@ -84,6 +84,22 @@ def test_an_experiment_has_the_name_of_its_file(folder: Path) -> None:
         load_studies(folder, "laptop")
 
 
+def test_what_is_no_table_is_named_as_such(folder: Path) -> None:
+    (folder / "gamma.toml").write_text('experiment = "gamma"\n')
+    with pytest.raises(InputError, match=re.escape("[experiment] 'gamma' is not a table")):
+        load_studies(folder, "smoke")
+
+
+@pytest.mark.parametrize("name", ["all", "suite"])
+def test_names_with_a_meaning_of_their_own_are_refused(folder: Path, name: str) -> None:
+    text = (folder / "gamma.toml").read_text()
+    (folder / f"{name}.toml").write_text(text.replace('"gamma"', f'"{name}"'))
+    index = folder / "studies.toml"
+    index.write_text(index.read_text().replace('["gamma"]', f'["{name}"]'))
+    with pytest.raises(InputError, match=f"'{name}' has a meaning of its own"):
+        load_studies(folder, "smoke")
+
+
 def test_a_folder_without_studies(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"studies\.toml: no such file; run this from a checkout"):
         load_studies(tmp_path, "laptop")

@@ -45,10 +45,12 @@ TAIL = 0.01
 def fitted_rate(found: Sequence[RareWidth], level: float = 0.95) -> Rate | None:
     """Weighted straight line through -log P over the widths of the tail; None with fewer than two.
 
+    Widths whose diagnostics forbid trust are left out: their intervals say too little, and would weigh most.
+
     Weights are the inverse squares of the intervals' half-widths on the log scale; the standard error is raised by the
     scatter about the line, which is curved where the factor before the exponential depends on the width.
     """
-    tail = [w for w in found if w.probability < TAIL and w.interval[0] > 0.0]
+    tail = [w for w in found if w.probability < TAIL and w.interval[0] > 0.0 and w.trusted]
     if len(tail) < 2:
         return None
     k = np.array([w.width for w in tail], dtype=float)

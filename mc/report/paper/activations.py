@@ -92,7 +92,7 @@ def _rung(own: Ensemble, mode: str, name: str) -> Rung | None:
     return next((rung for rung in own.rungs.get(mode, ()) if rung.name == name), None)
 
 
-def _ratio_claim(ensembles: Mapping[str, Ensemble], trials: int, level: float) -> PaperClaim | None:
+def _ratio_claim(ensembles: Mapping[str, Ensemble], trials: Mapping[str, int], level: float) -> PaperClaim | None:
     """How many times fewer neurons tanh and arctan need than sigmoid, exact widths, law by law."""
     exact = {(own.activation, own.law): (name, _rung(own, "hidden", "exact")) for name, own in ensembles.items()}
     found = []
@@ -112,7 +112,7 @@ def _ratio_claim(ensembles: Mapping[str, Ensemble], trials: int, level: float) -
         claim=f"exact: tanh and arctan need {FEWER[0]:g} to {FEWER[1]:g} times fewer neurons than sigmoid, each law",
         verdict="contradicted" if outside else "supported" if inside else "undecided",
         interval=f"factor, each at {level:.3g}: {words}",
-        trials=trials,
+        trials=sum(trials[name] for name, own in ensembles.items() if own.activation in ("sigmoid", "tanh", "arctan")),
         figure="activations-medians",
         experiment=name,
         address=(0, None, round(rung.estimate) if math.isfinite(rung.estimate) else rung.top),
@@ -122,7 +122,7 @@ def _ratio_claim(ensembles: Mapping[str, Ensemble], trials: int, level: float) -
     )  # fmt: skip
 
 
-def _gaussian_claim(ensembles: Mapping[str, Ensemble], trials: int, level: float) -> PaperClaim | None:
+def _gaussian_claim(ensembles: Mapping[str, Ensemble], trials: Mapping[str, int], level: float) -> PaperClaim | None:
     found = [
         (name, own.activation, mode, rung)
         for name, own in ensembles.items() if own.law == "gaussian"
@@ -139,7 +139,7 @@ def _gaussian_claim(ensembles: Mapping[str, Ensemble], trials: int, level: float
         claim="Gaussian output weights, outside the theorem: trial certifies half of the draws on the grid",
         verdict="contradicted" if beyond else "supported" if reached else "undecided",
         interval=f"median width, each at {level:.3g}: {words}",
-        trials=trials,
+        trials=sum({name: trials[name] for name, *_ in found}.values()),
         figure="activations-medians",
         experiment=name,
         address=(0, None, rung.top if math.isinf(rung.estimate) else round(max(rung.estimate, 1.0))),
@@ -275,7 +275,7 @@ def section(runs: Runs) -> Section:
         curves = {n.removeprefix("activations-stuck-"): (cells[n].widths, c) for n, (_, c) in exact.items()}
         figures.append(stuck_figure(curves, runs.level))
         tables += [_stuck_table(ends), _examples_table(ends)]
-    trials = sum(runs[name].study.cells[0].trials for name in ensembles)
+    trials = {name: runs[name].study.cells[0].trials for name in ensembles}
     claims = (
         _ratio_claim(ensembles, trials, runs.level),
         _gaussian_claim(ensembles, trials, level),

@@ -171,8 +171,11 @@ def _late_words(steps: Sequence[Step]) -> str:
     if not late:
         return "None is late."
     if not burst:
-        return f"None of the {spaced(late)} late ones diverged: their steps run out."
-    return f"{spaced(burst)} trajectories diverged, for a step that was too long; the others ran out of steps."
+        return (
+            f"None of the {spaced(late)} late ones left the range of the numbers; whether they were slow or oscillated "
+            "when their steps ended is not stored."
+        )
+    return f"{spaced(burst)} of all trajectories left the range of the numbers, for a step that was too long."
 
 
 def _meaning(steps: Sequence[Step]) -> tuple[str, ...]:
@@ -184,8 +187,8 @@ def _meaning(steps: Sequence[Step]) -> tuple[str, ...]:
         "zonotope has zero loss, as the activation is increasing.",
         f"Hidden layer trained. Of the pairs of a draw and a width: {_words(steps, 'hidden')}. A trial that is too "
         "late converges under the flow and is not done, or not stable, within the steps; one that is too soon meets "
-        f"the tolerance {NEAR:g} with its observation just outside the zonotope. Both are draws near its boundary: "
-        "there the limit has neurons far out where the activation is flat, and convergence is slow for the flow as "
+        f"the tolerance {NEAR:g} with its observation just outside the zonotope. Near its boundary the limit has "
+        "neurons far out, where the activation is flat, and convergence is slow for the flow as "
         f"well. {_late_words(steps)}",
         f"Both layers trained. {_words(steps, 'both')}.",
         "A step that is stable at the start is not so for ever: the kernel grows where neurons move to steeper parts "

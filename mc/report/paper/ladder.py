@@ -141,7 +141,9 @@ def _heuristic_claim(sizes: Sequence[Size], level: float) -> PaperClaim | None:
     found = []
     for size in sizes:
         curve = size.study.curves.get(("hidden", "exact"))
-        rows = [f for f in run_findings(size.run.study).findings if f.name == "half-width"] if curve else []
+        # all sizes together (Bonferroni)
+        study = replace(size.run.study, level=1.0 - (1.0 - level) / len(sizes))
+        rows = [f for f in run_findings(study).findings if f.name == "half-width"] if curve else []
         found += [(size, row) for row in rows]
     if not found:
         return None
@@ -155,7 +157,7 @@ def _heuristic_claim(sizes: Sequence[Size], level: float) -> PaperClaim | None:
         claim=f"hidden: half of the draws reach zero loss at {WITHIN[0]:g} to {WITHIN[1]:g} times the heuristic width "
         "r + 2π(|A⁺y|² + r/4) (theory 7.9)",
         verdict=verdict,
-        interval=f"measured over heuristic, each at {level:.3g}: {words}",
+        interval=f"measured over heuristic, together at {level:.3g}: {words}",
         trials=sum(f.trials for _, f in found),
         figure="ladder-medians",
         experiment=worst.run.name,
@@ -252,9 +254,13 @@ def _range_of(sizes: Sequence[Size], mode: str, step: tuple[str, str]) -> str:
         g.factor for s in sizes for g in s.gaps(mode)
         if (g.lower.name, g.upper.name) == step and math.isfinite(g.factor)
     ]  # fmt: skip
-    if not factors:
-        return "a factor that is not on the grid"
-    return " to ".join(dict.fromkeys(factor_words(f)[1:] for f in (min(factors), max(factors))))
+    beyond = [
+        f"more than {factor_words(g.upper.top / g.lower.estimate)[1:]} at {s.label}"
+        for s in sizes for g in s.gaps(mode)
+        if (g.lower.name, g.upper.name) == step and math.isinf(g.upper.estimate) and 0.0 < g.lower.estimate < math.inf
+    ]  # fmt: skip
+    ends = " to ".join(dict.fromkeys(factor_words(f)[1:] for f in (min(factors), max(factors)))) if factors else ""
+    return ", ".join(part for part in (ends, *beyond) if part) or "a factor that is not on the grid"
 
 
 def _constants(sizes: Sequence[Size]) -> str:

@@ -18,6 +18,9 @@ ANCHORS = {"n": 60, "m": 10}
 LEAST_M = 4
 """The contour is nearly straight in m from here on: below, the median of chi-square bends it."""
 
+M = 10
+"""Observations in the plane over n."""
+
 
 def plane_title(plane: Plane) -> str:
     """The message of a plane's panel."""
@@ -161,9 +164,9 @@ def _protocol_words(n: Plane, m: Plane) -> str:
         f"answers another question: whether zero loss is near within a budget. It called {spaced(soon)} networks "
         f"converged that cannot reach zero loss, and missed {spaced(late)} of the {spaced(reaching)} that do "
         f"({share:.1%}), all widths together. Two things slow it down that the exact criterion does not see. Near "
-        "the contour the limit is near the border of the zonotope, where phi' and with it the kernel tend to 0: "
-        f"that moves the 50 % width at every n and m{_least_shift(rows)}. And every rate carries σ_A², which for "
-        f"Gaussian entries is near 0 at n = m: at n = {first.value} the 50 % width is "
+        "the contour the limit is near the border of the zonotope, where phi' and with it the kernel tend to 0."
+        f"{_least_shift(rows)} And every rate carries σ_A², which for "
+        f"Gaussian entries is near 0 at n = m, here {M}: at n = {first.value} the 50 % width is "
         f"{contour_words(first.crossing)}, and near the exact contour it misses {late_share(first.near)} of the "
         "draws that reach zero loss. A dependence on n that such a protocol sees between n = m and a few times m is "
         "that of σ_A, not of n."
@@ -171,8 +174,12 @@ def _protocol_words(n: Plane, m: Plane) -> str:
 
 
 def _least_shift(rows: Sequence[ProtocolRow]) -> str:
-    """By how much the protocol's contour is later at least, and in the middle of the rows."""
+    """By how much the protocol's contour is later in the middle of the rows, and in how many for certain."""
     ratios = sorted(row.shift.ratio for row in rows if not math.isnan(row.shift.ratio))
     if not ratios:
         return ""
-    return f" (by {ratios[0] - 1.0:.0%} at least, by {ratios[len(ratios) // 2] - 1.0:.0%} in the middle of the rows)"
+    sure = sum(row.shift.interval[0] > 1.0 for row in rows)
+    return (
+        f" that moves the 50 % width, by {ratios[len(ratios) // 2] - 1.0:.0%} in the middle of the {len(ratios)} rows "
+        f"that have one, and beyond its limits in {sure} of them."
+    )

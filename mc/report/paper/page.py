@@ -23,6 +23,7 @@ from mc.report.paper.section import Run, Runs, Section
 from mc.report.paper.sections import section_of
 from mc.report.paper.typeset import typeset
 from mc.report.summary import plain, row_entry, to_json
+from mc.store import RESULTS
 from mc.studies import PaperStudy
 from mc.version import __version__
 
@@ -121,9 +122,23 @@ class Paper:
 
 
 def runs_there(studies: Sequence[PaperStudy], base: Path) -> dict[str, Run]:
-    """The runs of the studies that have results below a folder, by name."""
-    names = [experiment.name for study in studies for experiment in study.experiments]
-    return {name: Run(name, base / name) for name in names if (base / name / "results.h5").is_file()}
+    """The runs of the studies that have results below a folder, by name; those of another scale are none."""
+    found = {}
+    for experiment in (experiment for study in studies for experiment in study.experiments):
+        run = Run(experiment.name, base / experiment.name)
+        if (run.folder / RESULTS).is_file() and _asked(experiment) == _asked(_experiment(run)):
+            found[run.name] = run
+    return found
+
+
+def _asked(experiment: Experiment) -> tuple[object, ...]:
+    """What a run must have in common with a study's experiment to be it: all numbers, and how many."""
+    identities = tuple(experiment.identity(cell) for cell in experiment.cells())
+    return (*identities, experiment.trials, experiment.widths, experiment.flow_widths)
+
+
+def _experiment(run: Run) -> Experiment:
+    return Experiment.from_text(run.results.experiment_text, reading=True)
 
 
 def totals(runs: Sequence[Run]) -> Totals:
@@ -226,7 +241,7 @@ def without_folders(text: str) -> str:
 
 def _render(paper: Paper, scale: str, runs: Mapping[str, Run], figures: Sequence[Figure]) -> str:
     made = {name: _maker(run) for name, run in runs.items()}
-    used = [for_experiment(Experiment.from_text(run.results.experiment_text, reading=True)) for run in runs.values()]
+    used = [for_experiment(_experiment(run)) for run in runs.values()]
     pages = environment()
     pages.filters["typeset"] = typeset
     return pages.get_template("paper.html.j2").render(

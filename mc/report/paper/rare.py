@@ -75,8 +75,9 @@ def _rate_claim(failure: Failure, level: float) -> PaperClaim | None:
     return PaperClaim(
         claim=f"−log P of a badly conditioned Jacobian grows at least {TEN:g} times as fast as δ₁ promises",
         verdict="supported" if low >= TEN else "contradicted" if high < TEN else "undecided",
-        interval=f"approximate, {level:.3g}: {rate.rate:.3g} a neuron, {rate.interval[0]:.3g} to "
-        f"{rate.interval[1]:.3g}, against {bound:.3g}, {significant(low, 3):g} to {significant(high, 3):g} times",
+        interval=f"approximate, {level:.3g}, {len(rate.widths)} trusted widths: {rate.rate:.3g} a "
+        f"neuron, {rate.interval[0]:.3g} to {rate.interval[1]:.3g}, against {bound:.3g}, "
+        f"{significant(low, 3):g} to {significant(high, 3):g} times",
         trials=sum(w.repetitions for w in study.widths),
         figure="rare-conditioning",
         experiment=failure.run.name,
@@ -178,7 +179,7 @@ def _meaning(failures: Mapping[str, Failure]) -> tuple[str, ...]:
         last = control.study.widths[-1]
         made.append(
             "Zero loss out of reach: for softplus the law is known and is the control of the method. It falls to "
-            f"{last.probability:.1g} at k = {spaced(last.width)}, estimated from a few thousand networks."
+            f"{last.probability:.1g} at k = {spaced(last.width)}."
         )
     sigmoid = failures.get("rare-sigmoid")
     if sigmoid is not None:
@@ -207,12 +208,10 @@ def section(runs: Runs) -> Section:
         return Section("No estimate is there yet.", (), ())
     claims = [claim for own in found for make in (_rate_claim, _law_claim, _small_claim)
               if own.run.name in figures and (claim := make(own, runs.level)) is not None]  # fmt: skip
-    parts = [
-        f"P({own.words}) falls to {own.study.widths[-1].probability:.1g} at k = {spaced(own.study.widths[-1].width)}"
-        for own in found
-    ]
+    trusted = [(own, next((w for w in reversed(own.study.widths) if w.trusted), None)) for own in found]
+    parts = [f"P({own.words}) falls to {w.probability:.1g} at k = {spaced(w.width)}" for own, w in trusted if w]
     return Section(
-        verdict="; ".join(parts) + ".",
+        verdict="; ".join(parts) + "." if parts else "No estimate is to be trusted.",
         claims=tuple(claims),
         figures=tuple(figures.values()),
         tables=tuple(_table(own) for own in found),
