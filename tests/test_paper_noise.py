@@ -117,7 +117,8 @@ def test_the_section_of_a_tiny_run(runs: Runs) -> None:
     assert {claim.experiment for claim in made.claims} == set(PROBLEMS)
     assert all(claim.explanation for claim in made.claims if claim.verdict.startswith(("contradicted", "violated")))
     final = next(claim for claim in made.claims if claim.figure == "noise-final")
-    assert final.verdict == f"not violated in {4 * TRIALS}"
+    assert final.verdict == f"not violated in {2 * 4 * TRIALS} trajectories"  # two modes share the draws
+    assert final.trials == 4 * TRIALS
 
 
 def test_measured_early_stopping_is_not_later_than_its_bound(runs: Runs) -> None:

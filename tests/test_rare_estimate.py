@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -240,3 +240,10 @@ def test_the_rate_is_the_slope_of_the_tail() -> None:
     assert pair.rate == pytest.approx(np.log(100.0) / 200)
     assert np.isnan(pair.standard_error)
     assert fitted_rate([at(300, 1e-4)]) is None
+
+
+def test_a_width_that_is_not_to_be_trusted_is_not_in_the_rate() -> None:
+    widths = [at(k, 0.5 * np.exp(-0.02 * k)) for k in (300, 500, 800, 1000)]
+    odd = replace(at(650, 1e-2), warnings=("the two estimates are apart",))
+    assert not odd.trusted
+    assert fitted_rate([*widths[:2], odd, *widths[2:]]) == fitted_rate(widths)
