@@ -114,6 +114,48 @@ def test_a_diagnostic_that_forbids_trust_is_said(estimates: list[float], changes
     assert any(word in warning for warning in found.warnings)
 
 
+def failing(rows: list[int], trials: int = 12) -> Cell:
+    """Six repetitions, two in each block of four trials, and trials that failed; the table of `RUN`."""
+    made = cell([np.nan] * 6)
+    made.data = {name: np.full((trials, 1), values[-1, 0]) for name, values in made.data.items()}
+    there = [row for row in (0, 1, 4, 5, 8, 9) if row not in rows]
+    for name, value in {"probability": 1e-3, "undecided": 0.0, "ideal_variance": 0.04, "survival": 0.2}.items():
+        made.data[f"rare_{name}"][there, 0] = value
+    for name, value in {"acceptance": 0.4, "autocorrelation": 0.1, "direct": 1, "levels": 12}.items():
+        made.data[f"rare_{name}"][there, 0] = value
+    made.data["computed"] = np.ones((trials, 1), dtype=np.int8)
+    made.data["computed"][rows] = 2
+    return made
+
+
+RUN = {**TABLE, "widths": [100], "repetitions": 6, "per_block": 2}
+
+
+def test_failed_repetitions_leave_the_probability_open() -> None:
+    whole = rare_widths(failing([]), RUN, 0.95, block_size=4)[0]
+    assert (whole.direct.fails, whole.direct.trials, whole.direct.undecided) == (6, 600, 0)
+    found = rare_widths(failing([4, 5, 6, 7]), RUN, 0.95, block_size=4)[0]
+    assert (found.repetitions, found.interval) == (4, (0.0, 1.0))
+    # 100 first particles of each of two repetitions might have failed or not
+    assert (found.direct.fails, found.direct.trials, found.direct.undecided) == (4, 600, 200)
+    assert binom.cdf(204, 600, found.direct.upper) == pytest.approx(0.05, rel=1e-9)
+    assert any(warning.startswith("2 repetitions failed") for warning in found.warnings)
+    # trials 2 and 3 of a block carry none
+    beside = rare_widths(failing([6, 7]), RUN, 0.95, block_size=4)[0]
+    assert (beside.direct, beside.interval, beside.warnings) == (whole.direct, whole.interval, whole.warnings)
+
+
+def test_a_width_whose_repetitions_all_failed_is_not_left_out() -> None:
+    made = failing(list(range(12)))
+    (found,) = rare_widths(made, RUN, 0.95, block_size=4)
+    assert (found.repetitions, found.interval, found.direct.interval) == (0, (0.0, 1.0), (0.0, 1.0))
+    assert np.isnan(found.probability)
+    assert not found.trusted
+    assert unreached(made) == ()
+    # the widths of [rare] alone have repetitions to lose
+    assert rare_widths(made, {**RUN, "widths": [50]}, 0.95, block_size=4) == ()
+
+
 def test_estimators_that_contradict_each_other_are_named() -> None:
     made = cell(GOOD)
     made.data["rare_tilted"][:6, 0] = 5.0 * np.array(GOOD[::-1])

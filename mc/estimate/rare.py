@@ -6,7 +6,7 @@ independent repetitions, which is approximate, and are labelled so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from scipy.stats import t as student
 from mc.estimate.counts import CellLike, dataset, failed, mode_index
 from mc.estimate.intervals import clopper_pearson
 from mc.outcomes import Exact
+from mc.rare.settings import carriers
 
 FloatArray = NDArray[np.float64]
 
@@ -98,10 +99,12 @@ class RareWidth:
     Parameters
     ----------
     width, repetitions : int
+        Repetitions that are there; those of failed trials are not among them.
     probability : float
-        Mean of the repetitions: an unbiased estimate.
+        Mean of the repetitions: an unbiased estimate; NaN where all of them failed.
     interval : (float, float)
-        Of `log_interval`; the upper end counts undecided particles as failures.
+        Of `log_interval`; the upper end counts undecided particles as failures. (0, 1) where a repetition failed: what
+        it would have estimated has no bound.
     spread : float
         Standard deviation of the logarithms of the repetitions.
     inflation : float
@@ -112,7 +115,7 @@ class RareWidth:
     counted : Counted or None
         The run's own trials; None where no dataset decides the failure.
     direct : Counted
-        The first particles of the repetitions, which are independent draws.
+        The first particles of the repetitions, which are independent draws; undecided where a repetition failed.
     tilted : float
         Mean of the tilted estimates; NaN without.
     tilted_interval : (float, float)
@@ -186,8 +189,24 @@ def _failed_at(cell: CellLike, column: int) -> int:
     return 0 if lost is None else int(lost[:, column].sum())
 
 
+def _lost_repetitions(cell: CellLike, table: Mapping[str, Any], block_size: int | None) -> NDArray[np.int64]:
+    """Repetitions carried by failed trials, at every width of the cell."""
+    lost = failed(cell)
+    if lost is None:
+        return np.zeros(len(cell.widths), dtype=np.int64)
+    trials, size = len(lost), block_size or len(lost)
+    blocks = [range(first, min(first + size, trials)) for first in range(0, trials, size)]
+    own = table["per_block"] if block_size else trials
+    rows = np.array([trial for block in blocks for trial in carriers(block, own, table["repetitions"])], dtype=int)
+    return np.asarray(lost[rows].sum(axis=0) * np.isin(cell.widths, table["widths"]), dtype=np.int64)
+
+
 def rare_widths(
-    cell: CellLike, table: Mapping[str, Any], level: float, moment_dphi: float = np.nan
+    cell: CellLike,
+    table: Mapping[str, Any],
+    level: float,
+    moment_dphi: float = np.nan,
+    block_size: int | None = None,
 ) -> tuple[RareWidth, ...]:
     """What a cell says of its rare failure, width by width.
 
@@ -199,17 +218,23 @@ def rare_widths(
     level : float
     moment_dphi : float
         C_dphi, where the trials of the run are to be counted for ``lambda_min``.
+    block_size : int, optional
+        Of the run: it says which trials carry the repetitions. None: the first trials do.
 
     Returns
     -------
     tuple of RareWidth
-        Widths without a repetition that came to the threshold are left out.
+        Widths at which the pilot did not come to the threshold are left out; those of which all repetitions failed
+        are not.
     """
     stored = dataset(cell, "rare_probability")
     if stored is None:
         return ()
-    columns = [i for i, k in enumerate(cell.widths) if np.isfinite(stored[:, i]).any()]
-    return tuple(_at(cell, table, moment_dphi, i, level) for i in columns)
+    lost = _lost_repetitions(cell, table, block_size)
+    there = np.isfinite(stored).any(axis=0)
+    gave_up = ~there & (np.asarray(cell.data["rare_levels"]) > 0).any(axis=0)
+    columns = np.flatnonzero((there | (lost > 0)) & ~gave_up)
+    return tuple(_at(cell, table, moment_dphi, int(i), level, int(lost[i])) for i in columns)
 
 
 def unreached(cell: CellLike) -> tuple[int, ...]:
@@ -221,7 +246,9 @@ def unreached(cell: CellLike) -> tuple[int, ...]:
     return tuple(int(k) for k in np.asarray(cell.widths)[gave_up])
 
 
-def _at(cell: CellLike, table: Mapping[str, Any], moment_dphi: float, column: int, level: float) -> RareWidth:
+def _at(
+    cell: CellLike, table: Mapping[str, Any], moment_dphi: float, column: int, level: float, lost: int
+) -> RareWidth:
     every = {name: np.asarray(cell.data[name])[:, column] for name in cell.data if name.startswith("rare_")}
     rows = np.isfinite(every["rare_probability"])
     found = {name: values[rows] for name, values in every.items()}
@@ -233,31 +260,41 @@ def _at(cell: CellLike, table: Mapping[str, Any], moment_dphi: float, column: in
     logs = np.log(estimates[estimates > 0.0])
     spread = float(logs.std(ddof=1)) if logs.size > 1 else np.nan
     tilted = found["rare_tilted"][np.isfinite(found["rare_tilted"])]
+    particles, everything = int(table["particles"]), (0.0, 1.0)
+    first = Counted.of(
+        int(found["rare_direct"].sum()), (int(rows.sum()) + lost) * particles, level, undecided=lost * particles
+    )
+    counted = counted_failures(cell, table, moment_dphi, column, level)
     width = RareWidth(
         width=int(cell.widths[column]),
         repetitions=int(rows.sum()),
-        probability=float(estimates.mean()),
-        interval=(lower, upper),
+        probability=_or_nan(np.mean, estimates),
+        interval=everything if lost else (lower, upper),
         spread=spread,
-        inflation=spread**2 / float(ideal.mean()) if ideal.mean() > 0.0 else np.nan,
-        acceptance=float(np.fmin.reduce(found["rare_acceptance"])),
-        autocorrelation=float(np.median(found["rare_autocorrelation"])),
-        survival=float(found["rare_survival"].min()),
-        levels=int(found["rare_levels"].max()),
-        counted=counted_failures(cell, table, moment_dphi, column, level),
-        direct=Counted.of(int(found["rare_direct"].sum()), int(rows.sum()) * int(table["particles"]), level),
-        tilted=float(tilted.mean()) if tilted.size else np.nan,
-        tilted_interval=log_interval(tilted, level) if tilted.size else (np.nan, np.nan),
+        inflation=spread**2 / float(ideal.mean()) if ideal.size and ideal.mean() > 0.0 else np.nan,
+        acceptance=_or_nan(np.fmin.reduce, found["rare_acceptance"]),
+        autocorrelation=_or_nan(np.median, found["rare_autocorrelation"]),
+        survival=_or_nan(np.min, found["rare_survival"]),
+        levels=int(found["rare_levels"].max(initial=-1)),
+        counted=counted,
+        direct=first,
+        tilted=_or_nan(np.mean, tilted),
+        tilted_interval=(everything if lost else log_interval(tilted, level)) if tilted.size else (np.nan, np.nan),
         warnings=(),
     )
-    return _with_warnings(width, estimates, tilted, _failed_at(cell, column))
+    return _with_warnings(width, estimates, tilted, lost)
+
+
+def _or_nan(reduce: Callable[[FloatArray], Any], values: FloatArray) -> float:
+    """A number of the repetitions, NaN without any."""
+    return float(reduce(values)) if values.size else np.nan
 
 
 def _with_warnings(width: RareWidth, estimates: FloatArray, tilted: FloatArray, lost: int) -> RareWidth:
     """Add what forbids trust."""
     found: list[str] = []
     if lost:
-        found.append(f"{lost} trials failed, and the repetitions that they carry with them")
+        found.append(f"{lost} repetitions failed with their trials: all that they might have said is left open")
     if width.repetitions < FEWEST_REPETITIONS:
         found.append(f"only {width.repetitions} repetitions: the spread between them is hardly known")
     if np.any(estimates <= 0.0):

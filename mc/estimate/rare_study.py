@@ -128,7 +128,8 @@ def rare_study(
     if table is None or dataset(cell, "rare_probability") is None:
         return None
     moment = np.nan if theory is None else theory.settings[0].activation.moment_dphi
-    found, gave_up = rare_widths(cell, table, level, moment), unreached(cell)
+    block_size = experiment.get("experiment", {}).get("block_size")
+    found, gave_up = rare_widths(cell, table, level, moment, block_size), unreached(cell)
     if not found:
         return RareStudy(table, level, (), gave_up, None, None, None) if gave_up else None
     ranks = dataset(cell, "rank")

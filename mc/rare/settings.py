@@ -36,6 +36,13 @@ SECONDS_PER_NET = 4.0
 """For the net of directions of the tilted laws."""
 
 
+def carriers(block: range, per_block: int, repetitions: int) -> range:
+    """The trials of a block that carry one of so many repetitions, at most `per_block` of them."""
+    own = min(per_block, len(block))
+    before = own * (block.start // len(block))
+    return block[: max(0, min(own, repetitions - before))]
+
+
 @dataclass(frozen=True)
 class RareSettings:
     """A failure, and how its probability is estimated.
@@ -79,9 +86,7 @@ class RareSettings:
 
     def trials(self, block: range) -> range:
         """The trials of a block that carry a repetition; each repetition has the address of its trial."""
-        own = min(self.per_block, len(block))
-        before = own * (block.start // len(block))
-        return block[: max(0, min(own, self.repetitions - before))]
+        return carriers(block, self.per_block, self.repetitions)
 
     def blocks(self, block_size: int) -> int:
         """Blocks that carry a repetition."""

@@ -70,7 +70,7 @@ def rare_message(study: RareStudy) -> str:
     """What the figure shows, in one sentence."""
     if not study.widths:
         return "Splitting did not come to the threshold"
-    last = study.widths[-1]
+    last = ([w for w in study.widths if w.repetitions] or study.widths)[-1]
     say = f"P({failure_words(study)}) falls to {_power(last.probability)} at k = {spaced(last.width)}"
     if study.theory is not None and study.theory.exact:
         inside = sum(
@@ -84,7 +84,7 @@ def rare_message(study: RareStudy) -> str:
 
 def _power(p: float) -> str:
     """A probability as a reader writes it: 0.12, 2.0·10⁻¹⁴."""
-    if p >= 0.01:
+    if not p < 0.01:
         return f"{p:.2g}"
     mantissa, exponent = f"{p:.1e}".split("e")
     return f"{mantissa}·{power_of_ten(float(f'1e{exponent}'))}"

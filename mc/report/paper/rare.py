@@ -100,7 +100,8 @@ def _law_claim(failure: Failure, level: float) -> PaperClaim | None:
         return None
     pairs = [(w, float(p)) for w, p in zip(study.widths, study.theory.failure, strict=True)]
     inside = [w for w, p in pairs if w.interval[0] <= p <= w.interval[1]]
-    worst, p = max(pairs, key=lambda one: abs(math.log(max(one[0].probability, 1e-300) / one[1])))
+    known = [(w, p) for w, p in pairs if w.repetitions] or pairs
+    worst, p = max(known, key=lambda one: abs(math.log(max(one[0].probability, 1e-300) / one[1])))
     return PaperClaim(
         claim="softplus: splitting estimates P(zero loss out of reach) = P(Bin(k, 1/2) < r), the exact law",
         verdict="not contradicted" if len(inside) == len(pairs) else "contradicted",
