@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,9 @@ from scipy.special import expit
 import mc
 from mc.estimate.contour import GROUPS, contour, crossing, exponent, gaussian_heuristic, shift
 from mc.estimate.counts import Counts, Decision
+from mc.estimate.intervals import clopper_pearson
+from mc.estimate.planes import ProtocolRow, protocol_rows
+from mc.outcomes import Exact, Outcome
 from mc.report.paper.map_figure import contour_words
 from mc.report.paper.maps import section
 from mc.report.paper.section import Run, Runs
@@ -112,6 +117,56 @@ def test_heuristic_at_the_median_draw() -> None:
     assert gaussian_heuristic(2, 0.0, 1.0) == pytest.approx(
         2.0 + 2.0 * math.pi * (2.0 * math.log(2.0) + 0.5), rel=1e-12
     )
+
+
+def descent(truth: list[Exact], said: list[Outcome]) -> ProtocolRow:
+    """The row of a protocol at one width, from exact verdicts and ends of descent."""
+    n = len(truth)
+    cell = SimpleNamespace(
+        index=0, key="0", problem={"n": 3, "m": 3}, modes=("hidden",), widths=np.array([50]),
+        flow_widths=np.array([50]), saved_trials=np.arange(0),
+        data={
+            "exact": np.array(truth, dtype=np.int8)[:, None], "outcome": np.array(said, dtype=np.int8)[None, :, None],
+            "computed": np.where(np.array(said) == Outcome.ERROR, 2, 1).reshape(n, 1),
+        },
+    )  # fmt: skip
+    (row,) = protocol_rows("n", [({"flow": {"rule": "gd", "max_steps": 10}}, [cell])], 0.95)
+    return row
+
+
+REACHES, CANNOT, OPEN = Exact.REACHES_ZERO, Exact.CANNOT, Exact.UNDECIDED
+FOUND, BUDGET, FAILED = Outcome.CONVERGED_GD, Outcome.STEP_BUDGET, Outcome.ERROR
+
+
+def test_failed_descents_widen_what_is_said_of_a_protocol() -> None:
+    truth, said = [REACHES] * 20 + [CANNOT] * 20, [FOUND] * 15 + [BUDGET] * 25
+    whole = descent(truth, said)
+    assert (whole.near.late, whole.near.reaching) == (5, 20)
+    assert whole.near.interval == tuple(float(end) for end in clopper_pearson(5, 20, 0.95))
+    assert (whole.hopeless, whole.deceived, whole.tried, whole.undecided, whole.possible) == (20, 0, 20, 0, 20)
+    # three descents fail where zero loss is reached, two where it is not, one trial fails whole
+    extra = [REACHES] * 3 + [CANNOT] * 2 + [Exact.NOT_APPLICABLE]
+    found = descent(truth + extra, said + [FAILED] * 6)
+    # every trial that failed is open in both
+    assert (found.hopeless, found.deceived, found.tried, found.undecided, found.possible) == (20, 0, 20, 6, 26)
+    assert found.near.interval[0] == clopper_pearson(5, 26, 0.95)[0]
+    assert found.near.interval[1] == clopper_pearson(11, 26, 0.95)[1]
+
+
+def test_limits_of_late_draws_hold_every_completion() -> None:
+    """Each undecided verdict and each undecided end, decided both ways."""
+    truth = [REACHES] * 8 + [CANNOT] * 8 + [OPEN] * 4
+    unknown = [Outcome.UNDECIDED] * 2
+    said = [FOUND] * 4 + [BUDGET] * 2 + unknown + [BUDGET] * 8 + [FOUND, BUDGET] + unknown
+    low, high = descent(truth, said).near.interval
+    ends = []
+    for reached in product((REACHES, CANNOT), repeat=4):
+        for ended in product((FOUND, BUDGET), repeat=4):
+            ways = iter(ended)
+            done = [next(ways) if end == Outcome.UNDECIDED else end for end in said]
+            ends.append(descent(truth[:16] + list(reached), done).near.interval)
+    assert low == min(end[0] for end in ends)
+    assert high == max(end[1] for end in ends)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from mc.bounds import PublishedForm
 from mc.estimate.contour import Crossing, Shift, contour, gaussian_heuristic, shift
 from mc.estimate.counts import CellLike, Counts, Decision, IntArray, dataset, decisions, event_widths
 from mc.estimate.intervals import clopper_pearson
-from mc.estimate.protocol import protocol
+from mc.estimate.protocol import Protocol, protocol
 from mc.estimate.theory import named
 from mc.outcomes import Outcome
 
@@ -64,7 +64,8 @@ class Late:
     ----------
     width, reaching, late : int
     interval : tuple of float
-        Clopper-Pearson limits of late/reaching at the level of the plane, of this row alone.
+        Clopper-Pearson limits of late/reaching at the level of the plane, of this row alone; what is undecided stands
+        against both ends.
     """
 
     width: int
@@ -93,6 +94,8 @@ class ProtocolRow:
     hopeless, deceived, tried : int
         Trials for which zero loss is out of reach at some width; those of them called converged at such a width; draws
         (trial and width) among them that were run, their bound on the loss being below the tolerance.
+    undecided, possible : int
+        Further trials that may be deceived, as far as is decided; `hopeless`, and those of them that are not in it.
     """
 
     value: int
@@ -108,6 +111,8 @@ class ProtocolRow:
     hopeless: int
     deceived: int
     tried: int
+    undecided: int
+    possible: int
 
 
 @dataclass(frozen=True)
@@ -228,6 +233,7 @@ def protocol_rows(
     rows = []
     for (value, cell, own), one in zip(found, crossings, strict=True):
         hopeless = own.truth == Decision.FAILS
+        deceived, doubtful = _deceived(own)
         outcome = np.asarray(cell.data["outcome"])[cell.modes.index("hidden")]
         rows.append(
             ProtocolRow(
@@ -238,20 +244,39 @@ def protocol_rows(
                 truth=Counts.of(own.truth),
                 crossing=one,
                 shift=shift(own.widths, own.said, own.truth, 1.0 - (1.0 - level) / len(found)),
-                near=_near(own.widths, Counts.of(own.truth), own.too_late, level),
+                near=_near(own, level),
                 too_soon=own.too_soon,
                 too_late=own.too_late,
                 hopeless=int(hopeless.any(axis=1).sum()),
-                deceived=int((hopeless & (own.said == Decision.HOLDS)).any(axis=1).sum()),
-                tried=int((hopeless & (outcome != Outcome.NOT_CONVERGED_CERTIFIED)).sum()),
+                deceived=int(deceived.sum()),
+                tried=int((hopeless & ~np.isin(outcome, (Outcome.NOT_CONVERGED_CERTIFIED, Outcome.ERROR))).sum()),
+                undecided=int(doubtful.sum()),
+                possible=int((hopeless.any(axis=1) | doubtful).sum()),
             )
         )
     return tuple(rows)
 
 
-def _near(widths: IntArray, truth: Counts, late: IntArray, level: float) -> Late:
+def _deceived(own: Protocol) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Trials called converged where zero loss is out of reach, and those of which that cannot be excluded."""
+    sure = (own.truth == Decision.FAILS) & (own.said == Decision.HOLDS)
+    may = np.isin(own.truth, (Decision.FAILS, Decision.UNDECIDED))
+    may &= np.isin(own.said, (Decision.HOLDS, Decision.UNDECIDED))
+    return sure.any(axis=1), may.any(axis=1) & ~sure.any(axis=1)
+
+
+def _near(own: Protocol, level: float) -> Late:
     """At the width whose share of zero loss is nearest to one half: its draws are independent."""
-    share = truth.holds / np.maximum(truth.trials, 1)
+    counts = Counts.of(own.truth)
+    share = counts.holds / np.maximum(counts.trials, 1)
     at = int(np.argmin(np.abs(share - 0.5)))
-    low, high = clopper_pearson(late[at], truth.holds[at], level)
-    return Late(int(widths[at]), int(truth.holds[at]), int(late[at]), (float(low), float(high)))
+    truth, said = own.truth[:, at], own.said[:, at]
+    late, reaching = int(own.too_late[at]), int(counts.holds[at])
+    open_, doubtful = truth == Decision.UNDECIDED, said == Decision.UNDECIDED
+    # least: every draw that may reach it in time does; most: every one that may be late is, the others never reach it
+    in_time = int((open_ & (said != Decision.FAILS)).sum())
+    too_late = int((open_ & (said != Decision.HOLDS)).sum())
+    more = int(((truth == Decision.HOLDS) & doubtful).sum())
+    low = float(clopper_pearson(late, reaching + in_time, level)[0])
+    high = float(clopper_pearson(late + more + too_late, reaching + too_late, level)[1])
+    return Late(int(own.widths[at]), reaching, late, (low, high))

@@ -190,7 +190,9 @@ def _slope_claim(plane: Plane, level: float) -> PaperClaim:
 def _deceived_claim(rows: Sequence[ProtocolRow], level: float) -> PaperClaim:
     """No draw is called converged where zero loss is out of reach."""
     hopeless, deceived, tried = (sum(getattr(row, name) for row in rows) for name in ("hopeless", "deceived", "tried"))
-    high = float(clopper_pearson(deceived, hopeless, level, "upper")[1])
+    undecided, possible = (sum(getattr(row, name) for row in rows) for name in ("undecided", "possible"))
+    high = float(clopper_pearson(deceived + undecided, possible, level, "upper")[1])
+    left = f" (and {spaced(undecided)} undecided)" if undecided else ""
     reason = ""
     if deceived:
         reason = (
@@ -201,7 +203,7 @@ def _deceived_claim(rows: Sequence[ProtocolRow], level: float) -> PaperClaim:
         claim="no draw that cannot reach zero loss is called converged by the protocol (0 of all trials)",
         verdict=f"not violated in {spaced(hopeless)}" if not deceived else "violated",
         interval=(
-            f"{deceived} of {spaced(hopeless)} trials; probability at most {high:.2g} ({level:.0%}). For all but "
+            f"{deceived} of {spaced(hopeless)} trials{left}; probability at most {high:.2g} ({level:.0%}). For all but "
             f"{spaced(tried)} of the networks the distance of y from the zonotope proves it without a step"
         ),
         trials=hopeless,
