@@ -97,6 +97,21 @@ def test_the_shift_of_a_later_event(rng: np.random.Generator) -> None:
     assert math.isnan(shift(WIDTHS, few, few).ratio)
 
 
+def test_undecided_trials_widen_a_shift(rng: np.random.Generator) -> None:
+    first, second = draws(rng, 2, 256)
+    decided = shift(WIDTHS, first, second)
+    first[:16] = second[:16] = Decision.UNDECIDED
+    found = shift(WIDTHS, first, second)
+    for one, other in ((0, 1), (1, 0), (0, 0), (1, 1)):
+        done = [np.where(each == Decision.UNDECIDED, to, each) for each, to in ((first, one), (second, other))]
+        ends = shift(WIDTHS, *done).interval
+        assert found.interval[0] <= ends[0] < ends[1] <= found.interval[1]
+    # at one half 16 of 256 move a frequency by 1/32, slope 1 per unit of log k: both crossings, both ways, make 1/8
+    assert math.log(found.interval[1] / found.interval[0]) > math.log(decided.interval[1] / decided.interval[0]) + 0.1
+    first[:200] = Decision.UNDECIDED
+    assert shift(WIDTHS, first, second).interval == (0.0, math.inf)
+
+
 def test_exponent_of_a_known_contour(rng: np.random.Generator) -> None:
     sizes = [4, 6, 9, 13, 19]
     covered, maps = 0, 300

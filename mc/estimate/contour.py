@@ -131,17 +131,35 @@ def shift(widths: IntArray, first: Decisions, second: Decisions, level: float = 
     ----------
     widths : ndarray of int64, shape (K,)
     first, second : ndarray of int8, shape (trial, K)
-        Values of `Decision`, of the same trials; undecided trials count half.
+        Values of `Decision`, of the same trials; undecided trials count half in the ratio, and the interval holds
+        those of both ways to decide all of them that are farthest apart.
     level : float
     """
     checked_level(level)
     both = (first != Decision.NOT_COUNTED).all(axis=1) & (second != Decision.NOT_COUNTED).all(axis=1)
-    worth = np.array([0.0, 1.0, 0.5])
-    values = worth[np.stack([first[both], second[both]])]
-    trials = values.shape[1]
-    nothing = Shift(math.nan, (0.0, math.inf), level)
+    made = np.stack([first[both], second[both]])
+    # a crossing comes the sooner the more trials hold, so that all other ratios lie between these two
+    half, *extreme = (_log_ratios(widths, made, worth) for worth in ((0.5, 0.5), (0.0, 1.0), (1.0, 0.0)))
+    ends = np.array([_limits(own, level) for own in extreme])
+    return Shift(math.exp(half[0]), (float(ends.min()), float(ends.max())), level)
+
+
+def _log_ratios(widths: IntArray, made: Decisions, undecided: tuple[float, float]) -> Array:
+    """log ratio of two crossings with all trials, then without each group; NaN where one of them is not known.
+
+    Parameters
+    ----------
+    widths : ndarray of int64, shape (K,)
+    made : ndarray of int8, shape (2, trial, K)
+        Decisions of both events.
+    undecided : (float, float)
+        What an undecided trial counts as in each of them.
+    """
+    trials = made.shape[1]
+    unknown = np.full(1 + GROUPS, np.nan)
     if trials < 2 * GROUPS:
-        return nothing
+        return unknown
+    values = np.where(made == Decision.UNDECIDED, np.reshape(undecided, (2, 1, 1)), made == Decision.HOLDS)
     group = np.arange(trials) % GROUPS
     sums = np.stack([values[:, group == g].sum(axis=1) for g in range(GROUPS)])
     sizes = np.bincount(group, minlength=GROUPS)
@@ -151,13 +169,18 @@ def shift(widths: IntArray, first: Decisions, second: Decisions, level: float = 
         one, two = (interpolated(widths, pooled(row / out_of, np.ones(len(row))), 0.5) for row in holds)
         return math.log(one / two) if one > 0.0 and two > 0.0 and math.isfinite(one + two) else math.nan
 
-    whole = log_ratio(total, trials)
-    without = np.array([log_ratio(total - sums[g], trials - sizes[g]) for g in range(GROUPS)])
-    if not np.isfinite([whole, *without]).all():
-        return nothing
+    found = [log_ratio(total, trials), *(log_ratio(total - sums[g], trials - sizes[g]) for g in range(GROUPS))]
+    return np.array(found) if np.isfinite(found).all() else unknown
+
+
+def _limits(log_ratios: Array, level: float) -> tuple[float, float]:
+    """Student limits of the grouped jackknife of `_log_ratios`; everything where they are not known."""
+    whole, without = float(log_ratios[0]), log_ratios[1:]
+    if math.isnan(whole):
+        return 0.0, math.inf
     error = math.sqrt((GROUPS - 1) / GROUPS * float(np.sum(np.square(without - without.mean()))))
     reach = float(student.ppf(0.5 + level / 2.0, GROUPS - 1)) * error
-    return Shift(math.exp(whole), (math.exp(whole - reach), math.exp(whole + reach)), level)
+    return math.exp(whole - reach), math.exp(whole + reach)
 
 
 def gaussian_heuristic(rank: int, low: float, high: float) -> float:
