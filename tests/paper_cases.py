@@ -6,10 +6,15 @@ import tomllib
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from mc import execute
+from mc.estimate.saved import Saved
 from mc.experiment import Experiment
+from mc.layout import Computed, field_of
 from mc.report.paper.section import Run, Runs, Section
 
 FOLDER = Path(__file__).parent.parent / "experiments" / "paper"
@@ -74,3 +79,16 @@ def check_section(made: Section, study: str, runs: Runs) -> None:
         assert table.title
         assert all(len(row) == len(table.header) for row in table.rows)
         assert all(isinstance(entry, str) for row in table.rows for entry in row)
+
+
+def without(tracks: Saved, lost: range) -> Saved:
+    """The same trajectories, some of which failed."""
+    cell = tracks.cell
+    data: dict[str, np.ndarray] = {name: np.array(cell.data[name]) for name in cell.data}
+    for name, values in data.items():
+        along = [axis for axis, dim in enumerate(field_of(name).dims) if dim in ("trial", "saved_trial")]
+        if along and values.dtype.kind == "f":
+            np.moveaxis(values, along[0], 0)[list(lost)] = np.nan
+    data["computed"][list(lost)] = Computed.FAILED
+    names = ("index", "key", "problem", "modes", "widths", "flow_widths", "saved_trials")
+    return Saved(SimpleNamespace(data=data, **{name: getattr(cell, name) for name in names}), tracks.mode, tracks.width)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from paper_cases import without
 
 import mc
 from mc.estimate.medians import median_of
 from mc.estimate.rates import exponential_rate, power_exponent
-from mc.report.paper.losses import section
+from mc.report.paper.losses import Measured, _claims, _measured, section
 from mc.report.paper.section import Run, Runs
 
 EXPERIMENT = {
@@ -109,6 +110,23 @@ def test_the_section_of_a_tiny_run(runs: Runs) -> None:
     exponents = [float(line.split(",")[4]) for line in lines[1:]]
     # psi falls by a factor 100 at least, so that t_0/t is at most 1e-4 at the end and 1e-3 a decade before
     assert np.median(exponents) == pytest.approx(2.0, rel=0.03)
+
+
+@pytest.mark.parametrize("lost", [range(1), range(7)])
+def test_failed_draws_leave_the_claims_open(runs: Runs, lost: range) -> None:
+    whole = next(m for m in _measured(runs) if m.p == 2.0)
+    tracks = without(whole.tracks, lost)
+    assert tracks.asked
+    assert tracks.seen == (len(lost) < 7)
+    slopes = exponential_rate(tracks["t"], tracks["loss"], tracks["error_loss"])
+    part = Measured(whole.experiment, whole.name, whole.p, tracks, slopes)
+    held = int(np.isfinite(tracks.promised("trial")).sum())
+    assert part.over_bound(0.95).trials == held + len(lost)
+    # seven draws at 0.95 give the least and the largest: one that is not known opens both ends
+    end = part.over_end(0.95)
+    assert (end.low, end.high, end.trials) == (-np.inf, np.inf, 7)
+    assert whole.over_end(0.95).low > -np.inf
+    assert {claim.verdict for claim in _claims([part], 0.95)} == {"undecided"}
 
 
 def test_the_section_without_trajectories_says_so() -> None:

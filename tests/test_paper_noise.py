@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from paper_cases import without
 
 import mc
 from mc.estimate.error_bands import at_times, band, common_times, settled, stopping_bound, stops
 from mc.estimate.saved import loss_of, saved_of
 from mc.losses import MeanSquare
-from mc.report.paper.noise import kept, section
+from mc.report.paper.noise import _kernel_claims, _stopped, _stopping_claims, kept, section
 from mc.report.paper.section import Run, Runs
 
 NETWORK = {"mode": ["hidden", "both"], "activation": "tanh", "d": 10}
@@ -133,6 +134,32 @@ def test_measured_early_stopping_is_not_later_than_its_bound(runs: Runs) -> None
             promised += int(some.sum())
             assert (seen.low[some] <= bound[some]).all()
     assert promised > 0
+
+
+def test_failed_trials_stay_in_the_medians_of_early_stopping(runs: Runs) -> None:
+    run = runs["noise-bound"]
+    loss = loss_of(run.results.experiment_text)
+    (whole,) = (s for s in saved_of(run.results.cells[0]) if s.mode == "hidden")
+    count = _stopped(whole, loss).ratio("trial")[0].size
+    (before,) = _stopping_claims([_stopped(whole, loss)] * 2, 0.5)
+    for lost in (range(1), range(TRIALS)):
+        part = _stopped(without(whole, lost), loss)
+        low, high = part.ratio("trial")
+        held = int((part.bounds["trial"] > 0.0).sum())
+        assert low.size == high.size == held + len(lost)
+        assert int(np.isnan(low).sum()) == int(np.isnan(high).sum()) == len(lost)
+    # a problem of which every trial failed is one of two, and leaves the claim about both open
+    (claim,) = _stopping_claims([_stopped(whole, loss), part], 0.5)
+    assert count > 0
+    assert "each of 2 problems" in claim.claim
+    assert claim.verdict == "undecided"
+    assert claim.trials == count + TRIALS
+    assert claim.interval.startswith("lowest: [−∞, ∞]")
+    assert "∞" not in before.interval
+    (kernel,) = _kernel_claims(
+        [without(next(iter(saved_of(runs["noise-kernel"].results.cells[0]))), range(TRIALS))], 0.5
+    )
+    assert (kernel.verdict, kernel.trials) == ("undecided", TRIALS)
 
 
 def test_the_kernel_part_is_what_the_flow_left(runs: Runs) -> None:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from mc import losses
 from mc.estimate.counts import CellLike, mode_index
-from mc.layout import field_of
+from mc.layout import Computed, field_of
 from mc.losses import Loss
+from mc.outcomes import Outcome
 
 Array = NDArray[np.float64]
 
@@ -38,6 +39,26 @@ class Saved:
             return np.asarray(data[trials])
         column = flow_width if "flow_width" in dims else int(np.searchsorted(self.cell.widths, self.width))
         return np.asarray(data[trials, column])
+
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        """Trials that failed, (T,): nothing is known of them."""
+        lost = np.zeros(len(self.cell.saved_trials), dtype=bool)
+        if "computed" in self.cell.data:
+            lost |= self["computed"] == Computed.FAILED
+        if "outcome" in self.cell.data:
+            lost |= self["outcome"] == Outcome.ERROR
+        return lost
+
+    @property
+    def seen(self) -> bool:
+        """Whether one trajectory is there."""
+        return bool(np.isfinite(self["loss"]).any())
+
+    @property
+    def asked(self) -> bool:
+        """Whether one trajectory is there, or failed: what is said of all must count it."""
+        return self.seen or bool(self.failed.any())
 
     def psi(self, loss: Loss) -> Array:
         """psi(L(t)), (T, P): |y(t) - y| for mse and the powers."""

@@ -46,9 +46,9 @@ class Measured:
         return median_of(self.slopes.low / (2.0 * sigma**2), self.slopes.high / (2.0 * sigma**2), level)
 
     def over_bound(self, level: float) -> Median:
-        """Rate over 2 sigma^2 = sigma_A^2 sigma_0^2/2 of `trial`, over the draws for which it holds."""
+        """Rate over 2 sigma^2 = sigma_A^2 sigma_0^2/2 of `trial`, where it holds or the draw failed."""
         sigma = self.tracks.promised("trial")
-        some = np.isfinite(sigma)
+        some = np.isfinite(sigma) | self.tracks.failed
         rate = 2.0 * sigma[some] ** 2
         return median_of(self.slopes.low[some] / rate, self.slopes.high[some] / rate, level)
 
@@ -67,9 +67,9 @@ def _measured(runs: Runs) -> list[Measured]:
         loss = loss_of(run.results.experiment_text)
         for cell in run.results.cells:
             for tracks in saved_of(cell):
-                data = (tracks["t"], tracks["loss"], tracks["error_loss"])
-                if not np.isfinite(data[1]).any():
+                if not tracks.asked:
                     continue
+                data = (tracks["t"], tracks["loss"], tracks["error_loss"])
                 if isinstance(loss, Power):
                     found.append(Measured(experiment, f"power p = {loss.p:g}", loss.p, tracks, power_exponent(*data)))
                 else:
@@ -181,11 +181,12 @@ def _meaning(measured: Sequence[Measured], level: float) -> tuple[str, ...]:
 
 def section(runs: Runs) -> Section:
     """Words, claims and figures of the study of losses."""
-    measured = _measured(runs)
+    asked = _measured(runs)
+    measured = [m for m in asked if m.tracks.seen]
     if not measured:
         return Section("No trajectory has been followed yet.", (), ())
     level = runs.level
-    claims = _claims(measured, level)
+    claims = _claims(asked, level)
     first = measured[0].tracks.mode
     curves = [(m.name, m.p == 2.0, m.tracks) for m in measured if m.tracks.mode == first]
     figures: list[Figure] = [over_time(curves)]

@@ -33,9 +33,9 @@ class Stopped:
     bounds: Mapping[str, Array]
 
     def ratio(self, hypothesis: str) -> tuple[Array, Array]:
-        """Interval of bound over measured time, (N,) each, where the bound is a time after the start."""
+        """Interval of bound over measured time, (N,) each, where the bound is a time after the start; NaN if failed."""
         bound = self.bounds[hypothesis]
-        some = bound > 0.0
+        some = (bound > 0.0) | self.tracks.failed
         with np.errstate(divide="ignore"):
             return bound[some] / self.measured.high[some], bound[some] / self.measured.low[some]
 
@@ -84,7 +84,7 @@ def _stopping_claims(found: Sequence[Stopped], level: float) -> list[PaperClaim]
     """The bound of `trial` is at least 4 times the measured time: for the median of every cell, Bonferroni."""
     claims = []
     for mode in dict.fromkeys(s.tracks.mode for s in found):
-        mine = [s for s in found if s.tracks.mode == mode and (s.bounds["trial"] > 0.0).any()]
+        mine = [s for s in found if s.tracks.mode == mode and s.ratio("trial")[0].size]
         statement = f"{mode_name(mode)}: the bound of early stopping is at least {LOOSENESS:g} times the measured time"
         if not mine:
             claims.append(PaperClaim(statement, "vacuous", "", 0, "noise-stopping", BOUND))
@@ -359,9 +359,13 @@ def section(runs: Runs) -> Section:
     levels, bound, kernel = ([*_tracks(runs[name])] for name in (LEVELS, BOUND, KERNEL))
     loss = loss_of(runs[LEVELS].results.experiment_text)
     ends = [(s, stops(s["t"], s["signal_error"], s.psi(loss), s["norm_eps"])) for s in levels]
+    # claims count what was asked for and failed as well; figures and tables show what is there
+    asked_ends = [(s, stop) for s, stop in ends if np.isfinite(stop.last).any() or s.failed.any()]
     ends = [(s, stop) for s, stop in ends if np.isfinite(stop.last).any()]
-    stopped = [_stopped(s, loss) for s in bound if np.isfinite(s["loss"]).any()]
-    kernel = [s for s in kernel if np.isfinite(s["loss"]).any()]
+    asked_stopped = [_stopped(s, loss) for s in bound if s.asked]
+    stopped = [one for one in asked_stopped if one.tracks.seen]
+    asked_kernel = [s for s in kernel if s.asked]
+    kernel = [s for s in kernel if s.seen]
     if ends:
         mode = ends[0][0].mode
         conditions = sorted({float(s.cell.problem["condition"]) for s, _ in ends})
@@ -370,15 +374,15 @@ def section(runs: Runs) -> Section:
             for condition in dict.fromkeys((conditions[0], conditions[-1]))
         ]
         figures += [over_time(groups), against_noise(ends)]
-        claims += [_final_claim(ends, loss), *_gain_claims(ends, level)]
+        claims += [_final_claim(ends, loss), *_gain_claims(asked_ends, level)]
         tables.append(_error_table(ends, level))
     if stopped:
         figures.append(against_bound([(s.tracks, s.measured, s.bounds) for s in stopped]))
-        claims += _stopping_claims(stopped, level)
+        claims += _stopping_claims(asked_stopped, level)
         tables.append(_stopping_table(stopped, level))
     if kernel:
         figures.append(parts(kernel))
-        claims += _kernel_claims(kernel, level)
+        claims += _kernel_claims(asked_kernel, level)
     meaning = _meaning(stopped, ends, kernel, level)
     verdict = _answer(stopped, ends, kernel, claims, level)
     return Section(verdict, tuple(claims), tuple(figures), tuple(tables), tuple(meaning))
