@@ -127,7 +127,7 @@ def observed(run: Path, plan: RunPlan) -> Mapping[int, ObservedCell]:
     """The cells of a plan by their index: from results.h5 where it is `up_to_date`, else from the blocks."""
     results = up_to_date(run, plan)
     if results is None:
-        return Observer(run).cells(plan)
+        return Observer(run).cells(plan, failed_blocks(run))
     held = parts(run, plan)
     return {
         cell.index: ObservedCell(cell, pieces_of(own, held), float(cell.attrs.get("seconds", 0.0)))
@@ -148,8 +148,8 @@ class Observer:
         self.run = run
         self._kept: dict[str, tuple[object, ObservedCell]] = {}
 
-    def cells(self, plan: RunPlan) -> Mapping[int, ObservedCell]:
-        """The cells of a plan by their index.
+    def cells(self, plan: RunPlan, failures: Failures) -> Mapping[int, ObservedCell]:
+        """The cells of a plan by their index, with these failures of the folder.
 
         Raises
         ------
@@ -157,7 +157,7 @@ class Observer:
             When a block file is damaged or foreign.
         """
         held = parts(self.run, plan)
-        failures = standing(plan, held, failed_blocks(self.run))
+        failures = standing(plan, held, failures)
         files: dict[str, list[Path]] = {cell.key: [] for cell in plan.cells}
         for (key, _), own in held.items():
             files[key] += [file.path for file, _ in own]

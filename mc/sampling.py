@@ -27,7 +27,7 @@ from mc.estimate.sampled import Stored, adaptive_plan, cell_decisions, most_tria
 from mc.estimate.theory import SCALES
 from mc.execute import Progress, RunSummary
 from mc.experiment import Cell, Experiment
-from mc.failures import failed_blocks
+from mc.failures import Failures, failed_blocks
 from mc.jobs import Compute, Record
 from mc.observed import ObservedCell, Observer, trials_there, up_to_date
 from mc.plan import Gap, agreed, gaps, load_frozen, run_plan, stream_digests
@@ -108,9 +108,9 @@ def behind(run: Path) -> bool:
     return up_to_date(run, run_plan(experiment, trials_of_folder(experiment, run))) is None
 
 
-def _state(experiment: Experiment, plan: AdaptivePlan, seen: Observer) -> Rounds:
-    """Where a folder stands in the rule."""
-    cells = seen.cells(run_plan(experiment, trials_of_folder(experiment, seen.run)))
+def _state(experiment: Experiment, plan: AdaptivePlan, seen: Observer, failures: Failures) -> Rounds:
+    """Where a folder stands in the rule, with these failures of it."""
+    cells = seen.cells(run_plan(experiment, trials_of_folder(experiment, seen.run)), failures)
     return replay(plan, observer(decided(experiment, cells.values())))
 
 
@@ -127,9 +127,10 @@ def missing(experiment: Experiment, folder: Path) -> tuple[RunPlan, tuple[Gap, .
         whole = run_plan(experiment)
         return whole, gaps(folder, whole, digests)
     plan = sampling_plan(experiment)
-    state = _state(experiment, plan, Observer(folder))
+    failures = failed_blocks(folder)
+    state = _state(experiment, plan, Observer(folder), failures)
     asked = () if state.finished else _asked(experiment, state)
-    asked = (*_again(experiment, folder), *_spared(experiment, folder, asked))
+    asked = (*_again(experiment, failures), *_spared(experiment, failures, asked))
     most = max((plan.trials_of(request.last_block) for request in asked), default=1)
     whole = run_plan(experiment, most)
     return whole, gaps(folder, whole, digests, asked)
@@ -144,11 +145,11 @@ def _asked(experiment: Experiment, state: Rounds) -> tuple[Request, ...]:
     return tuple(replace(r, flow_widths=tuple(k for k in r.widths if k in flows)) for r in state.requests)
 
 
-def _again(experiment: Experiment, folder: Path) -> tuple[Request, ...]:
+def _again(experiment: Experiment, failures: Failures) -> tuple[Request, ...]:
     """The blocks that failed before, each at the widths at which it did: a run tries them once more, at its begin."""
     cells = {cell.key: cell.index for cell in experiment.cells()}
     found = []
-    for (key, block), failure in sorted(failed_blocks(folder).items(), key=lambda item: item[0][::-1]):
+    for (key, block), failure in sorted(failures.items(), key=lambda item: item[0][::-1]):
         if key in cells:
             flows = tuple(k for k in experiment.flow_widths if failure.flow_widths is None or k in failure.flow_widths)
             widths = tuple(k for k in experiment.widths if failure.widths is None or k in failure.widths)
@@ -156,10 +157,9 @@ def _again(experiment: Experiment, folder: Path) -> tuple[Request, ...]:
     return tuple(found)
 
 
-def _spared(experiment: Experiment, folder: Path, asked: Iterable[Request]) -> tuple[Request, ...]:
+def _spared(experiment: Experiment, failures: Failures, asked: Iterable[Request]) -> tuple[Request, ...]:
     """A round without the blocks that failed, at the widths at which they did."""
     cells = {cell.index: cell.key for cell in experiment.cells()}
-    failures = failed_blocks(folder)
     found = []
     for request in asked:
         first = request.first_block
@@ -296,14 +296,18 @@ def _rounds(
         told.next_round()
         return found
 
-    if again := _again(experiment, folder):
+    if again := _again(experiment, failed_blocks(folder)):
         compute(again)
-    state = _state(experiment, plan, seen)
+    # read once for the state and for what it asks: other tasks write notes meanwhile
+    failed = failed_blocks(folder)
+    state = _state(experiment, plan, seen, failed)
     while not state.finished:
-        found = compute(_spared(experiment, folder, _asked(experiment, state)))
-        if found.failures and not found.blocks_computed:
-            break
-        before, state = state, _state(experiment, plan, seen)
+        if left := _spared(experiment, failed, _asked(experiment, state)):
+            found = compute(left)
+            if found.failures and not found.blocks_computed:
+                break
+        failed = failed_blocks(folder)
+        before, state = state, _state(experiment, plan, seen, failed)
         if signals.number is not None and not state.finished:
             raise signals.interrupted(f"{state.rounds} rounds are complete; the same command resumes")
         if state.rounds == before.rounds:

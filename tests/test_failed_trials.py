@@ -20,6 +20,7 @@ from test_sampling import Counting, coins
 from test_sampling import experiment as adaptive
 from test_store import FLOW_WIDTHS, SIZE, TRIALS, WIDTHS, datasets, make_block, run_plan, write
 
+from mc import sampling
 from mc.block import BlockTask
 from mc.cli_status import run_lines
 from mc.estimate import Counts
@@ -314,6 +315,25 @@ def test_an_adaptive_run_goes_on_without_a_failed_block_and_counts_it_undecided(
     assert [task.first_trial for task in mended.tasks] == [16]
     assert list(noted(tmp_path)) == []
     assert not (load(tmp_path).cells[0]["computed"] == Computed.FAILED).any()
+
+
+def test_a_failure_that_another_task_notes_meanwhile_does_not_end_a_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = sampling._asked
+    (made,) = adaptive().cells()
+
+    def noted_meanwhile(*of: Any) -> Any:
+        found = asked(*of)
+        for request in found:
+            for block in range(request.first_block, request.last_block):
+                note(tmp_path, made.key, block, "elsewhere", "ValueError: x", request.widths, request.flow_widths)
+        return found
+
+    monkeypatch.setattr(sampling, "_asked", noted_meanwhile)
+    summary = run_rounds(adaptive(), tmp_path, backend="inline", compute=Counting())
+    assert summary.blocks_computed > 0
+    assert list(noted(tmp_path)) == []
 
 
 def test_an_adaptive_run_of_which_every_block_fails_ends(tmp_path: Path) -> None:
