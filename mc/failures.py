@@ -90,7 +90,7 @@ def _both(old: Widths, new: Sequence[int]) -> Widths:
 
 
 def _without(old: Widths, new: Sequence[int]) -> Widths:
-    return tuple(width for width in old or () if width not in new)
+    return None if old is None else tuple(width for width in old if width not in new)
 
 
 def note(
@@ -107,24 +107,33 @@ def note(
     """
     at = datetime.now(UTC).isoformat(timespec="seconds")
     made = Failure(place, error, host_name(), at, key, block, tuple(widths), tuple(flow_widths))
-    path = _file(run, key, block)
-    if path.exists():
-        old = _read(path)
+    if old := _there(_file(run, key, block)):
         made = replace(made, widths=_both(old.widths, widths), flow_widths=_both(old.flow_widths, flow_widths))
     _write(run, made)
 
 
 def forget(run: Path, key: str, block: int, widths: Sequence[int], flow_widths: Sequence[int]) -> None:
-    """Remove what was written of a block at widths that it has now, if anything was."""
+    """Remove what was written of a block at widths that it has now, if anything was.
+
+    A note without widths stays: it is of all that is not there, and says nothing once all is.
+    """
     path = _file(run, key, block)
-    if not path.exists():
+    old = _there(path)
+    if old is None:
         return
-    old = _read(path)
     left = replace(old, widths=_without(old.widths, widths), flow_widths=_without(old.flow_widths, flow_widths))
-    if left.widths or left.flow_widths:
-        _write(run, left)
-    else:
+    if left.widths == () == left.flow_widths:
         path.unlink(missing_ok=True)
+    else:
+        _write(run, left)
+
+
+def _there(path: Path) -> Failure | None:
+    """One note; None where there is none, or where another task removes it at this moment."""
+    try:
+        return _read(path)
+    except FileNotFoundError:
+        return None
 
 
 def _read(path: Path) -> Failure:
@@ -156,11 +165,8 @@ def _widths(held: Any) -> Widths:
 def noted(run: Path) -> Iterator[Failure]:
     """Failures of a run folder, in the order of the names of their notes."""
     for path in sorted((run / FAILURES).glob("*.json")):
-        try:
-            yield _read(path)
-        except FileNotFoundError:
-            # computed in this very moment
-            continue
+        if failure := _there(path):
+            yield failure
 
 
 def failed_blocks(run: Path) -> Failures:

@@ -20,7 +20,7 @@ from test_sampling import Counting, coins
 from test_sampling import experiment as adaptive
 from test_store import FLOW_WIDTHS, SIZE, TRIALS, WIDTHS, datasets, make_block, run_plan, write
 
-from mc import sampling
+from mc import failures, sampling
 from mc.block import BlockTask
 from mc.cli_status import run_lines
 from mc.estimate import Counts
@@ -178,6 +178,29 @@ def test_a_note_without_widths_is_of_all_that_is_not_there(tmp_path: Path) -> No
     made = load(tmp_path).cells[0]
     assert made["computed"][0].tolist() == [1, 1, 2, 2]
     assert (made["outcome"][:, :SIZE, 1] == Outcome.ERROR).all()
+    forget(tmp_path, plan.cells[0].key, 0, (10, 30), (10,))
+    assert failed_blocks(tmp_path)[plan.cells[0].key, 0].widths is None  # the others are not there yet
+
+
+def test_a_note_that_another_task_removes_while_it_is_read_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, read = run_plan(), failures._read
+    key = plan.cells[0].key
+
+    def removed(path: Path) -> Any:
+        path.unlink(missing_ok=True)
+        return read(path)
+
+    fail(tmp_path, plan, 0, 1, (10,), ())
+    monkeypatch.setattr(failures, "_read", removed)
+    forget(tmp_path, key, 1, (10,), ())
+    monkeypatch.undo()
+    fail(tmp_path, plan, 0, 1, (10,), ())
+    monkeypatch.setattr(failures, "_read", removed)
+    fail(tmp_path, plan, 0, 1, (30,), ())
+    monkeypatch.undo()
+    assert failed_blocks(tmp_path)[key, 1].widths == (30,)
 
 
 # the merge
