@@ -15,12 +15,14 @@ from mc.estimate.counts import Counts, IntArray, event_widths
 from mc.estimate.curves import curve_of_counts
 from mc.estimate.sampled import cell_decisions, forecast
 from mc.experiment import Experiment
-from mc.failures import noted
+from mc.failures import failed_blocks
+from mc.merge import standing
 from mc.observed import ObservedCell, observed
 from mc.plan import Gap, load_frozen, status
 from mc.records import RunPlan
 from mc.sampling import decided, sampling_plan, trials_of_folder
 from mc.schema.reading import one_line
+from mc.store import parts
 
 MOST_FAILURES = 5
 """Failed blocks that are named."""
@@ -44,7 +46,8 @@ def run_lines(folder: Path) -> Iterator[str]:
             f"  {cell.cell.group} {cell.cell.key}: {cell.complete_blocks}/{cell.blocks} blocks complete, "
             f"{trials} trials at every width"
         )
-    failed = list(noted(folder))
+    # a process that ends between a block and the removal of its note leaves one that says nothing
+    failed = list(standing(plan, parts(folder, plan), failed_blocks(folder)).values())
     for failure in failed[:MOST_FAILURES]:
         yield one_line(f"  failed: {failure.place}: {failure.error} ({failure.host}, {failure.at})")
     if failed:

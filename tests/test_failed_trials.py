@@ -151,6 +151,16 @@ def test_results_are_behind_when_a_failure_came_or_went(tmp_path: Path) -> None:
     assert any("hidden paper" in line and "10 trials" in line for line in told)  # those that failed are counted
 
 
+def test_status_is_silent_on_a_note_whose_block_is_there(tmp_path: Path) -> None:
+    run(experiment(), tmp_path, compute=failing)
+    kept = {path: path.read_bytes() for path in (tmp_path / "failures").iterdir()}
+    run(experiment(), tmp_path, compute=plausible)
+    for path, content in kept.items():  # as if the process had ended before it removed them
+        path.write_bytes(content)
+    assert len(list(noted(tmp_path))) == 2
+    assert not any("failed" in line for line in run_lines(tmp_path))
+
+
 # notes
 
 
