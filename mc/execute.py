@@ -260,7 +260,7 @@ def _drive(
             if progress is not None:
                 progress(done + len(failures), len(todo), record)
     except StopNow:
-        at_once = True
+        at_once = signals.ending = True
         pool.kill()
     if refusal is not None:
         raise InputError(refusal)

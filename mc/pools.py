@@ -9,6 +9,7 @@ differently, and a block must not depend on where it was computed.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ KILLED = (
 FEEDER = "QueueFeederThread"
 """Name of the threads of multiprocessing's queues."""
 FEEDER_SECONDS = 5.0
-"""They end within milliseconds once their queue is closed."""
+"""All of them together: they end within milliseconds once their queue is closed."""
 
 Named = tuple[str, Record]
 
@@ -112,9 +113,10 @@ class Loky:
         this process between removing it and saying so, it made loky's resource tracker warn of a leak on stderr.
         """
         get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+        deadline = time.monotonic() + FEEDER_SECONDS
         for thread in threading.enumerate():
             if thread.name == FEEDER:
-                thread.join(FEEDER_SECONDS)
+                thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def named_work(job: Job, compute: Compute) -> Named:

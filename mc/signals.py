@@ -80,11 +80,14 @@ class Signals:
         The first signal.
     written : int
         Blocks that were computed under these signals, which may span several runs.
+    ending : bool
+        Set once a second signal was heard: further ones are ignored, so that none cuts off the clearing up.
     """
 
     def __init__(self, requeue_on: Collection[int] = ()) -> None:
         self.number: int | None = None
         self.written = 0
+        self.ending = False
         self._requeue_on = frozenset(requeue_on)
         self._previous: dict[int, Any] = {}
 
@@ -103,7 +106,7 @@ class Signals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.number is None:
             self.number = number
-        elif number in (signal.SIGINT, signal.SIGTERM):
+        elif number in (signal.SIGINT, signal.SIGTERM) and not self.ending:
             raise StopNow
 
     def interrupted(self, how: str, *, at_once: bool = False) -> Interrupted:

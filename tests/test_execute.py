@@ -12,7 +12,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import block_stub
 import h5py
@@ -31,7 +33,7 @@ from mc.experiment import Experiment
 from mc.failures import noted
 from mc.jobs import Record
 from mc.plan import freeze, gaps, load_frozen, run_plan, status
-from mc.pools import FEEDER, Loky
+from mc.pools import FEEDER, FEEDER_SECONDS, Inline, Loky
 from mc.signals import Interrupted
 from mc.store import load, read_header
 
@@ -410,6 +412,39 @@ def test_a_killed_pool_leaves_no_thread_that_may_hold_a_semaphore() -> None:
     feeders[-1].start()
     Loky(2).kill()
     assert not any(thread.is_alive() for thread in feeders)
+
+
+def test_a_third_signal_does_not_cut_off_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)  # the handler runs between two instructions of Python
+
+    def twice(task: BlockTask) -> dict[str, Any]:
+        interrupted()
+        interrupted()
+        return stub(task)
+
+    monkeypatch.setattr(Inline, "kill", interrupted)
+    with pytest.raises(Interrupted, match="stopped by SIGINT: 0 of 6 missing blocks"):
+        run(experiment(), tmp_path, backend="inline", compute=twice)
+
+
+def test_threads_that_hang_hold_up_the_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    class Hanging:
+        name = FEEDER
+
+        def join(self, seconds: float) -> None:
+            waits.append(seconds)
+            now.append(now[-1] + seconds)
+
+    now = [0.0]
+    monkeypatch.setattr("mc.pools.get_reusable_executor", MagicMock())
+    monkeypatch.setattr("mc.pools.threading.enumerate", lambda: [Hanging(), Hanging()])
+    monkeypatch.setattr("mc.pools.time", SimpleNamespace(monotonic=lambda: now[-1]))
+    Loky(2).kill()
+    assert waits == [FEEDER_SECONDS, 0.0]
 
 
 def test_handlers_are_restored_and_threads_need_none(tmp_path: Path) -> None:
