@@ -25,7 +25,7 @@ from mc.block import BlockTask
 from mc.cli_status import run_lines
 from mc.estimate import Counts
 from mc.estimate.counts import decisions
-from mc.estimate.study import study_run
+from mc.estimate.study import claimed_trials, study_run
 from mc.estimate.survival import convergence_times
 from mc.estimate.verdicts import flow_implications, implied, ladder_implications
 from mc.execute import run
@@ -303,6 +303,20 @@ def test_claims_on_failed_trials_are_undecided_and_never_held() -> None:
     (ball,) = flow_implications(made, "hidden")
     assert (ball.trials, ball.undecided, ball.violations) == (2, 1, 0)
     assert list(flow_implications(made, "both")) == []  # the claim applies to none of this mode
+
+
+def test_failed_trials_that_no_claim_was_to_be_checked_on_say_nothing() -> None:
+    outcome = np.array([[[0], [Outcome.ERROR], [0], [Outcome.ERROR]]], dtype=np.int8)
+    verdict = np.array([[[0], [-1], [-1], [-1]]], dtype=np.int8)
+    made = cell(("hidden",), (10,), outcome=outcome, verdict_ball_paper=verdict)
+    for claimed, trials, undecided in ((1, 1, 0), (2, 2, 1), (3, 2, 1), (None, 3, 2)):
+        (ball,) = flow_implications(made, "hidden", claimed=claimed)
+        assert (ball.trials, ball.undecided) == (trials, undecided)
+    flow = {"save": {"trials": 2}}
+    assert claimed_trials({"flow": flow, "claims": {"check": ["saved"]}}) == 2
+    assert claimed_trials({"flow": flow}) == 2
+    assert claimed_trials({"flow": flow, "claims": {"check": ["all"]}}) is None
+    assert claimed_trials({"flow": flow, "claims": {"check": ["theory-trial", "ball"]}}) is None
 
 
 def test_a_failed_flow_may_have_converged_at_any_time() -> None:

@@ -20,6 +20,7 @@ from mc.estimate.sampled import progress_of
 from mc.estimate.theory import CellTheory, TheoryCurve, cell_theory
 from mc.estimate.thresholds import MedianWidth, median_width
 from mc.estimate.verdicts import Implication, Support, flow_implications, ladder_implications, together
+from mc.guarantees import TRAJECTORY_CLAIMS
 from mc.layout import Computed
 from mc.outcomes import Outcome
 
@@ -235,11 +236,19 @@ def _theory_claim(measured: Curve, bound: TheoryCurve, width_for: float, level: 
     )  # fmt: skip
 
 
-def _implications(cell: CellLike, alpha: float, method: str) -> Iterator[Implication]:
+def claimed_trials(experiment: Mapping[str, Any]) -> int | None:
+    """How many of the first trials are checked along their trajectories: those saved, or all where [claims] says so."""
+    check = experiment.get("claims", {}).get("check", ["saved"])
+    every = "all" in check or any(name in check for name in TRAJECTORY_CLAIMS)
+    saved: int | None = experiment.get("flow", {}).get("save", {}).get("trials")
+    return None if every else saved
+
+
+def _implications(cell: CellLike, alpha: float, method: str, claimed: int | None) -> Iterator[Implication]:
     for mode in cell.modes:
         yield from ladder_implications(cell, mode, alpha, method)
     for mode in cell.modes:
-        yield from flow_implications(cell, mode, alpha, method)
+        yield from flow_implications(cell, mode, alpha, method, claimed)
 
 
 def method_for(experiment: Mapping[str, Any]) -> str:
@@ -295,7 +304,7 @@ def study_cell(
             bound, width_for = whole.at(np.searchsorted(dense, cell.widths)), theory.width_for(mode, form, DELTA)
             drawn[mode, form] = (dense, whole)
             claims.append(_theory_claim(curves[mode, form], bound, width_for, level))
-    implications = _implications(cell, 1.0 - level, method)
+    implications = _implications(cell, 1.0 - level, method, claimed_trials(experiment))
     least, most = attempted(cell)
     return CellStudy(
         cell=cell,

@@ -277,20 +277,37 @@ def implied(premise: Decisions, conclusion: Decisions) -> NDArray[np.int8]:
     return verdict
 
 
-def _with_failed(verdict: NDArray[np.int8], outcome: NDArray[np.int8] | None) -> NDArray[np.int8]:
-    """A trajectory that failed is undecided, but where the claim applies to none of those that are there."""
-    if outcome is None or not (outcome == Outcome.ERROR).any():
+def _with_failed(verdict: NDArray[np.int8], outcome: NDArray[np.int8] | None, claimed: int | None) -> NDArray[np.int8]:
+    """A trajectory that failed is undecided, but where the claim applies to none of those that are there.
+
+    Only the first `claimed` trials are asked what they say of a claim.
+    """
+    if outcome is None:
         return verdict
-    followed = ~np.isin(outcome, (NOT_COMPUTED, Outcome.ERROR))
+    asked = np.arange(len(outcome))[:, np.newaxis] < (len(outcome) if claimed is None else claimed)
+    lost = asked & (outcome == Outcome.ERROR)
+    if not lost.any():
+        return verdict
+    followed = asked & ~np.isin(outcome, (NOT_COMPUTED, Outcome.ERROR))
     said = verdict != NOT_COMPUTED
     applies = said.any(axis=0) | (~followed.any(axis=0) & (said.any() or not followed.any()))
-    return np.where((outcome == Outcome.ERROR) & applies, Verdict.UNDECIDED, verdict).astype(np.int8)
+    return np.where(lost & applies, Verdict.UNDECIDED, verdict).astype(np.int8)
 
 
 def flow_implications(
-    cell: CellLike, mode: str, alpha: float = 0.05, method: str = "clopper-pearson"
+    cell: CellLike, mode: str, alpha: float = 0.05, method: str = "clopper-pearson", claimed: int | None = None
 ) -> Iterator[Implication]:
-    """The claims checked along the trajectories: one per dataset ``verdict_<claim>_<hypothesis>``."""
+    """The claims checked along the trajectories: one per dataset ``verdict_<claim>_<hypothesis>``.
+
+    Parameters
+    ----------
+    cell : CellLike
+    mode : {"hidden", "both"}
+    alpha, method
+        As in `implication`.
+    claimed : int, optional
+        So many of the first trials were to be checked; by default all. One of these that failed is undecided.
+    """
     for stored in sorted(name for name in cell.data if name.startswith("verdict_")):
         claim, _, hypothesis = stored.removeprefix("verdict_").rpartition("_")
         verdict = dataset(cell, stored)
@@ -303,7 +320,7 @@ def flow_implications(
             hypothesis,
             mode,
             cell.flow_widths,
-            _with_failed(verdict[mode_axis], None if outcome is None else outcome[mode_axis]),
+            _with_failed(verdict[mode_axis], None if outcome is None else outcome[mode_axis], claimed),
             None if slack is None else slack[mode_axis],
             alpha,
             method,
