@@ -34,6 +34,8 @@ from mc.layout import Computed
 from mc.merge import merge
 from mc.outcomes import NOT_COMPUTED, Exact, Outcome, Verdict
 from mc.report import report_results
+from mc.report.paper.page import totals
+from mc.report.paper.section import Run
 from mc.report.tables import notes
 from mc.sampling import behind
 from mc.sampling import run as run_rounds
@@ -159,6 +161,13 @@ def test_status_is_silent_on_a_note_whose_block_is_there(tmp_path: Path) -> None
         path.write_bytes(content)
     assert len(list(noted(tmp_path))) == 2
     assert not any("failed" in line for line in run_lines(tmp_path))
+
+
+def test_the_totals_of_a_page_count_what_was_computed(tmp_path: Path) -> None:
+    run(experiment(), tmp_path / "tiny", compute=failing)
+    found = totals([Run("tiny", tmp_path / "tiny")])
+    # 2 cells with 6 of 10 trials, at 3 widths and, of the flow, in 2 modes at 2 widths
+    assert (found.networks, found.trajectories) == (2 * 6 * 3, 2 * 6 * 2 * 2)
 
 
 # notes

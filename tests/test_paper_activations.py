@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import paper_cases as cases
 import pytest
 
 from mc.estimate.stuck import exact_counts, stuck
-from mc.outcomes import Exact, Outcome, Verdict
+from mc.outcomes import NOT_COMPUTED, Exact, Outcome, Verdict
 from mc.report.paper.activations import section
 from mc.report.paper.section import Runs, Section
 from mc.results import CellResults
@@ -47,6 +49,15 @@ def test_ends_are_counted_and_the_widest_stuck_draws_are_named() -> None:
     assert counts is not None
     assert counts.fails.tolist() == [2, 1, 0]
     assert counts.undecided.tolist() == [0, 1, 0]
+
+
+def test_every_trajectory_that_was_asked_for_ends_in_one_column() -> None:
+    made = cell()
+    outcome = np.array([[[NOT_COMPUTED] * 2, *([outcome] * 2 for outcome in Outcome)]], dtype=np.int8)
+    found = stuck(replace(made, trials=outcome.shape[1], data={"outcome": outcome}), "hidden")
+    assert found is not None
+    assert found.trials.tolist() == [len(Outcome)] * 2
+    assert (found.arrived + found.cannot + found.left_open).tolist() == found.trials.tolist()
 
 
 def test_a_mode_that_was_not_run_has_no_ends() -> None:

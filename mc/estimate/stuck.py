@@ -9,8 +9,9 @@ import numpy as np
 from mc.estimate.counts import CellLike, Counts, Decision, IntArray, dataset, decisions, mode_index
 from mc.outcomes import NOT_COMPUTED, Outcome, Verdict
 
-ARRIVED = (Outcome.CONVERGED_CERTIFIED, Outcome.CONVERGED_TOLERANCE)
-LEFT_OPEN = (Outcome.UNDECIDED, Outcome.HORIZON, Outcome.STEP_BUDGET, Outcome.NON_FINITE)
+ARRIVED = (Outcome.CONVERGED_CERTIFIED, Outcome.CONVERGED_TOLERANCE, Outcome.CONVERGED_GD)
+CANNOT = (Outcome.NOT_CONVERGED_CERTIFIED,)
+LEFT_OPEN = tuple(outcome for outcome in Outcome if outcome not in ARRIVED + CANNOT)
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Stuck:
     cannot : ndarray of int64, shape (K,)
         Those that were proved not to.
     left_open : ndarray of int64, shape (K,)
-        Those that ended before either.
+        Those that ended before either, or failed: with the two others they make up `trials`.
     broken : ndarray of int64, shape (K,)
         Trajectories against the exact verdict: the claim "zonotope" violated.
     checked : ndarray of int64, shape (K,)
@@ -79,7 +80,7 @@ def stuck(cell: CellLike, mode: str) -> Stuck | None:
         widths=np.asarray(cell.flow_widths, dtype=np.int64),
         trials=_count(outcome != NOT_COMPUTED),
         arrived=_count(np.isin(outcome, ARRIVED)),
-        cannot=_count(outcome == Outcome.NOT_CONVERGED_CERTIFIED),
+        cannot=_count(np.isin(outcome, CANNOT)),
         left_open=_count(np.isin(outcome, LEFT_OPEN)),
         broken=_count(own == Verdict.VIOLATED),
         checked=_count(np.isin(own, (Verdict.HOLDS, Verdict.VIOLATED))),

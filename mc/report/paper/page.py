@@ -10,12 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mc.atomic import write_bytes
 from mc.citations import for_experiment
 from mc.estimate.counts import dataset
 from mc.estimate.thresholds import spaced
 from mc.experiment import Experiment
-from mc.outcomes import Outcome
+from mc.layout import Computed
+from mc.outcomes import NOT_COMPUTED, Outcome
 from mc.report.html import environment, files, inlined, try_folder
 from mc.report.panels import Figure
 from mc.report.paper.claims import Row, own_row, registry_rows
@@ -23,11 +26,13 @@ from mc.report.paper.section import Run, Runs, Section
 from mc.report.paper.sections import section_of
 from mc.report.paper.typeset import typeset
 from mc.report.summary import plain, row_entry, to_json
+from mc.results import CellResults
 from mc.store import RESULTS
 from mc.studies import PaperStudy
 from mc.version import __version__
 
 LEVEL = 0.95
+NOT_INTEGRATED = (NOT_COMPUTED, Outcome.NOT_ATTEMPTED, Outcome.ERROR)
 COMMIT_LETTERS, IDENTITY_LETTERS = 12, 16
 _ARRAY_PATH = re.compile(r'"[^"\n]*[/\\]([^"/\\\n]+\.np[yz])"')
 
@@ -154,10 +159,16 @@ def totals(runs: Sequence[Run]) -> Totals:
         experiments=len(runs),
         cells=len(drawn),
         draws=sum(drawn.values()),
-        networks=sum(cell.trials * len(cell.widths) for cell in cells),
-        trajectories=sum(int((found != int(Outcome.NOT_ATTEMPTED)).sum()) for found in flows),
+        networks=sum(_networks(cell) for cell in cells),
+        trajectories=sum(int((~np.isin(found, NOT_INTEGRATED)).sum()) for found in flows),
         core_hours=sum(float(cell.attrs.get("seconds", 0.0)) for cell in cells) / 3600.0,
     )
+
+
+def _networks(cell: CellResults) -> int:
+    """(trial, width) pairs of a cell that are there."""
+    computed = dataset(cell, "computed")
+    return cell.trials * len(cell.widths) if computed is None else int((computed == Computed.PRESENT).sum())
 
 
 def chapter(study: PaperStudy, runs: Mapping[str, Run]) -> Chapter:
