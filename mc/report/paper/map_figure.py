@@ -25,7 +25,7 @@ from mc.report.style import INK, VERMILLION, log_width_axis, panel, to_svg
 Array = NDArray[np.float64]
 
 LINES = {
-    "exact": ("#101214", "-", "D"),
+    "exact": ("#626a76", "-", "D"),  # dark on the map, light enough for the legend of a dark page
     "protocol": ("#d45d00", "-", "o"),
     "heuristic": ("#00a070", (0, (5.0, 2.0)), ""),
     "theorem": ("#b8508f", (0, (1.5, 1.5)), ""),
