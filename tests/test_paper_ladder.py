@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import paper_cases as cases
@@ -11,7 +12,7 @@ import pytest
 from mc.estimate.counts import Counts
 from mc.estimate.crossings import crossing_width
 from mc.estimate.gaps import Rung, gaps
-from mc.report.paper.ladder import section
+from mc.report.paper.ladder import _step_claim, section
 from mc.report.paper.section import Runs, Section
 from mc.report.paper.widths import factor_limits, factor_words, limits_words, width_words
 
@@ -87,3 +88,27 @@ def test_widths_come_in_the_order_of_the_ladder(made: Section) -> None:
 
 def test_without_a_trial_nothing_is_said() -> None:
     assert section(Runs({})).verdict == "No trial is there yet."
+
+
+@pytest.mark.parametrize(
+    ("trial", "paper", "verdict"),
+    [
+        ((900.0, 1000.0), (7000.0, 8000.0), "supported"),  # 7 to 8.9
+        ((900.0, 1000.0), (5000.0, 8000.0), "undecided"),  # 5 to 8.9
+        ((900.0, 1000.0), (2000.0, 3000.0), "contradicted"),  # 2 to 3.3
+        ((900.0, 1000.0), (20_000.0, 30_000.0), "contradicted"),  # 20 to 33
+        ((900.0, 1000.0), (7000.0, math.inf), "undecided"),
+    ],
+)
+def test_a_step_is_judged_by_the_limits_of_its_two_widths(
+    trial: tuple[float, float], paper: tuple[float, float], verdict: str
+) -> None:
+    low = Rung("trial", sum(trial) / 2.0, trial, 100_000)
+    high = Rung("paper", min(sum(paper) / 2.0, math.inf), paper, 100_000)
+    step = next(gap for gap in gaps((low, high)) if gap.upper.name == "paper")
+    study = SimpleNamespace(trials=10, cell=SimpleNamespace(index=0))
+    size = SimpleNamespace(label="n = 1", gaps=lambda _: [step], study=study, run=SimpleNamespace(name="one"))
+    claim = _step_claim([size], 0.95)
+    assert claim is not None
+    assert claim.verdict == verdict
+    assert bool(claim.explanation) == (verdict == "contradicted")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import paper_cases as cases
@@ -11,8 +12,8 @@ import pytest
 from mc.estimate.counts import Counts, Decision
 from mc.estimate.crossings import crossing_width
 from mc.estimate.factors import Point, power, widest
-from mc.estimate.scaling import CellCurve
-from mc.report.paper.scaling import section
+from mc.estimate.scaling import CellCurve, Exponent
+from mc.report.paper.scaling import _claim, section
 from mc.report.paper.section import Runs, Section
 
 WIDTHS = np.unique(np.round(np.geomspace(1, 100_000, 41))).astype(np.int64)
@@ -81,3 +82,18 @@ def test_the_residual_grows_with_the_noise(made: Section) -> None:
 
 def test_without_a_trial_nothing_is_said() -> None:
     assert section(Runs({})).verdict == "No trial is there yet."
+
+
+@pytest.mark.parametrize(
+    ("limits", "verdict"),
+    [((0.6, 0.9), "supported"), ((0.4, 0.9), "undecided"), ((1.1, 1.4), "contradicted"), ((0.1, 0.4), "contradicted")],
+)
+def test_a_power_is_judged_by_its_limits(limits: tuple[float, float], verdict: str) -> None:
+    key = ("n", "hidden", "trial")
+    own = Exponent("n", 0.7, limits, (0.5 * sum(limits), limits[1]), 1.0)
+    point = SimpleNamespace(on_grid=True, width=SimpleNamespace(estimate=10.0), curve=SimpleNamespace(decisions=[0]))
+    fits = SimpleNamespace(powers={key: own}, found={key: [point]})
+    claim = _claim("n", {key: (0.5, 1.0)}, fits, {"scaling-n": None}, "so it is", 0.95)
+    assert claim is not None
+    assert claim.verdict == verdict
+    assert claim.explanation == ("so it is" if verdict == "contradicted" else "")
