@@ -61,8 +61,8 @@ def reproduce(
     """
     base = Path(f"data/paper-{scale}") if base is None else base
     out = Path("reports/paper" if scale == "laptop" else f"reports/paper-{scale}") if out is None else out
-    every = load_studies(folder, scale)
     asked = load_studies(folder, scale, only)
+    every = load_studies(folder, scale) if only else asked
     suite = write_suite(asked, f"paper-{scale}", base / "experiments") if any_experiment(asked) else None
     if suite is not None and not report_only:
         if scale == "cluster":

@@ -9,11 +9,9 @@ from mc.estimate.claims import run_findings
 from mc.estimate.findings import adjudicate
 from mc.estimate.pooled import ClaimRow, Place, claim_rows
 from mc.estimate.thresholds import spaced
-from mc.report.claims_page import claims_rows, source_of
+from mc.report.claims_page import NO_BREAK, claims_rows, source_of
 from mc.report.paper.section import PaperClaim, Run
 from mc.report.tables import tone
-
-NO_BREAK = "\u00a0"
 
 
 @dataclass(frozen=True)

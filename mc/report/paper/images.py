@@ -15,7 +15,7 @@ from mc.estimate.recovery import Course, courses, truth_of
 from mc.experiment import Experiment
 from mc.report.panels import Figure, mode_name
 from mc.report.paper.image_words import meaning, operator_word, verdict
-from mc.report.paper.picture_figure import Shown, courses_figure, sheet_figure, signals_figure
+from mc.report.paper.picture_figure import Shown, courses_figure, grouped, sheet_figure, signals_figure
 from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table
 from mc.results import CellResults
 
@@ -270,18 +270,11 @@ def _middle(values: Sequence[float]) -> str:
     return f"{np.median(there):.1f}" if there else "–"
 
 
-def _groups(case: Case) -> dict[tuple[str, int], list[Course]]:
-    groups: dict[tuple[str, int], list[Course]] = {}
-    for course in case.courses:
-        groups.setdefault((course.mode, course.width), []).append(course)
-    return groups
-
-
 def _table(cases: Sequence[Case]) -> Table:
     """Decibels at the moments, medians over the trials."""
     rows = []
     for case in cases:
-        for (mode, width), group in _groups(case).items():
+        for (mode, width), group in grouped(case.courses).items():
             stopped = [c for c in group if c.stop >= 0]
             factor = [float(c.recovery_bound[c.last] / c.in_range[c.last]) for c in group]
             moved = [float(c.in_kernel[c.last] / c.in_kernel[0]) for c in group if c.in_kernel[0] > 1e-9]

@@ -146,6 +146,11 @@ def _experiment(run: Run) -> Experiment:
     return Experiment.from_text(run.results.experiment_text, reading=True)
 
 
+def _seconds(run: Run) -> float:
+    """Of all its blocks, each by the clock."""
+    return sum(float(cell.attrs.get("seconds", 0.0)) for cell in run.results.cells)
+
+
 def totals(runs: Sequence[Run]) -> Totals:
     """What the runs have computed, counted in their results."""
     drawn: dict[tuple[int, str], int] = {}
@@ -161,7 +166,7 @@ def totals(runs: Sequence[Run]) -> Totals:
         draws=sum(drawn.values()),
         networks=sum(_networks(cell) for cell in cells),
         trajectories=sum(int((~np.isin(found, NOT_INTEGRATED)).sum()) for found in flows),
-        core_hours=sum(float(cell.attrs.get("seconds", 0.0)) for cell in cells) / 3600.0,
+        core_hours=sum(_seconds(run) for run in runs) / 3600.0,
     )
 
 
@@ -274,10 +279,9 @@ def _maker(run: Run) -> Mapping[str, str]:
     attrs = plain(run.results.attrs)
     makers = [maker for cell in run.results.cells for maker in json.loads(cell.attrs["computed_by"])]
     trials = sum(cell.trials for cell in run.results.cells)
-    seconds = sum(float(cell.attrs.get("seconds", 0.0)) for cell in run.results.cells)
     return {
         "trials": spaced(trials),
-        "minutes": f"{seconds / 60.0:.3g}",
+        "minutes": f"{_seconds(run) / 60.0:.3g}",
         "complete": "yes" if attrs.get("complete") else "no",
         "identity": str(attrs["identity"])[:IDENTITY_LETTERS],
         "commit": ", ".join(dict.fromkeys(str(maker["git_commit"])[:COMMIT_LETTERS] for maker in makers)),

@@ -192,7 +192,7 @@ def _median(group: Sequence[Course]) -> tuple[Array, Array]:
     return times, np.median(values, axis=0)
 
 
-def _grouped(found: Sequence[Course]) -> dict[tuple[str, int], list[Course]]:
+def grouped(found: Sequence[Course]) -> dict[tuple[str, int], list[Course]]:
     """Trajectories by mode and width."""
     groups: dict[tuple[str, int], list[Course]] = {}
     for course in found:
@@ -250,7 +250,7 @@ def courses_figure(name: str, cells: Sequence[tuple[str, str, Sequence[Course]]]
     """
     panels = []
     for own, heading, found in cells:
-        groups = _grouped(found)
+        groups = grouped(found)
         words = f"{heading}: decibels of the generated signal over time, " + "; ".join(
             f"{mode_name(mode)}, width {width}: best {np.median([c.at(c.best) for c in group]):.1f}, end "
             f"{np.median([c.at(c.last) for c in group]):.1f}"
@@ -268,5 +268,5 @@ def courses_figure(name: str, cells: Sequence[tuple[str, str, Sequence[Course]]]
         "their times, "
         "where more than half of the trials have them. A line without a disc never comes within the noise of y."
     )
-    rows = [row for own, _, found in cells for row in _drawn_rows(own, _grouped(found))]
+    rows = [row for own, _, found in cells for row in _drawn_rows(own, grouped(found))]
     return Figure(name, title, caption, tuple(panels), csv_text(DRAWN_COLUMNS, rows, DIGITS))
