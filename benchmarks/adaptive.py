@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 
 import mc
-from mc import execute
-from mc.ensemble import CHUNK
-from mc.estimate.adaptive import AdaptivePlan, limits, reached
-from mc.estimate.counts import Counts
-from mc.estimate.sampled import cell_decisions
-from mc.observed import ObservedCell, observed
-from mc.plan import load_frozen, run_plan
-from mc.sampling import sampling_plan, trials_of_folder
+from mc.estimate.probability.counts import Counts
+from mc.estimate.sampling.adaptive import AdaptivePlan, limits, reached
+from mc.estimate.sampling.goals import cell_decisions
+from mc.model.draws import CHUNK
+from mc.runner import execute
+from mc.runner.adaptive import sampling_plan, trials_of_folder
+from mc.runner.plan import load_frozen, run_plan
+from mc.runner.progress import ObservedCell, observed
 
 FILE = Path(__file__).parents[1] / "experiments" / "adaptive.toml"
 

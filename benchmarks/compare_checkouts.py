@@ -1,4 +1,4 @@
-"""Compare the results of two checkouts, dataset by dataset: does a restructuring change a number?
+"""Compare the results of two checkouts, dataset by dataset, to show that a restructuring changes no number.
 
 `run CHECKOUT OUT` computes the quickstart, the smoke scale of `reproduce` and every experiment of `experiments/claims/`
 (at most `--trials` trials a cell) with the sources of CHECKOUT; `diff OLD NEW` compares two such folders. Exit status 1

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from mc.estimate import METHODS, MethodClass, clopper_pearson, exact_coverage, run_selftest, worst_coverage
-from mc.estimate.coverage import PROBABILITIES, TRIALS, peeking_error, sequence_error
-from mc.estimate.rule_errors import TRUTH, Goal, adaptive_errors, crossing_errors
+from mc.estimate.sampling.rule_errors import TRUTH, Goal, adaptive_errors, crossing_errors
+from mc.estimate.selftest.coverage import PROBABILITIES, TRIALS, peeking_error, sequence_error
 
 ALPHA = 0.05
 

@@ -2,7 +2,7 @@
 
 `python benchmarks/execute.py [--blocks 40] [--seconds 1] [--backend loky,dask] [--only scaling|storing|start]`. Blocks
 of the scaling sleep for a second, so that the figure is that of handing out, writing and telling, whatever else the
-machine does; all goes through `mc.execute.run`, with true block files. The aim: 2 workers are at least 1.85 times as
+machine does; all goes through `execute.run`, with true block files. The aim: 2 workers are at least 1.85 times as
 fast as one (`--blocks 400` is the full measure: ten minutes), storing takes less than 3 % of computing on
 experiments/quickstart.toml, and the first block starts within 2 s.
 """
@@ -21,10 +21,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import mc.jobs
-from mc.block import BlockTask, compute_block
-from mc.execute import run
-from mc.experiment import Experiment
+import mc.runner.jobs
+from mc.experiment.experiment import Experiment
+from mc.runner.execute import run
+from mc.trial.block import BlockTask, compute_block
 
 QUICKSTART = Path(__file__).parents[1] / "experiments" / "quickstart.toml"
 SMALL = """
@@ -44,15 +44,15 @@ values = [4, 16]
 """
 PROBE = """
 import os, sys, time
-import mc.jobs
+import mc.runner.jobs
 
 def first(*_, **__):
     usage = os.times()
     print(time.time(), usage.user + usage.system, flush=True)
     os._exit(0)
 
-mc.jobs.threadpool_limits = first
-from mc.cli import main
+mc.runner.jobs.threadpool_limits = first
+from mc.cli.main import main
 
 main(["run", sys.argv[1], "-o", sys.argv[2], "--quiet"])
 """
@@ -101,8 +101,8 @@ def storing() -> None:
         finally:
             spent[name] += time.perf_counter() - begin
 
-    write = mc.jobs.write_block
-    mc.jobs.write_block = partial(timed, "store", write)
+    write = mc.runner.jobs.write_block
+    mc.runner.jobs.write_block = partial(timed, "store", write)
     try:
         with tempfile.TemporaryDirectory() as folder:
             begin = time.perf_counter()
@@ -115,7 +115,7 @@ def storing() -> None:
             )
             whole = time.perf_counter() - begin
     finally:
-        mc.jobs.write_block = write
+        mc.runner.jobs.write_block = write
     share = spent["store"] / spent["compute"]
     print(f"quickstart: computing {spent['compute']:.1f} s, storing {spent['store']:.2f} s ({100 * share:.2f} %)")
     print(f"  all else of the run: {whole - sum(spent.values()):.2f} s")

@@ -18,20 +18,20 @@ import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
-from mc.activations import get as get_activation
-from mc.block import BlockTask, compute_block
-from mc.ensemble import CHUNK, draw_chunk, draw_problem, get_law
+from mc.flow.attainable import Decision, Target, decide
 from mc.flow.checked import integrate_checked
-from mc.flow.driver import Controls, Ending, integrate
-from mc.flow.fields import ReducedFlow
-from mc.flow.limit import Decision, Target, decide
+from mc.flow.field import ReducedFlow
+from mc.flow.integrate import Controls, Ending, integrate
 from mc.flow.settings import Case as FlowCase
 from mc.flow.settings import FlowSettings
 from mc.flow.stepper import norm
 from mc.flow.stopping import Never, RestartRule, Rule, ToleranceRule
-from mc.losses import get as get_loss
-from mc.outcomes import Outcome
-from mc.problem import Problem, ProblemBatch
+from mc.model.activations import get as get_activation
+from mc.model.draws import CHUNK, draw_chunk, draw_problem, get_law
+from mc.model.losses import get as get_loss
+from mc.model.problem import Problem, ProblemBatch
+from mc.theory.codes import Outcome
+from mc.trial.block import BlockTask, compute_block
 
 N, SEED, CELL, RTOL, TOLERANCE = 60, 1, (1, 2), 1e-5, 1e-7
 LAW = get_law("uniform")
@@ -93,7 +93,7 @@ class Case:
         function: Callable[..., Ending] = integrate,
         horizon: float = 1e6,
     ) -> Ending:
-        """All trials, in batches of the size that `mc.trajectories` takes."""
+        """All trials, in batches of the size that `mc.trial.flows` takes."""
         ending = Ending.of(self.flow.start(self.h))
         controls = Controls(rtol=rtol, atol=1e-3 * rtol, horizon=horizon, method=method)
         for rows in self.batches():

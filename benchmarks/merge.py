@@ -22,13 +22,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from mc.experiment import Experiment
-from mc.jobs import build_job
-from mc.layout import BLOCK_LAYOUT, wanted
-from mc.merge import merge
-from mc.plan import Gap, freeze, load_frozen, run_plan
-from mc.records import BLOCKS, BlockHeader, RunPlan, checksum
-from mc.store import load, read_block, write_block
+from mc.experiment.experiment import Experiment
+from mc.runner.jobs import build_job
+from mc.runner.plan import Gap, freeze, load_frozen, run_plan
+from mc.store.blocks import load, read_block, write_block
+from mc.store.layout import BLOCK_LAYOUT, wanted
+from mc.store.merge import merge
+from mc.store.records import BLOCKS, BlockHeader, RunPlan, checksum
 
 DISTINCT = 512
 """Blocks after which the numbers come again: farther apart than deflate looks back."""

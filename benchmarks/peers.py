@@ -2,7 +2,7 @@
 
 Sigmoid, Gaussian A, n = 60, mse, hidden layer trained, d = 500 inputs where W is full; converged when the loss falls
 to 1e-7 before t = 10^6, or within 25 000 steps of gradient descent. Three settings: easy with (m, k) = (10, 1000);
-(10, 100), where some trials cannot converge; stiff with (55, 1000). Verdicts are compared with `mc.flow.limit.decide`.
+(10, 100), where some trials cannot converge; stiff with (55, 1000). Verdicts are compared with `decide`.
 What has all of W as its state gets fewer trials. Times are of the processor. A tool that is not installed is skipped.
 
     pip install torch jax diffrax equinox
@@ -22,7 +22,7 @@ from scipy.integrate import solve_ivp
 from threadpoolctl import threadpool_limits
 
 from mc.flow.descent import stable_step
-from mc.outcomes import Exact, Outcome
+from mc.theory.codes import Exact, Outcome
 
 HORIZON, STEPS, D, ATOL = 1e6, 25_000, 500, 1e-8
 Verdicts = np.ndarray

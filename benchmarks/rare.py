@@ -20,15 +20,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from rare_cases import closed_forms, estimates
 
-from mc import activations, bounds, losses
-from mc.ensemble import SHARED_TRIAL, What, draw_problem, generator, get_law
 from mc.estimate import clopper_pearson
-from mc.estimate.rare import log_interval
-from mc.problem import Problem
-from mc.rare import RareSettings, rare_arrays
-from mc.rare.margins import LambdaMin
-from mc.rare.repetitions import make_ensemble, make_margin
-from mc.rare.tilting import TiltedLaw
+from mc.estimate.rare.probability import log_interval
+from mc.model import activations, losses
+from mc.model.draws import SHARED_TRIAL, What, draw_problem, generator, get_law
+from mc.model.problem import Problem
+from mc.theory import bounds
+from mc.trial.rare import RareSettings, rare_arrays
+from mc.trial.rare.margins import LambdaMin
+from mc.trial.rare.repetitions import make_ensemble, make_margin
+from mc.trial.rare.tilting import TiltedLaw
 
 PROBABILITIES = (1e-3, 1e-6, 1e-9, 1e-12)
 INTERVALS = 200

@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mc.block import BlockTask, compute_block
-from mc.execute import run
-from mc.experiment import Experiment
-from mc.records import BLOCKS
-from mc.store import load
+from mc.experiment.experiment import Experiment
+from mc.runner.execute import run
+from mc.store.blocks import load
+from mc.store.records import BLOCKS
+from mc.trial.block import BlockTask, compute_block
 
 LOG = "log.txt"
 

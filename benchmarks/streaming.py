@@ -13,8 +13,8 @@ from collections.abc import Callable
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from mc.block import BlockTask, compute_block
-from mc.ensemble import CHUNK
+from mc.model.draws import CHUNK
+from mc.trial.block import BlockTask, compute_block
 
 N, M, TRIALS, SEED, CELL = 10, 5, 4, 1, (1, 2)
 WIDTHS = tuple(sorted({round(10 ** (i / 6)) for i in range(6, 37)}))

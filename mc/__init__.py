@@ -14,21 +14,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mc.errors import InputError
-from mc.experiment import Experiment
-from mc.store import load
+from mc.experiment.experiment import Experiment
+from mc.store.blocks import load
 from mc.version import __version__
 
 if TYPE_CHECKING:
-    from mc import citations, estimate
-    from mc.sampling import run
+    from mc import estimate
+    from mc.report import citations
+    from mc.runner.adaptive import run
 
 __all__ = ["Experiment", "InputError", "__version__", "citations", "estimate", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:
     """Load `estimate`, and `run` that needs it, when asked for: the statistics take longer to import than the rest."""
-    if name in ("citations", "estimate"):
-        return import_module(f"mc.{name}")
+    if name == "estimate":
+        return import_module("mc.estimate")
+    if name == "citations":
+        return import_module("mc.report.citations")
     if name == "run":
-        return import_module("mc.sampling").run
+        return import_module("mc.runner.adaptive").run
     raise AttributeError(f"module 'mc' has no attribute {name!r}")

@@ -2,6 +2,6 @@
 
 import sys
 
-from mc.cli import main
+from mc.cli.main import main
 
 sys.exit(main())

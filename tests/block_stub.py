@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mc.block import BlockTask
 from mc.errors import InputError
-from mc.layout import BLOCK_LAYOUT, Field, field_of, wanted
+from mc.store.layout import BLOCK_LAYOUT, Field, field_of, wanted
+from mc.trial.block import BlockTask
 
 FAMILY_MEMBERS = ("slack_rate_paper", "slack_time_rate_paper", "verdict_rate_paper", "bound_rate")
 TIMES = 3

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mc.activations import get as get_activation
-from mc.flow.fields import ReducedFlow
-from mc.losses import get as get_loss
-from mc.network import Network
-from mc.problem import Problem, ProblemBatch, make_problem
+from mc.flow.field import ReducedFlow
+from mc.model.activations import get as get_activation
+from mc.model.losses import get as get_loss
+from mc.model.network import Network
+from mc.model.problem import Problem, ProblemBatch, make_problem
 
 
 def random_problem(rng: np.random.Generator, m: int, n: int, *, condition: float | None = None) -> Problem:

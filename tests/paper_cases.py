@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from mc import execute
-from mc.estimate.saved import Saved
-from mc.experiment import Experiment
-from mc.layout import Computed, field_of
+from mc.estimate.flows.losses import Saved
+from mc.experiment.experiment import Experiment
 from mc.report.paper.section import Run, Runs, Section
+from mc.runner import execute
+from mc.store.layout import Computed, field_of
 
 FOLDER = Path(__file__).parent.parent / "experiments" / "paper"
 VERDICTS = ("supported", "contradicted", "undecided", "vacuous", "violated", "not contradicted", "not violated")

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtr, chdtrc, chdtri, ndtr, ndtri
 
-from mc import activations
-from mc.ensemble import SHARED_TRIAL, What, generator, get_law
-from mc.rare.margins import ActivationNorm, Margin
-from mc.rare.populations import SummedPopulation
-from mc.rare.splitting import Ensemble, Repetitions, Schedule, pilot, repeat
+from mc.model import activations
+from mc.model.draws import SHARED_TRIAL, What, generator, get_law
+from mc.trial.rare.margins import ActivationNorm, Margin
+from mc.trial.rare.populations import SummedPopulation
+from mc.trial.rare.splitting import Ensemble, Repetitions, Schedule, pilot, repeat
 
 Array = NDArray[np.float64]
 

@@ -136,7 +136,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_experiments_shown_are_valid() -> None:
-    from mc.experiment import Experiment
+    from mc.experiment.experiment import Experiment
 
     shown = [tomllib.loads(block) for block in blocks("toml")]
     whole = [tables for tables in shown if tables.keys() >= {"experiment", "problem", "network", "widths"}]

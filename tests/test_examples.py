@@ -19,7 +19,7 @@ import pytest
 import tomli_w
 
 from mc import Experiment
-from mc.cli import main
+from mc.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(

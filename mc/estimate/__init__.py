@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from mc.estimate.adaptive import AdaptivePlan, Progress, Request, Track, replay, unsettled
-from mc.estimate.allocation import first_counts, observer, status_lines
-from mc.estimate.claims import RunFindings, run_findings
-from mc.estimate.counts import EVENTS, Counts, Decision, decisions, event_widths
-from mc.estimate.coverage import Coverage, coverage_table, exact_coverage, peeking_error, sequence_error, worst_coverage
-from mc.estimate.crossings import CROSSINGS, CrossingWidth, crossing_width
-from mc.estimate.curves import Curve, Estimate, curve, curve_of_counts
-from mc.estimate.detail import CellDetail, cell_detail
-from mc.estimate.evidence import RunningLimits, log_e_value, running_curve, running_limits, running_maximum
-from mc.estimate.findings import Finding, adjudicate
-from mc.estimate.first_widths import FirstWidths, first_widths_of
-from mc.estimate.fit_tests import FitTest, fit_test
-from mc.estimate.intervals import clopper_pearson, lower_limit, upper_limit
-from mc.estimate.methods import METHODS, Interval, Method, MethodClass, interval
-from mc.estimate.multiple import Tests, bonferroni, exact_p_value, exact_tests, holm
-from mc.estimate.p_values import p_value
-from mc.estimate.paired import Comparison, compare
-from mc.estimate.planning import (
+from mc.estimate.cells.detail import CellDetail, cell_detail
+from mc.estimate.cells.study import CellStudy, Study, TheoryClaim, study_run
+from mc.estimate.cells.verdicts import (
+    Implication,
+    Support,
+    at_least,
+    flow_implications,
+    implication,
+    ladder_implications,
+)
+from mc.estimate.claims.findings import Finding, adjudicate
+from mc.estimate.claims.points import Judgement, Points, Side, judge
+from mc.estimate.claims.pooled import ClaimRow, Source, claim_rows
+from mc.estimate.claims.published import Constant, constants
+from mc.estimate.claims.run_findings import RunFindings, run_findings
+from mc.estimate.flows.protocol import Protocol, protocol
+from mc.estimate.flows.survival import ConvergenceTimes, cell_convergence_times, convergence_times
+from mc.estimate.probability.counts import EVENTS, Counts, Decision, decisions, event_widths
+from mc.estimate.probability.e_values import RunningLimits, log_e_value, running_curve, running_limits, running_maximum
+from mc.estimate.probability.intervals import clopper_pearson, lower_limit, upper_limit
+from mc.estimate.probability.methods import METHODS, Interval, Method, MethodClass, interval
+from mc.estimate.probability.p_values import p_value
+from mc.estimate.probability.paired import Comparison, compare
+from mc.estimate.probability.sequences import Prior, confidence_sequence, sequence_lower, sequence_upper, tuned_prior
+from mc.estimate.probability.tests import Tests, bonferroni, exact_p_value, exact_tests, holm
+from mc.estimate.probability.undecided import POLICIES, Policy, reading
+from mc.estimate.sampling.adaptive import AdaptivePlan, Progress, Request, Track, replay, unsettled
+from mc.estimate.sampling.allocation import first_counts, observer, status_lines
+from mc.estimate.sampling.planning import (
     TrialsNeeded,
     best_limit,
     sequential_power,
@@ -27,21 +38,24 @@ from mc.estimate.planning import (
     trials_needed,
     undecidable,
 )
-from mc.estimate.points import Judgement, Points, Side, judge
-from mc.estimate.pooled import ClaimRow, Source, claim_rows
-from mc.estimate.profiles import FittedWidth, fitted_width, profile_limits
-from mc.estimate.protocol import Protocol, protocol
-from mc.estimate.published import Constant, constants
-from mc.estimate.regression import Fit, design_effect, fit_curve
-from mc.estimate.scaling import CellCurve, Exponent, ScalingLaw, cell_curve, scaling_law
-from mc.estimate.selftest import Check, SelfTest, run_selftest
-from mc.estimate.sequences import Prior, confidence_sequence, sequence_lower, sequence_upper, tuned_prior
-from mc.estimate.study import CellStudy, Study, TheoryClaim, study_run
-from mc.estimate.survival import ConvergenceTimes, cell_convergence_times, convergence_times
-from mc.estimate.theory import CellTheory, TheoryCurve, cell_theory
-from mc.estimate.thresholds import MedianWidth, median_width
-from mc.estimate.undecided import POLICIES, Policy, reading
-from mc.estimate.verdicts import Implication, Support, at_least, flow_implications, implication, ladder_implications
+from mc.estimate.selftest.coverage import (
+    Coverage,
+    coverage_table,
+    exact_coverage,
+    peeking_error,
+    sequence_error,
+    worst_coverage,
+)
+from mc.estimate.selftest.selftest import Check, SelfTest, run_selftest
+from mc.estimate.widths.crossings import CROSSINGS, CrossingWidth, crossing_width
+from mc.estimate.widths.curves import Curve, Estimate, curve, curve_of_counts
+from mc.estimate.widths.first_widths import FirstWidths, first_widths_of
+from mc.estimate.widths.fit_tests import FitTest, fit_test
+from mc.estimate.widths.median_width import MedianWidth, median_width
+from mc.estimate.widths.predicted import CellTheory, TheoryCurve, cell_theory
+from mc.estimate.widths.profiles import FittedWidth, fitted_width, profile_limits
+from mc.estimate.widths.regression import Fit, design_effect, fit_curve
+from mc.estimate.widths.scaling import CellCurve, Exponent, ScalingLaw, cell_curve, scaling_law
 
 __all__ = [
     "CROSSINGS",

@@ -1,1 +1,1 @@
-"""Gradient flow: what is integrated, how it is stepped, when it stops, what is saved, and its limit."""
+"""Integrate the gradient flow, and decide its limit exactly (theory §3, §7.4)."""

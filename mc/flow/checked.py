@@ -14,11 +14,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mc.flow.driver import Controls, Ending, grows_known, integrate, methods_of
-from mc.flow.fields import ReducedFlow
+from mc.flow.field import ReducedFlow
+from mc.flow.integrate import Controls, Ending, grows_known, integrate, methods_of
 from mc.flow.stepper import norm
 from mc.flow.stopping import Never, Rule
-from mc.outcomes import Outcome
+from mc.theory.codes import Outcome
 
 Array = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mc.flow.fields import ReducedFlow
+from mc.flow.field import ReducedFlow
 
 Array = NDArray[np.float64]
 

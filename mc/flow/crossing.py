@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mc.flow.driver import Ending
-from mc.flow.fields import ReducedFlow
+from mc.flow.field import ReducedFlow
+from mc.flow.integrate import Ending
 from mc.flow.stepper import Stepper
-from mc.outcomes import Outcome
+from mc.theory.codes import Outcome
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -34,7 +34,7 @@ class Crossing:
         self._state: dict[int, Array] = {}
 
     def on_step(self, stepper: Stepper, rows: Index, trials: Index, t: Array, dt: Array) -> None:
-        """Look for the crossing within an accepted step (see `mc.flow.driver.OnStep`)."""
+        """Look for the crossing within an accepted step (see `mc.flow.integrate.OnStep`)."""
         last = self._loss(stepper, rows, trials, np.ones(rows.size))
         some = np.flatnonzero(last <= self._level[trials])
         if not some.size:

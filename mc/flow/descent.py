@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mc.certificates import observed_spectra
-from mc.flow.driver import Ending
-from mc.flow.fields import ReducedFlow
-from mc.lipschitz import TrialLipschitz
-from mc.outcomes import NOT_COMPUTED, Outcome
+from mc.flow.field import ReducedFlow
+from mc.flow.integrate import Ending
+from mc.theory.certificates import observed_spectra
+from mc.theory.codes import NOT_COMPUTED, Outcome
+from mc.theory.lipschitz import TrialLipschitz
 
 Array = NDArray[np.float64]
 KAPPAS = np.linspace(0.05, 0.95, 19)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from mc.flow.checked import integrate_checked
 from mc.flow.descent import Descent, descend
-from mc.flow.driver import Controls, Ending
-from mc.flow.fields import ReducedFlow
+from mc.flow.field import ReducedFlow
+from mc.flow.integrate import Controls, Ending
 from mc.flow.stopping import RestartRule, ToleranceRule
 
 Array = NDArray[np.float64]

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mc.flow.fields import Observation, ReducedFlow
+from mc.flow.field import Observation, ReducedFlow
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]

@@ -8,10 +8,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mc.certificates import Branch, ObservedPath, observed_spectra
-from mc.flow.fields import Observation, ReducedFlow
-from mc.lipschitz import TrialLipschitz
-from mc.outcomes import NOT_COMPUTED, Outcome
+from mc.flow.field import Observation, ReducedFlow
+from mc.theory.certificates import Branch, ObservedPath, observed_spectra
+from mc.theory.codes import NOT_COMPUTED, Outcome
+from mc.theory.lipschitz import TrialLipschitz
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from mc.estimate.crossings import CROSSINGS, CrossingWidth
-from mc.estimate.detail import CellDetail
-from mc.estimate.paired import Comparison
-from mc.estimate.study import CellStudy
-from mc.estimate.thresholds import MedianWidth, spaced
+from mc.estimate.cells.detail import CellDetail
+from mc.estimate.cells.study import CellStudy
+from mc.estimate.probability.paired import Comparison
+from mc.estimate.widths.crossings import CROSSINGS, CrossingWidth
+from mc.estimate.widths.median_width import MedianWidth, spaced
 from mc.report.style import EVENT_LINES
 
 

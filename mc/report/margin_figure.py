@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from mc.estimate.counts import dataset, mode_index
-from mc.estimate.study import CellStudy
+from mc.estimate.cells.study import CellStudy
+from mc.estimate.probability.counts import dataset, mode_index
 from mc.report.panels import Figure, Panel, Row, cell_prefix, csv_text, mode_name
 from mc.report.style import EVENT_LINES, INK, log_ticks, log_width_axis, panel, to_svg
 

@@ -7,31 +7,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mc import store
-from mc.atomic import write_bytes
-from mc.citations import Citation, for_experiment
 from mc.errors import InputError
-from mc.estimate.claims import RunFindings, run_findings
-from mc.estimate.crossings import CROSSINGS
-from mc.estimate.detail import CellDetail, cell_detail
-from mc.estimate.findings import Finding
-from mc.estimate.rare_study import RareStudy, rare_study
-from mc.estimate.study import CellStudy, ResultsLike, Study, method_for, study_run
-from mc.estimate.thresholds import spaced
-from mc.experiment import Experiment
-from mc.report.claims_page import ClaimsPage, claims_page, source_of
+from mc.estimate.cells.detail import CellDetail, cell_detail
+from mc.estimate.cells.study import CellStudy, ResultsLike, Study, method_for, study_run
+from mc.estimate.claims.findings import Finding
+from mc.estimate.claims.run_findings import RunFindings, run_findings
+from mc.estimate.rare.study import RareStudy, rare_study
+from mc.estimate.widths.crossings import CROSSINGS
+from mc.estimate.widths.median_width import spaced
+from mc.experiment.experiment import Experiment
+from mc.report.citations import Citation, for_experiment
+from mc.report.claims import ClaimsPage, claims_page, source_of
 from mc.report.detail_tables import Threshold, pairs_table, thresholds_table
 from mc.report.figures import ladder
+from mc.report.flow_figures import trajectories
 from mc.report.html import environment, files, inlined, try_folder
 from mc.report.margin_figure import margins
 from mc.report.outcome_figure import outcomes
 from mc.report.panels import Figure, trials_words
-from mc.report.rare_figure import rare_failures, rare_summary, rare_table
-from mc.report.scaling_figure import ScalingPage, scaling
+from mc.report.rare_figures import rare_failures, rare_summary, rare_table
+from mc.report.scaling_figures import ScalingPage, scaling
 from mc.report.summary import plain, summary, to_json
 from mc.report.tables import claims_table, medians_table, notes, undecided_share
 from mc.report.time_figure import times
-from mc.report.trajectory_figure import trajectories
+from mc.store import blocks as store
+from mc.store.files import write_bytes
 
 
 @dataclass(frozen=True)

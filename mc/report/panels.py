@@ -8,8 +8,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from mc.estimate.study import CellStudy
-from mc.estimate.thresholds import spaced
+from mc.estimate.cells.study import CellStudy
+from mc.estimate.widths.median_width import spaced
 from mc.report.style import MODE_NAMES, inline
 
 Row = Sequence[object]

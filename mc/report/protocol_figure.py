@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from mc.estimate.counts import Counts
-from mc.estimate.methods import get_method
-from mc.estimate.protocol import Protocol, StepPair
-from mc.estimate.thresholds import spaced
+from mc.estimate.flows.protocol import Protocol, StepPair
+from mc.estimate.probability.counts import Counts
+from mc.estimate.probability.methods import get_method
+from mc.estimate.widths.median_width import spaced
 from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
 from mc.report.style import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILLION, log_width_axis, panel, to_svg
 

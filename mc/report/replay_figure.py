@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from mc.errors import InputError
-from mc.estimate.thresholds import spaced
+from mc.estimate.widths.median_width import spaced
 from mc.report.panels import mode_name
 from mc.report.style import BLUE, GREEN, MUTED, ORANGE, PURPLE, VERMILLION, grid, log_ticks, to_svg
-from mc.trace import Trace
+from mc.trial.curves import Trace
 
 NAMES = {
     "loss": "loss L(y(t))",
@@ -65,7 +65,7 @@ def replay_svg(traces: Sequence[Trace], title: str) -> str:
     Parameters
     ----------
     traces : sequence of Trace
-        Of `mc.replay.replay_trial`.
+        Of `mc.verify.replay.replay_trial`.
     title : str
         Which trial.
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
-from mc.outcomes import Outcome
+from mc.theory.codes import Outcome
 
 INK, MUTED, RULE, PLATE = "#1b1f24", "#5f6772", "#d9dde2", "#ffffff"
 BLUE, VERMILLION, PURPLE, GREEN, ORANGE, SKY = "#0072b2", "#d55e00", "#b4568c", "#009e73", "#e69f00", "#56b4e9"

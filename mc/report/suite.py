@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mc import store
-from mc.atomic import write_bytes
-from mc.estimate.claims import RunFindings, run_findings
-from mc.estimate.findings import Finding, adjudicate
-from mc.estimate.protocol import Stepped, step_pairs, stepped
-from mc.estimate.study import Study, study_run
-from mc.estimate.thresholds import spaced
-from mc.report.claims_page import ClaimsPage, claims_page, source_of
+from mc.estimate.cells.study import Study, study_run
+from mc.estimate.claims.findings import Finding, adjudicate
+from mc.estimate.claims.run_findings import RunFindings, run_findings
+from mc.estimate.flows.protocol import Stepped, step_pairs, stepped
+from mc.estimate.widths.median_width import spaced
+from mc.report.claims import ClaimsPage, claims_page, source_of
 from mc.report.html import environment, files, inlined
 from mc.report.page import Report, report_study
 from mc.report.summary import READING, claim_entry, plain, row_entry, to_json
+from mc.store import blocks as store
+from mc.store.files import write_bytes
 
 READ = ("claims", "rows", "null")
 

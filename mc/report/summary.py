@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from mc.estimate.claims import RunFindings
-from mc.estimate.detail import CellDetail
-from mc.estimate.findings import Finding
-from mc.estimate.pooled import ClaimRow
-from mc.estimate.scaling import ScalingLaw
-from mc.estimate.study import CellStudy, ResultsLike, Study, trials_present
-from mc.estimate.thresholds import MedianWidth
+from mc.estimate.cells.detail import CellDetail
+from mc.estimate.cells.study import CellStudy, ResultsLike, Study, trials_present
+from mc.estimate.claims.findings import Finding
+from mc.estimate.claims.pooled import ClaimRow
+from mc.estimate.claims.run_findings import RunFindings
+from mc.estimate.widths.median_width import MedianWidth
+from mc.estimate.widths.scaling import ScalingLaw
 
 CLAIM_KEYS = (
     "name", "cell", "mode", "hypothesis", "hypothesis_true", "trials", "verdict", "lower", "upper", "slack_min",

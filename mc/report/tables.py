@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mc.estimate.adaptive import reached
-from mc.estimate.findings import Finding
-from mc.estimate.study import CellStudy, Study
-from mc.estimate.thresholds import short, spaced
-from mc.guarantees import CLAIMS
+from mc.estimate.cells.study import CellStudy, Study
+from mc.estimate.claims.findings import Finding
+from mc.estimate.sampling.adaptive import reached
+from mc.estimate.widths.median_width import short, spaced
+from mc.experiment.reading import one_line
 from mc.report.style import EVENT_LINES
 from mc.report.summary import claim_entry, plain
-from mc.schema.reading import one_line
+from mc.theory.claims import CLAIMS
 
 MOST_FAILURES = 3
 """Failed blocks that a note names."""

@@ -16,9 +16,9 @@ from unittest.mock import patch
 
 import numpy as np
 
-from mc.execute import run
-from mc.experiment import Experiment
-from mc.store import load
+from mc.experiment.experiment import Experiment
+from mc.runner.execute import run
+from mc.store.blocks import load
 from mc.version import SCHEMA_VERSION
 
 HERE = Path(__file__).parent
@@ -55,9 +55,9 @@ def main() -> None:
         folder = Path(temporary)
         # the machine and the commit would only make the file larger
         with (
-            patch("mc.jobs.host_name", lambda: "golden"),
-            patch("mc.execute.host_name", lambda: "golden"),
-            patch("mc.execute.git_commit", lambda: "unknown"),
+            patch("mc.runner.jobs.host_name", lambda: "golden"),
+            patch("mc.runner.execute.host_name", lambda: "golden"),
+            patch("mc.runner.execute.git_commit", lambda: "unknown"),
         ):
             assert run(Experiment.from_dict(TABLES), folder).failures == ()
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from mc.estimate.counts import Counts
-from mc.estimate.gaps import Rung, rungs
-from mc.estimate.stuck import Stuck, exact_counts, stuck
-from mc.estimate.thresholds import spaced
-from mc.estimate.verdicts import at_least
+from mc.estimate.cells.factor_gaps import Rung, rungs
+from mc.estimate.cells.verdicts import at_least
+from mc.estimate.flows.stuck import Stuck, exact_counts, stuck
+from mc.estimate.probability.counts import Counts
+from mc.estimate.widths.median_width import spaced
 from mc.report.panels import Figure
 from mc.report.paper.activations_figure import Ensemble, medians_figure, stuck_figure
 from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from mc.estimate.counts import Counts, IntArray
-from mc.estimate.gaps import Rung
-from mc.estimate.methods import get_method
+from mc.estimate.cells.factor_gaps import Rung
+from mc.estimate.probability.counts import Counts, IntArray
+from mc.estimate.probability.methods import get_method
 from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
 from mc.report.paper.section import DIGITS
 from mc.report.paper.widths import width_words

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mc.estimate.claims import run_findings
-from mc.estimate.findings import adjudicate
-from mc.estimate.pooled import ClaimRow, Place, claim_rows
-from mc.estimate.thresholds import spaced
-from mc.report.claims_page import NO_BREAK, claims_rows, source_of
+from mc.estimate.claims.findings import adjudicate
+from mc.estimate.claims.pooled import ClaimRow, Place, claim_rows
+from mc.estimate.claims.run_findings import run_findings
+from mc.estimate.widths.median_width import spaced
+from mc.report.claims import NO_BREAK, claims_rows, source_of
 from mc.report.paper.section import PaperClaim, Run
 from mc.report.tables import tone
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mc.estimate.counts import Counts, mode_index
-from mc.estimate.protocol import Protocol, StepPair, protocol, step_pairs, stepped
-from mc.estimate.thresholds import short, spaced
-from mc.estimate.verdicts import at_least
-from mc.outcomes import Outcome
+from mc.estimate.cells.verdicts import at_least
+from mc.estimate.flows.protocol import Protocol, StepPair, protocol, step_pairs, stepped
+from mc.estimate.probability.counts import Counts, mode_index
+from mc.estimate.widths.median_width import short, spaced
 from mc.report.panels import Figure
 from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table
 from mc.report.protocol_figure import protocols_figure, steps_table
+from mc.theory.codes import Outcome
 
 AGREE = 0.95
 """Share of the draws on which a protocol was expected to agree with the flow."""

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from mc.estimate.recovery import Course
-from mc.results import CellResults
+from mc.estimate.flows.recovery import Course
+from mc.store.results import CellResults
 
 OPERATORS = {"blur": "Blur", "mask": "Half observed"}
 

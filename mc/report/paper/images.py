@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from mc.estimate.counts import mode_index
-from mc.estimate.intervals import clopper_pearson
-from mc.estimate.recovery import Course, courses, truth_of
-from mc.experiment import Experiment
+from mc.estimate.flows.recovery import Course, courses, truth_of
+from mc.estimate.probability.counts import mode_index
+from mc.estimate.probability.intervals import clopper_pearson
+from mc.experiment.experiment import Experiment
 from mc.report.panels import Figure, mode_name
 from mc.report.paper.image_words import meaning, operator_word, verdict
-from mc.report.paper.picture_figure import Shown, courses_figure, grouped, sheet_figure, signals_figure
+from mc.report.paper.images_figure import Shown, courses_figure, grouped, sheet_figure, signals_figure
 from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table
-from mc.results import CellResults
+from mc.store.results import CellResults
 
 SIGNAL, PICTURES = "images-signal", ("images-blur", "images-phantom")
 RUNGS = ("margin_paper", "margin_trial", "margin_sharp")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
-from mc.estimate.gaps import Gap, Rung
+from mc.estimate.cells.factor_gaps import Gap, Rung
 from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
 from mc.report.paper.section import DIGITS
 from mc.report.paper.widths import factor_words, width_words
@@ -22,7 +22,7 @@ NAMES = {
     ("trial", "paper"): "worst columns",
     ("paper", "theory"): "union bounds",
 }
-"""The steps in as few words as fit beside the first size (`mc.estimate.gaps.REASONS` in full)."""
+"""The steps in as few words as fit beside the first size (`mc.estimate.cells.factor_gaps.REASONS` in full)."""
 
 LABELS = {"exact": "exact: zero loss is reached", "conserved": "conserved: every width"}
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mc.estimate.medians import Median, median_of
-from mc.estimate.rates import Slopes, exponential_rate, power_exponent
-from mc.estimate.saved import Saved, loss_of, saved_of
-from mc.estimate.thresholds import short
-from mc.losses import Power
+from mc.estimate.flows.losses import Saved, loss_of, saved_of
+from mc.estimate.flows.medians import Median, median_of
+from mc.estimate.flows.rates import Slopes, exponential_rate, power_exponent
+from mc.estimate.widths.median_width import short
+from mc.model.losses import Power
 from mc.report.panels import Figure, mode_name
 from mc.report.paper.losses_figures import exponents, over_time
 from mc.report.paper.section import PaperClaim, Runs, Section, Table

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mc.estimate.error_bands import band, common_times
-from mc.estimate.medians import Median
-from mc.estimate.rates import Slopes
-from mc.estimate.saved import Saved
+from mc.estimate.flows.error_bands import band, common_times
+from mc.estimate.flows.losses import Saved
+from mc.estimate.flows.medians import Median
+from mc.estimate.flows.rates import Slopes
 from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
 from mc.report.paper.section import DIGITS
 from mc.report.style import BLUE, INK, MUTED, VERMILLION, log_ticks, panel, to_svg

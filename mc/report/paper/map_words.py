@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mc.estimate.contour import Crossing, Exponent, exponent
-from mc.estimate.planes import Late, Plane, ProtocolRow
-from mc.estimate.thresholds import significant, spaced
-from mc.report.paper.map_figure import contour_words
+from mc.estimate.cells.planes import Late, Plane, ProtocolRow
+from mc.estimate.widths.contour import Crossing, Exponent, exponent
+from mc.estimate.widths.median_width import significant, spaced
+from mc.report.paper.maps_figure import contour_words
 
 ANCHORS = {"n": 60, "m": 10}
 """Where both planes meet: the theorem's scaling is drawn through this row."""

@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from mc.estimate.contour import Crossing
-from mc.estimate.counts import Counts
-from mc.estimate.intervals import clopper_pearson
-from mc.estimate.orthant import orthant_law
-from mc.estimate.planes import MapRow, Plane, ProtocolRow, map_rows, protocol_rows
-from mc.estimate.points import Judgement, Points, Side, judge, stacked
-from mc.estimate.thresholds import short, spaced
+from mc.estimate.cells.planes import MapRow, Plane, ProtocolRow, map_rows, protocol_rows
+from mc.estimate.claims.orthant import orthant_law
+from mc.estimate.claims.points import Judgement, Points, Side, judge, stacked
+from mc.estimate.probability.counts import Counts
+from mc.estimate.probability.intervals import clopper_pearson
+from mc.estimate.widths.contour import Crossing
+from mc.estimate.widths.median_width import short, spaced
 from mc.report.panels import Figure
-from mc.report.paper.map_figure import contour_words, planes_figure, rows_figure, softplus_figure
 from mc.report.paper.map_words import (
     ANCHORS,
     LEAST_M,
@@ -29,6 +28,7 @@ from mc.report.paper.map_words import (
     slope,
     verdict,
 )
+from mc.report.paper.maps_figure import contour_words, planes_figure, rows_figure, softplus_figure
 from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table
 
 EXACT = {"n": "maps-exact-n", "m": "maps-exact-m"}

@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from mc.atomic import write_bytes
-from mc.citations import for_experiment
-from mc.estimate.counts import dataset
-from mc.estimate.thresholds import spaced
-from mc.experiment import Experiment
-from mc.layout import Computed
-from mc.outcomes import NOT_COMPUTED, Outcome
+from mc.estimate.probability.counts import dataset
+from mc.estimate.widths.median_width import spaced
+from mc.experiment.experiment import Experiment
+from mc.experiment.studies import PaperStudy
+from mc.report.citations import for_experiment
 from mc.report.html import environment, files, inlined, try_folder
 from mc.report.panels import Figure
 from mc.report.paper.claims import Row, own_row, registry_rows
@@ -26,9 +24,11 @@ from mc.report.paper.section import Run, Runs, Section
 from mc.report.paper.sections import section_of
 from mc.report.paper.typeset import typeset
 from mc.report.summary import plain, row_entry, to_json
-from mc.results import CellResults
-from mc.store import RESULTS
-from mc.studies import PaperStudy
+from mc.store.blocks import RESULTS
+from mc.store.files import write_bytes
+from mc.store.layout import Computed
+from mc.store.results import CellResults
+from mc.theory.codes import NOT_COMPUTED, Outcome
 from mc.version import __version__
 
 LEVEL = 0.95

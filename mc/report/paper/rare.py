@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from mc.estimate.rare_study import RareStudy, rare_study
-from mc.estimate.study import CellStudy
-from mc.estimate.thresholds import short, significant, spaced
+from mc.estimate.cells.study import CellStudy
+from mc.estimate.rare.study import RareStudy, rare_study
+from mc.estimate.widths.median_width import short, significant, spaced
 from mc.report.panels import Figure
 from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table
-from mc.report.rare_figure import failure_words, rare_failures, rare_table
+from mc.report.rare_figures import failure_words, rare_failures, rare_table
 
 NAMES = {"rare-conditioning": "conditioning", "rare-softplus": "softplus", "rare-sigmoid": "sigmoid"}
 TEN = 5.0

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mc.estimate.factors import Point, law, points, power, residual_along, widest
-from mc.estimate.scaling import NAMES, THEORY, Exponent, ScalingLaw
-from mc.estimate.study import CellStudy
-from mc.estimate.thresholds import short
+from mc.estimate.cells.factors import Point, law, points, power, residual_along, widest
+from mc.estimate.cells.study import CellStudy
+from mc.estimate.widths.median_width import short
+from mc.estimate.widths.scaling import NAMES, THEORY, Exponent, ScalingLaw
 from mc.report.panels import Figure, mode_name
 from mc.report.paper.scaling_panels import SYMBOLS, factor_figure
 from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table

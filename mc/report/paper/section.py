@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from mc import store
 from mc.errors import InputError
-from mc.estimate.study import Study, study_run
+from mc.estimate.cells.study import Study, study_run
 from mc.report.panels import Figure
-from mc.results import Results
+from mc.store import blocks as store
+from mc.store.results import Results
 
 DIGITS = 7
 """Significant digits of the numbers beside a figure: the page holds them all."""

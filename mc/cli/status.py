@@ -1,0 +1,148 @@
+"""What `dipmc status` says: blocks and trials that are there, intervals now, and what is left to the goal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mc.estimate.probability.counts import Counts, IntArray, event_widths
+from mc.estimate.sampling.adaptive import AdaptivePlan, Progress, Track, limits, reached, replay
+from mc.estimate.sampling.allocation import observer, status_lines
+from mc.estimate.sampling.goals import cell_decisions, forecast
+from mc.estimate.widths.curves import curve_of_counts
+from mc.experiment.experiment import Experiment
+from mc.experiment.reading import one_line
+from mc.runner.adaptive import decided, sampling_plan, trials_of_folder
+from mc.runner.cost import estimate_cost
+from mc.runner.plan import Gap, load_frozen, status
+from mc.runner.progress import ObservedCell, observed
+from mc.store.blocks import parts
+from mc.store.failures import failed_blocks
+from mc.store.merge import standing
+from mc.store.records import RunPlan
+
+MOST_FAILURES = 5
+"""Failed blocks that are named."""
+
+
+def run_lines(folder: Path) -> Iterator[str]:
+    """Lines on one run folder.
+
+    Raises
+    ------
+    InputError
+        When it is no run folder, or holds what does not belong there.
+    """
+    experiment = load_frozen(folder)
+    plan, cells = status(folder, trials_of_folder(experiment, folder))
+    yield f"{folder}: {plan.trials} trials in {plan.n_blocks} block(s) of {plan.block_size}"
+    for cell in cells:
+        least, most = min(cell.trials_present), max(cell.trials_present)
+        trials = f"{least}" if least == most else f"{least} to {most}"
+        yield (
+            f"  {cell.cell.group} {cell.cell.key}: {cell.complete_blocks}/{cell.blocks} blocks complete, "
+            f"{trials} trials at every width"
+        )
+    # a process that ends between a block and the removal of its note leaves one that says nothing
+    failed = list(standing(plan, parts(folder, plan), failed_blocks(folder)).values())
+    for failure in failed[:MOST_FAILURES]:
+        yield one_line(f"  failed: {failure.place}: {failure.error} ({failure.host}, {failure.at})")
+    if failed:
+        more = f"{len(failed) - MOST_FAILURES} more failed; " if len(failed) > MOST_FAILURES else ""
+        yield f"  {more}`dipmc run` computes failed blocks again"
+    seen = observed(folder, plan)
+    if experiment.sampling is None:
+        yield from _fixed_lines(experiment, seen)
+    else:
+        yield from _adaptive_lines(experiment, plan, seen)
+
+
+def _counted(counts: Counts) -> str:
+    trials = counts.trials
+    least, most = int(trials.min(initial=0) if not len(trials) else trials.min()), int(trials.max(initial=0))
+    return f"{most} trials" if least == most else f"{least} to {most} trials"
+
+
+def _row(group: str, mode: str, event: str, counts: Counts, words: str) -> str:
+    return f"    {group} {mode:<6} {event:<9} {_counted(counts):<20} {words}"
+
+
+def _widest(widths: IntArray, half: NDArray[np.float64], trials: IntArray) -> str:
+    if not (trials > 0).any():
+        return "no interval yet"
+    at = int(np.argmax(np.where(trials > 0, half, -1.0)))
+    return f"half-width at most {half[at]:.3g} (k = {widths[at]})"
+
+
+def _fixed_lines(experiment: Experiment, seen: Mapping[int, ObservedCell]) -> Iterator[str]:
+    level, together = experiment.estimate.level, experiment.estimate.simultaneous
+    kind = "at all widths together" if together else "at each width"
+    yield f"  intervals now (clopper-pearson, {level:g} {kind}):"
+    for own in seen.values():
+        for (index, mode, event), (made, _) in cell_decisions(own.cell, experiment.ladder).items():
+            counts, widths = Counts.of(made), event_widths(own.cell, event)
+            if counts.trials.any():
+                band = curve_of_counts(event, mode, index, widths, counts, level, together)
+                words = _widest(widths, (band.upper - band.lower) / 2.0, counts.trials)
+                yield _row(own.cell.group, mode, event, counts, words)
+
+
+def _adaptive_lines(experiment: Experiment, plan: RunPlan, seen: Mapping[int, ObservedCell]) -> Iterator[str]:
+    rule = sampling_plan(experiment)
+    state = replay(rule, observer(decided(experiment, seen.values())))
+    yield f"  sampling {experiment.sampling_rule}"
+    *_, whole = status_lines(rule.tracks, state)
+    yield f"  {whole}; intervals of the complete rounds (beta-binomial, error {rule.goal.alpha:g} in all of a cell):"
+    for i, track in enumerate(rule.tracks):
+        counts = state.counts[i]
+        done, wanted = int(reached(rule, track, counts).sum()), int(rule.wanted(track).sum())
+        if not wanted:
+            continue
+        goal = f"decided {done} of {wanted}" if rule.goal.decide else f"at target {done} of {wanted}"
+        lower, upper = limits(rule, track, counts)
+        words = _widest(track.widths, (upper - lower) / 2.0, counts.trials)
+        yield _row(f"c{track.cell:03d}", track.mode, track.event, counts, f"{goal} widths; {words}")
+    if not state.finished:
+        yield _projection(experiment, plan, rule, state, seen)
+
+
+def _projected(rule: AdaptivePlan, tracks: Sequence[tuple[Track, IntArray]]) -> Mapping[int, int]:
+    """Trials at which each width of a cell is done, at the shares seen so far."""
+    found: dict[int, int] = {}
+    for track, trials in tracks:
+        for width, n in zip(track.widths.tolist(), trials.tolist(), strict=True):
+            found[width] = max(found.get(width, 0), n)
+    return found
+
+
+def _projection(
+    experiment: Experiment, plan: RunPlan, rule: AdaptivePlan, state: Progress, seen: Mapping[int, ObservedCell]
+) -> str:
+    """Trials and core-hours to the goal: the cost model, corrected by the time that the blocks so far took."""
+    trials = [forecast(rule, track, counts) for track, counts in zip(rule.tracks, state.counts, strict=True)]
+    left: list[Gap] = []
+    most = 0
+    for cell in plan.cells:
+        own = [(t, n) for t, n in zip(rule.tracks, trials, strict=True) if t.cell == cell.index]
+        wide = _projected(rule, [(t, n) for t, n in own if not t.flow])
+        flow = _projected(rule, [(t, n) for t, n in own if t.flow])
+        there = {(gap.block, k) for gap in seen[cell.index].pieces for k in gap.widths}
+        last = max([*wide.values(), *flow.values(), 0])
+        most = max(most, last)
+        for block in range(-(-last // plan.block_size)):
+            first = block * plan.block_size
+            widths = tuple(k for k, n in wide.items() if n > first and (block, k) not in there)
+            flows = tuple(k for k, n in flow.items() if n > first and (block, k) not in there)
+            if widths or flows:
+                left.append(Gap(cell, block, widths, flows))
+    pieces = [gap for own in seen.values() for gap in own.pieces]
+    modelled, spent = estimate_cost(experiment, pieces, plan.trials).seconds, sum(own.seconds for own in seen.values())
+    speed = spent / modelled if modelled > 0.0 and spent > 0.0 else 1.0
+    hours = estimate_cost(experiment, left, most or 1).seconds * speed / 3600.0
+    limit = " (max_trials at some width)" if most >= rule.goal.max_trials else ""
+    return (
+        f"  to the goal, if shares stay as they are: {most} trials at the slowest width{limit}, {hours:.3g} core-hours"
+    )

@@ -1,0 +1,1 @@
+"""What the integrated trajectories say: losses, times, recovery, errors."""

@@ -1,0 +1,1 @@
+"""Probabilities of rare failures from splitting and tilting."""

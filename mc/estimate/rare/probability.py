@@ -1,0 +1,326 @@
+"""Rare failures: what the repetitions of splitting say together, and when not to trust them (docs/rare.md).
+
+Counted trials give exact limits. Splitting and tilting give estimates: their intervals rest on the spread of
+independent repetitions, which is approximate, and are labelled so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import t as student
+
+from mc.estimate.probability.counts import CellLike, dataset, failed, mode_index
+from mc.estimate.probability.intervals import clopper_pearson
+from mc.theory.codes import Exact
+from mc.trial.rare.settings import carriers
+
+FloatArray = NDArray[np.float64]
+
+METHOD = "splitting, modified Cox interval over independent repetitions"
+METHOD_CLASS = "approximate"
+
+FEWEST_REPETITIONS = 5
+LEAST_ACCEPTANCE = 0.1
+MOST_AUTOCORRELATION = 0.6
+MOST_SPREAD = 0.8
+"""Standard deviation of the logarithms: beyond it the mean hangs on the largest few."""
+MOST_INFLATION = 10.0
+"""Variance of the logarithms over what independent particles would have."""
+FEWEST_SURVIVORS = 0.02
+DISAGREEMENT = 4.0
+"""Standard errors between two estimators beyond which they contradict each other (6e-5 by chance)."""
+
+
+def log_interval(estimates: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """Confidence interval of a probability from unbiased, skew, independent estimates of it.
+
+    The logarithms are nearly normal where products of many shares are; the mean of a log-normal variable is
+    exp(mean + variance/2), and the modified Cox interval is that of mean + variance/2 with Student's t.
+
+    Parameters
+    ----------
+    estimates : array_like, shape (R,)
+    level : float
+
+    Returns
+    -------
+    lower, upper : float
+        (0, 1) for fewer than two estimates or one that is 0: then nothing is known of the spread.
+    """
+    found = np.asarray(estimates, dtype=np.float64)
+    count = found.size
+    if count < 2 or np.any(found <= 0.0):
+        return 0.0, 1.0
+    logs = np.log(found)
+    variance = float(logs.var(ddof=1))
+    centre = float(logs.mean()) + 0.5 * variance
+    error = np.sqrt(variance / count + variance**2 / (2.0 * (count - 1)))
+    half = float(student.ppf(0.5 + 0.5 * level, count - 1)) * float(error)
+    return float(np.exp(min(centre - half, 0.0))), float(np.exp(min(centre + half, 0.0)))
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Failures among independent trials, with exact limits.
+
+    Parameters
+    ----------
+    fails, trials, undecided : int
+    interval : (float, float)
+        Two-sided Clopper-Pearson, undecided trials counted as holding below and as failing above.
+    upper : float
+        One-sided exact upper limit: the bound that needs no model at all.
+    """
+
+    fails: int
+    trials: int
+    undecided: int
+    interval: tuple[float, float]
+    upper: float
+
+    @classmethod
+    def of(cls, fails: int, trials: int, level: float, undecided: int = 0) -> Counted:
+        """Limits of counts."""
+        lower = float(clopper_pearson(fails, trials, level)[0])
+        upper = float(clopper_pearson(fails + undecided, trials, level)[1])
+        one_sided = float(clopper_pearson(fails + undecided, trials, level, "upper")[1])
+        return cls(fails, trials, undecided, (lower, upper), one_sided)
+
+
+@dataclass(frozen=True)
+class RareWidth:
+    """A failure at one width.
+
+    Parameters
+    ----------
+    width, repetitions : int
+        Repetitions that are there; those of failed trials are not among them.
+    probability : float
+        Mean of the repetitions: an unbiased estimate; NaN where all of them failed.
+    interval : (float, float)
+        Of `log_interval`; the upper end counts undecided particles as failures. (0, 1) where a repetition failed: what
+        it would have estimated has no bound.
+    spread : float
+        Standard deviation of the logarithms of the repetitions.
+    inflation : float
+        Its square over the variance that independent particles would have.
+    acceptance, autocorrelation, survival : float
+        The worst over repetitions and levels.
+    levels : int
+    counted : Counted or None
+        The run's own trials; None where no dataset decides the failure.
+    direct : Counted
+        The first particles of the repetitions, which are independent draws; undecided where a repetition failed.
+    tilted : float
+        Mean of the tilted estimates; NaN without.
+    tilted_interval : (float, float)
+    warnings : tuple of str
+        Why the estimate should not be trusted; empty when nothing speaks against it.
+    """
+
+    width: int
+    repetitions: int
+    probability: float
+    interval: tuple[float, float]
+    spread: float
+    inflation: float
+    acceptance: float
+    autocorrelation: float
+    survival: float
+    levels: int
+    counted: Counted | None
+    direct: Counted
+    tilted: float
+    tilted_interval: tuple[float, float]
+    warnings: tuple[str, ...]
+
+    @property
+    def trusted(self) -> bool:
+        """Whether no diagnostic forbids it."""
+        return not self.warnings
+
+
+def counted_failures(
+    cell: CellLike, table: Mapping[str, Any], moment_dphi: float, column: int, level: float
+) -> Counted | None:
+    """The failures that the run's own trials show at a width, where a stored dataset decides them.
+
+    Parameters
+    ----------
+    cell : CellLike
+    table : mapping
+        [rare] of the frozen experiment, every default written out.
+    moment_dphi : float
+        C_dphi; NaN where it is not known.
+    column : int
+        Of the width.
+    level : float
+    """
+    margin, lost = table["margin"], _failed_at(cell, column)
+    if margin == "exact":
+        exact = dataset(cell, "exact")
+        if exact is None:
+            return None
+        seen = exact[:, column]
+        decided = int(np.isin(seen, (Exact.REACHES_ZERO, Exact.CANNOT, Exact.UNDECIDED)).sum()) + lost
+        fails, undecided = int((seen == Exact.CANNOT).sum()), int((seen == Exact.UNDECIDED).sum()) + lost
+        return Counted.of(fails, decided, level, undecided) if decided else None
+    name, mode = ("sigma_0", "hidden") if margin == "lambda_min" else (f"margin_{margin}", table.get("mode", ""))
+    stored = dataset(cell, name)
+    limit = float(table["threshold"])
+    if margin == "lambda_min":
+        limit = float(np.sqrt(limit)) * moment_dphi
+    if stored is None or mode not in cell.modes or np.isnan(limit):
+        return None
+    values = stored[mode_index(cell, mode), :, column]
+    values = values[~np.isnan(values)]
+    trials = values.size + lost
+    return Counted.of(int((values <= limit).sum()), trials, level, lost) if trials else None
+
+
+def _failed_at(cell: CellLike, column: int) -> int:
+    """Trials that failed at a width."""
+    lost = failed(cell)
+    return 0 if lost is None else int(lost[:, column].sum())
+
+
+def _lost_repetitions(cell: CellLike, table: Mapping[str, Any], block_size: int | None) -> NDArray[np.int64]:
+    """Repetitions carried by failed trials, at every width of the cell."""
+    lost = failed(cell)
+    if lost is None:
+        return np.zeros(len(cell.widths), dtype=np.int64)
+    trials, size = len(lost), block_size or len(lost)
+    blocks = [range(first, min(first + size, trials)) for first in range(0, trials, size)]
+    own = table["per_block"] if block_size else trials
+    rows = np.array([trial for block in blocks for trial in carriers(block, own, table["repetitions"])], dtype=int)
+    return np.asarray(lost[rows].sum(axis=0) * np.isin(cell.widths, table["widths"]), dtype=np.int64)
+
+
+def rare_widths(
+    cell: CellLike,
+    table: Mapping[str, Any],
+    level: float,
+    moment_dphi: float = np.nan,
+    block_size: int | None = None,
+) -> tuple[RareWidth, ...]:
+    """What a cell says of its rare failure, width by width.
+
+    Parameters
+    ----------
+    cell : CellLike
+    table : mapping
+        [rare] of the frozen experiment, every default written out.
+    level : float
+    moment_dphi : float
+        C_dphi, where the trials of the run are to be counted for ``lambda_min``.
+    block_size : int, optional
+        Of the run: it says which trials carry the repetitions. None: the first trials do.
+
+    Returns
+    -------
+    tuple of RareWidth
+        Widths at which the pilot did not come to the threshold are left out; those of which all repetitions failed
+        are not.
+    """
+    stored = dataset(cell, "rare_probability")
+    if stored is None:
+        return ()
+    lost = _lost_repetitions(cell, table, block_size)
+    there = np.isfinite(stored).any(axis=0)
+    gave_up = ~there & (np.asarray(cell.data["rare_levels"]) > 0).any(axis=0)
+    columns = np.flatnonzero((there | (lost > 0)) & ~gave_up)
+    return tuple(_at(cell, table, moment_dphi, int(i), level, int(lost[i])) for i in columns)
+
+
+def unreached(cell: CellLike) -> tuple[int, ...]:
+    """Widths at which the pilot did not come to the threshold."""
+    stored, levels = dataset(cell, "rare_probability"), dataset(cell, "rare_levels")
+    if stored is None or levels is None:
+        return ()
+    gave_up = (levels > 0).any(axis=0) & ~np.isfinite(stored).any(axis=0)
+    return tuple(int(k) for k in np.asarray(cell.widths)[gave_up])
+
+
+def _at(
+    cell: CellLike, table: Mapping[str, Any], moment_dphi: float, column: int, level: float, lost: int
+) -> RareWidth:
+    every = {name: np.asarray(cell.data[name])[:, column] for name in cell.data if name.startswith("rare_")}
+    rows = np.isfinite(every["rare_probability"])
+    found = {name: values[rows] for name, values in every.items()}
+    estimates, ideal = found["rare_probability"], found["rare_ideal_variance"]
+    lower, upper = log_interval(estimates, level)
+    doubtful = found["rare_undecided"]
+    if doubtful.any():
+        upper = log_interval(estimates + doubtful, level)[1]
+    logs = np.log(estimates[estimates > 0.0])
+    spread = float(logs.std(ddof=1)) if logs.size > 1 else np.nan
+    tilted = found["rare_tilted"][np.isfinite(found["rare_tilted"])]
+    particles, everything = int(table["particles"]), (0.0, 1.0)
+    first = Counted.of(
+        int(found["rare_direct"].sum()), (int(rows.sum()) + lost) * particles, level, undecided=lost * particles
+    )
+    counted = counted_failures(cell, table, moment_dphi, column, level)
+    width = RareWidth(
+        width=int(cell.widths[column]),
+        repetitions=int(rows.sum()),
+        probability=_or_nan(np.mean, estimates),
+        interval=everything if lost else (lower, upper),
+        spread=spread,
+        inflation=spread**2 / float(ideal.mean()) if ideal.size and ideal.mean() > 0.0 else np.nan,
+        acceptance=_or_nan(np.fmin.reduce, found["rare_acceptance"]),
+        autocorrelation=_or_nan(np.median, found["rare_autocorrelation"]),
+        survival=_or_nan(np.min, found["rare_survival"]),
+        levels=int(found["rare_levels"].max(initial=-1)),
+        counted=counted,
+        direct=first,
+        tilted=_or_nan(np.mean, tilted),
+        tilted_interval=(everything if lost else log_interval(tilted, level)) if tilted.size else (np.nan, np.nan),
+        warnings=(),
+    )
+    return _with_warnings(width, estimates, tilted, lost)
+
+
+def _or_nan(reduce: Callable[[FloatArray], Any], values: FloatArray) -> float:
+    """A number of the repetitions, NaN without any."""
+    return float(reduce(values)) if values.size else np.nan
+
+
+def _with_warnings(width: RareWidth, estimates: FloatArray, tilted: FloatArray, lost: int) -> RareWidth:
+    """Add what forbids trust."""
+    found: list[str] = []
+    if lost:
+        found.append(f"{lost} repetitions failed with their trials: all that they might have said is left open")
+    if width.repetitions < FEWEST_REPETITIONS:
+        found.append(f"only {width.repetitions} repetitions: the spread between them is hardly known")
+    if np.any(estimates <= 0.0):
+        found.append("a repetition died out: more particles are needed")
+    if width.acceptance < LEAST_ACCEPTANCE:
+        found.append(f"acceptance {width.acceptance:.2g} at some level: the particles hardly move")
+    if width.autocorrelation > MOST_AUTOCORRELATION:
+        found.append(f"autocorrelation {width.autocorrelation:.2g} at some level: more moves are needed")
+    if width.survival < FEWEST_SURVIVORS:
+        found.append(f"only {width.survival:.2g} of the particles survive some level: more particles are needed")
+    if width.spread > MOST_SPREAD:
+        found.append(f"repetitions differ by a factor {np.exp(width.spread):.2g}: more particles or moves are needed")
+    if width.inflation > MOST_INFLATION and width.spread > 0.3:
+        found.append(f"variance {width.inflation:.2g} times that of independent particles: more moves are needed")
+    apart = disagreement(estimates, tilted)
+    if apart > DISAGREEMENT:
+        found.append(f"splitting and tilting are {apart:.1f} standard errors apart")
+    direct = width.direct
+    if not (direct.interval[0] <= width.interval[1] and width.interval[0] <= direct.interval[1]):
+        found.append("the failures among the first particles contradict the estimate")
+    return replace(width, warnings=tuple(found))
+
+
+def disagreement(one: FloatArray, other: FloatArray) -> float:
+    """Standard errors between the means of two sets of estimates; NaN where a spread is not known."""
+    if min(one.size, other.size) < 2:
+        return np.nan
+    error = one.var(ddof=1) / one.size + other.var(ddof=1) / other.size
+    return float(abs(one.mean() - other.mean()) / np.sqrt(error)) if error > 0.0 else np.nan

@@ -1,0 +1,1 @@
+"""How many trials an answer takes: planning and adaptive allocation."""

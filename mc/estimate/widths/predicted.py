@@ -1,0 +1,185 @@
+"""P_theory for the problems a run really drew, to be compared with what was measured (theory §7.1-3)."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mc.errors import InputError
+from mc.estimate.probability.counts import CellLike, dataset
+from mc.model import activations, losses
+from mc.model.activations import Activation
+from mc.model.draws import OutputLaw, get_law
+from mc.model.losses import Loss
+from mc.theory import bounds
+
+MAX_PROBLEMS = 32
+"""Problems of a cell that a mean P_theory is taken over: each costs a tenth of a second."""
+
+MAX_WIDTH_PROBLEMS = 3
+"""Problems of a cell that k_theory, a bisection per problem, is taken over."""
+
+SCALES = ("sigma_A", "norm_A", "frobenius_A", "frobenius_AAT", "norm_y")
+
+
+@dataclass(frozen=True)
+class TheoryCurve:
+    """P_theory at given widths.
+
+    Parameters
+    ----------
+    form : str
+        "trial" or "paper": which Lipschitz constant the bound is made with.
+    p, standard_error : ndarray, shape (K,)
+        Mean over the problems and the standard error of that mean (0 for a single problem); 0 is vacuous.
+    problems : int
+        Number of problems behind the mean.
+    """
+
+    form: str
+    p: NDArray[np.float64]
+    standard_error: NDArray[np.float64]
+    problems: int
+
+    def at(self, rows: NDArray[np.int64]) -> TheoryCurve:
+        """The same bound at some of the widths."""
+        return TheoryCurve(self.form, self.p[rows], self.standard_error[rows], self.problems)
+
+    @property
+    def source(self) -> str:
+        """Which bound, of what."""
+        over = "the problem of the cell" if self.problems == 1 else f"mean over {self.problems} problems of the run"
+        return f"P_theory^{self.form} (theory §7.1-3), {over}"
+
+
+@dataclass(frozen=True)
+class CellTheory:
+    """The bounds of one cell: one setting per problem.
+
+    Parameters
+    ----------
+    settings : tuple of Setting
+        One for each of at most `MAX_PROBLEMS` problems (exactly one with ``resample = "cell"``).
+    outside : str
+        Why the theorem does not apply, empty when it does.
+    """
+
+    settings: tuple[bounds.Setting, ...]
+    outside: str = ""
+
+    def curve(self, mode: str, form: str, widths: ArrayLike) -> TheoryCurve:
+        """P_theory at the widths, averaged over the problems.
+
+        Parameters
+        ----------
+        mode : {"hidden", "both"}
+        form : {"trial", "paper"}
+        widths : array_like of int, shape (K,)
+
+        Returns
+        -------
+        TheoryCurve
+        """
+        k = np.asarray(widths)
+        # P_theory does not decrease in k: vacuous at the largest width is vacuous at all, for a fraction of the time.
+        p = np.array(
+            [
+                bounds.p_theory(s, mode, form, k)
+                if bounds.p_theory(s, mode, form, k.max()) > 0.0
+                else np.zeros(k.shape)
+                for s in self.settings
+            ]
+        )
+        count = len(p)
+        error = p.std(axis=0, ddof=1) / math.sqrt(count) if count > 1 else np.zeros(k.shape)
+        return TheoryCurve(form, p.mean(axis=0), error, count)
+
+    def width_for(self, mode: str, form: str, delta: float) -> float:
+        """k_theory(delta): the width from which the bound promises 1 - delta, the median over the typical problems.
+
+        Returns
+        -------
+        float
+            A width, or inf when there is none.
+        """
+        # The extreme problems differ by what the bound feels most, |y|/sigma_A: take those in the middle of it.
+        ordered = sorted(self.settings, key=lambda s: s.norm_y / s.sigma_A)
+        skip = max(len(ordered) - MAX_WIDTH_PROBLEMS, 0) // 2
+        chosen = ordered[skip : skip + MAX_WIDTH_PROBLEMS]
+        return float(statistics.median_high([bounds.k_theory(s, mode, form, delta) for s in chosen]))
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """What an experiment draws its networks from and trains them with."""
+
+    law: OutputLaw
+    activation: Activation
+    loss: Loss
+
+
+def named(experiment: Mapping[str, Any]) -> Ensemble | None:
+    """The activation, output law and loss of an experiment; None where one has no name here.
+
+    Parameters
+    ----------
+    experiment : mapping
+        The parsed experiment file, with [network] and [loss].
+    """
+    network, loss_table = experiment.get("network", {}), experiment.get("loss", {})
+    try:
+        return Ensemble(
+            get_law(network.get("output_law", "uniform")),
+            activations.get(network.get("activation", "sigmoid")),
+            losses.get(loss_table.get("kind", "mse"), loss_table.get("p")),
+        )
+    except InputError:
+        return None
+
+
+def cell_theory(cell: CellLike, experiment: Mapping[str, Any]) -> CellTheory | None:
+    """The bounds for the problems of a cell.
+
+    Parameters
+    ----------
+    cell : CellLike
+        Needs the datasets sigma_A, norm_A, frobenius_A, frobenius_AAT, norm_y.
+    experiment : mapping
+        The parsed experiment file, with [network] and [loss].
+
+    Returns
+    -------
+    CellTheory or None
+        None when there is nothing to compare with: an activation, a loss or an output law that has no name here, or
+        a run without the numbers of its problems.
+    """
+    scales = {name: dataset(cell, name) for name in SCALES}
+    ensemble = named(experiment)
+    if ensemble is None or any(values is None for values in scales.values()):
+        return None
+    law, activation, loss = ensemble.law, ensemble.activation, ensemble.loss
+    columns = np.array([np.asarray(scales[name], dtype=np.float64) for name in SCALES])
+    present = np.flatnonzero(np.isfinite(columns).all(axis=0))
+    limit = 1 if cell.problem.get("resample") == "cell" else MAX_PROBLEMS
+    if not len(present):
+        return None
+    settings = tuple(
+        bounds.Setting(
+            n=int(cell.problem["n"]),
+            m=int(cell.problem["m"]),
+            **{name: float(value) for name, value in zip(SCALES, columns[:, trial], strict=True)},
+            loss=loss,
+            activation=activation,
+            entry_bound=law.entry_bound,
+            subgaussian=law.subgaussian,
+        )
+        for trial in present[:limit]
+    )
+    outside = "" if law.in_theorem else "the entries of V are unbounded: outside the theorem"
+    return CellTheory(settings, outside)

@@ -1,0 +1,1 @@
+"""Turn a TOML file into a checked, frozen experiment with cells and identities (design §4)."""

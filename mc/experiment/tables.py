@@ -1,0 +1,140 @@
+"""What all tables of the file share: frozen, strict, listable; and the values that may be Python objects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationInfo
+
+from mc.errors import InputError
+from mc.experiment.arrays import OBJECT, ArrayFacts, array_facts
+from mc.experiment.messages import Refusal, choose, one_of, show
+from mc.model import activations, losses
+from mc.model.activations import Activation
+from mc.model.draws import OUTPUT_LAWS, OutputLaw, get_law
+from mc.model.problem import OPERATORS
+
+AUTO = "auto"
+
+
+class Table(BaseModel):
+    """A table of the file: frozen, without unknown keys, without conversions, without NaN and infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    # Keys that take a value or a list of values; kept as tuples, written as a plain value when there is one.
+    grid: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def keys(cls) -> dict[str, str]:
+        """Every key and what it takes, in the words of the messages."""
+        return {info.alias or name: info.description or "" for name, info in cls.model_fields.items()}
+
+    def plain(self) -> dict[str, Any]:
+        """The table as TOML holds it: lists, numbers, text; absent keys left out, Python objects left as they are."""
+        found: dict[str, Any] = {}
+        for name, info in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, Table):
+                value = value.plain()
+            elif isinstance(value, tuple):
+                value = value[0] if name in self.grid and len(value) == 1 else list(value)
+            if value is not None:
+                found[info.alias or name] = value
+        return found
+
+
+def listed(data: Any, grid: tuple[str, ...]) -> Any:
+    """A raw table with a tuple under every grid key."""
+    if not isinstance(data, Mapping):
+        return data
+    lists = {}
+    for key in (key for key in grid if key in data):
+        value = data[key] if isinstance(data[key], tuple) else (data[key],)
+        if not value:
+            raise Refusal("[] is an empty grid; list at least one value, or drop the key", key)
+        lists[key] = value
+    return {**data, **lists}
+
+
+def distinct(key: str, values: tuple[Any, ...] | None) -> None:
+    """Refuse a value that is listed twice."""
+    seen: set[Any] = set()
+    for value in values or ():
+        if value in seen:
+            raise Refusal(f"{show(value)} is listed twice; list it once", key)
+        seen.add(value)
+
+
+def increasing(key: str, values: tuple[int, ...]) -> None:
+    """Refuse widths that are not increasing."""
+    for a, b in pairwise(values):
+        if a >= b:
+            raise Refusal(f"{b} after {a}: widths must be increasing; sort them, each once", key)
+
+
+def check_activation(value: Any, info: ValidationInfo) -> Any:
+    """A name of the registry, or an `Activation`; one of the registry becomes its name."""
+    if isinstance(value, str) and value.lower().replace("-", "_") in activations.REFUSED:
+        fix = one_of(activations.NAMES)
+        raise Refusal(f"{show(value)} has no Lipschitz derivative, which the theory asks for (theory §1); {fix}")
+    if isinstance(value, Activation):
+        try:
+            activations.get(value)
+        except InputError as error:
+            raise Refusal(f"{error}; mend the object, or {one_of(activations.NAMES)}") from error
+        if value.name in activations.NAMES and type(activations.get(value.name)) is type(value):
+            return value.name
+    return _name_or_object(value, info, activations.NAMES, "an activation", Activation)
+
+
+def check_loss(value: Any, info: ValidationInfo) -> Any:
+    """A name of the registry, or a `Loss`."""
+    return _name_or_object(value, info, losses.NAMES, "a loss", losses.Loss)
+
+
+def check_output_law(value: Any, info: ValidationInfo) -> Any:
+    """A name of the registry, or an `OutputLaw`; one of the registry becomes its name, because draws go by it."""
+    if isinstance(value, OutputLaw) and value.name in OUTPUT_LAWS and value == get_law(value.name):
+        return value.name
+    return _name_or_object(value, info, OUTPUT_LAWS, "an output law", OutputLaw)
+
+
+def check_operator(value: Any, info: ValidationInfo) -> str | ArrayFacts:
+    """A name, or a matrix of the user's own."""
+    if isinstance(value, ArrayFacts):
+        return value
+    if isinstance(value, np.ndarray):
+        try:
+            return array_facts(value, 2)
+        except Refusal as refusal:
+            raise Refusal("the array " + refusal.text) from refusal
+    if isinstance(value, str) and _is_token(value, info) and (known := ArrayFacts.from_token(value)):
+        return known
+    return choose(value, OPERATORS, "an operator")
+
+
+def _name_or_object(value: Any, info: ValidationInfo, names: tuple[str, ...], what: str, kind: type) -> Any:
+    if isinstance(value, str):
+        return value if _is_token(value, info) else choose(value, names, what)
+    if not isinstance(value, kind):
+        raise Refusal(f"{show(value)} is not {what}; {one_of(names)}, or in Python an object of type {kind.__name__}")
+    name = getattr(value, "name", None)
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._()+-]{0,99}", name):
+        raise Refusal(f"{show(name)} cannot name {what}; use letters, digits and ._()+-")
+    return value
+
+
+def _is_token(value: str, info: ValidationInfo) -> bool:
+    """Whether `value` stands for a Python object, and may: only where a finished run is read, not run."""
+    if not value.startswith(OBJECT):
+        return False
+    if (info.context or {}).get("reading"):
+        return True
+    name = value.split(":")[1]
+    raise Refusal(
+        f"{name!r} is a Python object, which a file cannot hold; build the experiment in Python (Experiment.from_dict)"
+    )

@@ -1,0 +1,1 @@
+"""Plan the blocks of an experiment, and compute them in worker pools, adaptive rounds, or job arrays."""

@@ -1,0 +1,281 @@
+"""HDF5 files: how datasets are laid out and packed, files written whole or not at all, damage told in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from mc.errors import InputError
+from mc.store.files import replacing
+
+LIBVER = ("v110", "v110")
+"""The format of HDF5 1.10: every piece of metadata has a checksum, and small files are a third of the size."""
+COMPRESSIONS = ("gzip", "zstd", "blosc2")
+CHUNK_VALUES = 2**15
+"""Values of a chunk, about."""
+LEAST_ROWS = 16
+"""Trials of a chunk at least: shorter chunks pack badly."""
+LEAST_COPIED = 2**10
+"""Values of a chunk that is worth taking over from a block file as it is; smaller ones make reading slow."""
+MOST_EXPANSION = 1100
+"""Bytes that a byte of a file may stand for: deflate cannot exceed 1032."""
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_SEAL = b"dipmc sha256 "
+_SEAL_BYTES = 512
+"""What HDF5 leaves to others before its own part of a file, the smallest there is."""
+
+# what h5py raises on a damaged file, depending on where the damage is
+_DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """How chunks are packed: shuffle, a compressor, and the Fletcher checksum that every reader of HDF5 checks.
+
+    Parameters
+    ----------
+    compression : str
+        One of `COMPRESSIONS`; all but gzip need hdf5plugin, for writing and for reading.
+
+    Raises
+    ------
+    InputError
+        When the name is unknown or hdf5plugin is not there.
+    """
+
+    compression: str = "gzip"
+
+    def __post_init__(self) -> None:
+        if self.compression not in COMPRESSIONS:
+            raise InputError(f"--compression {self.compression}: unknown; use one of {', '.join(COMPRESSIONS)}")
+        self.keywords()
+
+    def keywords(self) -> dict[str, Any]:
+        """Arguments of `h5py.Group.create_dataset`."""
+        if self.compression == "gzip":
+            return {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
+        try:
+            import hdf5plugin
+        except ImportError as error:
+            raise InputError(
+                f"--compression {self.compression} needs hdf5plugin, which is not installed: "
+                "pip install 'dipmc[compression]', or use gzip"
+            ) from error
+        if self.compression == "zstd":
+            return {**hdf5plugin.Zstd(clevel=3), "shuffle": True, "fletcher32": True}
+        # blosc2 shuffles by itself
+        return {**hdf5plugin.Blosc2(cname="zstd", clevel=5, filters=hdf5plugin.Blosc2.SHUFFLE), "fletcher32": True}
+
+
+def row_axis(dims: Sequence[str]) -> int:
+    """The axis of the trials (0 when there is none)."""
+    return next((axis for axis, dim in enumerate(dims) if dim in ("trial", "saved_trial")), 0)
+
+
+def chunk_rows(rows: int, row: int) -> int:
+    """Rows of a chunk: about `CHUNK_VALUES` values, at least `LEAST_ROWS` rows, and chunks of equal length.
+
+    Parameters
+    ----------
+    rows : int
+        Rows of the dataset.
+    row : int
+        Values of one row.
+    """
+    pieces = min(-(-rows * row // CHUNK_VALUES), max(1, rows // LEAST_ROWS))
+    return -(-rows // pieces)
+
+
+def chunk_shape(shape: tuple[int, ...], axis: int, block: int) -> tuple[int, ...]:
+    """Chunks of a dataset: those of the blocks where they are large enough to be taken over, else about as large.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        No axis of length 0.
+    axis : int
+        That of the trials.
+    block : int
+        Rows that a block file holds; those of the dataset in a block file itself.
+    """
+    row = math.prod(shape[axis + 1 :])
+    rows = chunk_rows(block, row)
+    if block != shape[axis] and (block % rows or rows < LEAST_ROWS or rows * row < LEAST_COPIED):
+        rows = max(LEAST_ROWS, CHUNK_VALUES // row)
+    return (*(1 for _ in shape[:axis]), min(rows, shape[axis]), *shape[axis + 1 :])
+
+
+def storage(shape: tuple[int, ...], axis: int, filters: Filters, block: int | None = None) -> dict[str, Any]:
+    """Chunks and filters of a dataset, as `h5py.Group.create_dataset` takes them; see `chunk_shape`."""
+    if 0 in shape:
+        return {}
+    return {"chunks": chunk_shape(shape, axis, shape[axis] if block is None else block), **filters.keywords()}
+
+
+def packing(dataset: h5py.h5d.DatasetID) -> tuple[object, ...]:
+    """All that must agree for the chunks of one dataset to be chunks of another; nothing where they have no filter."""
+    plist = dataset.get_create_plist()
+    if not plist.get_nfilters():
+        return ()
+    # a filter is its number, its flags and its parameters
+    return plist.get_chunk(), dataset.dtype.str, *(plist.get_filter(i)[:3] for i in range(plist.get_nfilters()))
+
+
+def attributes(handle: h5py.Group) -> dict[str, Any]:
+    """The attributes of a group as plain values, without those of the dimension scales."""
+    hidden = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST"}
+    return {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in handle.attrs.items()
+        if name not in hidden
+    }
+
+
+def numbers(dataset: h5py.h5d.DatasetID, room: float) -> NDArray[Any]:
+    """Read a dataset of numbers whole; its size is looked at before memory is asked for.
+
+    Raises
+    ------
+    ValueError
+        When it holds no numbers, or takes more than `room` bytes whole or by the chunk.
+    """
+    kind, shape, plist = dataset.dtype, dataset.shape, dataset.get_create_plist()
+    chunk = plist.get_chunk() if plist.get_layout() == h5py.h5d.CHUNKED else ()
+    if kind.kind not in "if" or max(math.prod(shape), math.prod(chunk)) * kind.itemsize > room:
+        raise ValueError(f"{h5py.h5i.get_name(dataset).decode()} claims {kind} of shape {shape}")
+    array = np.empty(shape, kind)
+    if array.size:
+        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, array)
+    return array
+
+
+def memory() -> float:
+    """Bytes of memory of this machine."""
+    return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+class _Absorbing(io.FileIO):
+    """A file that keeps its first failed write to itself.
+
+    The HDF5 library cannot close what it failed to write, and says so once per open object; it is told that all went
+    well, and `creating` raises the failure when the library is done.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all of `data`, as the library expects."""
+        view = memoryview(data)
+        try:
+            written = 0
+            while self.failure is None and written < len(view):
+                written += super().write(view[written:]) or 0
+        except OSError as error:
+            self.failure = error
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the length of the file."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+        return size or 0
+
+
+def _seal(raw: io.FileIO) -> None:
+    """Write the SHA-256 of what HDF5 wrote before it."""
+    raw.seek(_SEAL_BYTES)
+    digest = hashlib.file_digest(raw, "sha256").hexdigest()
+    raw.seek(0)
+    raw.write(_SEAL + digest.encode() + b"\n")
+
+
+def _require_seal(path: Path) -> None:
+    """Refuse, before the library sees it, what is no HDF5 file, or not what its seal says."""
+    with path.open("rb") as raw:
+        head = raw.read(_SEAL_BYTES)
+        if head.startswith(_SIGNATURE):
+            return
+        if not head.startswith(_SEAL):
+            raise OSError("file signature not found")
+        if hashlib.file_digest(raw, "sha256").hexdigest().encode() != head[len(_SEAL) :].split(b"\n")[0]:
+            raise OSError("the checksum of the file differs")
+
+
+@contextmanager
+def creating(final: Path, *, sealed: bool = False) -> Iterator[h5py.File]:
+    """A new HDF5 file, under its final name only when all went well.
+
+    Parameters
+    ----------
+    final : Path
+    sealed : bool
+        Put a checksum of all its bytes before it, which `reading` compares. HDF5 decodes the list of sources of a
+        virtual dataset before it looks at the checksum of that, and may crash on a damaged one.
+
+    Raises
+    ------
+    InputError
+        When the folder cannot be written to; nothing is left behind.
+    """
+    with replacing(final) as temporary, _Absorbing(temporary, "w+") as raw:
+        try:
+            with h5py.File(raw, "w", libver=LIBVER, userblock_size=_SEAL_BYTES if sealed else 0) as handle:
+                yield handle
+            if sealed:
+                _seal(raw)
+        except (OSError, RuntimeError):
+            # what the library makes of missing bytes matters less than why they are missing
+            if raw.failure is None:
+                raise
+        if raw.failure is not None:
+            raise raw.failure
+
+
+def _opened(path: Path) -> h5py.File:
+    _require_seal(path)
+    # a file under its final name never changes, so no lock is needed (some network file systems have none); but where
+    # this process has it open already, in xarray for example, the library wants the same way of locking again
+    for locking in (False, None, True):
+        try:
+            return h5py.File(path, "r", locking=locking)
+        except OSError as error:
+            if "file locking" not in str(error):
+                raise
+    return h5py.File(path, "r", locking="best-effort")
+
+
+@contextmanager
+def reading(path: Path, advice: str) -> Iterator[h5py.File]:
+    """Open a finished file; whatever is wrong with it becomes one line that names it.
+
+    Raises
+    ------
+    InputError
+        When the file is absent, unreadable, damaged or not of this kind.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {advice}")
+    try:
+        with _opened(path) as handle:
+            yield handle
+    except InputError:
+        raise
+    except PermissionError as error:
+        raise InputError(f"{path}: not readable ({error.strerror}); give yourself permission to read it") from error
+    except _DAMAGE as error:
+        reason = str(error.args[0] if error.args else error).split("\n")[0]
+        raise InputError(f"{path}: damaged or not written by dipmc ({reason}); {advice}") from error

@@ -1,0 +1,1 @@
+"""Constants, certificates, probability bounds, claims and their checks (theory §4 to §7)."""

@@ -1,0 +1,240 @@
+"""The events behind the probability bounds, each with its failure probability (theory §7.1-3).
+
+Event 1: lambda_min(V Dphi^2 V^T/k) > (1 - eta) C_dphi^2. Events 2 and 4: s = |z|/sqrt k below and above its bounds.
+Event 3: the initial residual below its bound, given s. Event i fails with probability at most delta_i.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from mc.errors import InputError
+from mc.model.losses import Loss
+
+if TYPE_CHECKING:
+    from mc.model.activations import Activation
+
+FloatArray = NDArray[np.float64]
+
+MODES = ("hidden", "both")
+FORMS = ("trial", "paper")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the bounds know of a problem (A, xbar, eps) and a network.
+
+    Attributes
+    ----------
+    n, m : int
+        Sizes of signal and observation.
+    sigma_A, norm_A, frobenius_A, frobenius_AAT : float
+        Smallest positive singular value, operator norm, Frobenius norm of A; Frobenius norm of A A^T.
+    norm_y : float
+        |y|.
+    loss : Loss
+    activation : Activation
+    entry_bound : float
+        V_max; infinite for a law outside the theorem, whose bounds are vacuous.
+    subgaussian : bool
+        Whether E exp(t v) <= exp(t^2/2) for an entry v of V.
+    """
+
+    n: int
+    m: int
+    sigma_A: float
+    norm_A: float
+    frobenius_A: float
+    frobenius_AAT: float
+    norm_y: float
+    loss: Loss
+    activation: Activation
+    entry_bound: float
+    subgaussian: bool
+
+    def __post_init__(self) -> None:
+        for name in ("n", "m", "sigma_A", "norm_A", "frobenius_A", "frobenius_AAT", "entry_bound"):
+            if not getattr(self, name) > 0:  # also NaN
+                raise InputError(f"bounds: {name} = {getattr(self, name)!r} must be positive")
+        if not self.norm_y >= 0:
+            raise InputError(f"bounds: norm_y = {self.norm_y!r} must not be negative")
+
+
+@dataclass(frozen=True)
+class PublishedForm:
+    """The published width condition, whose constant is not stated: no experiment refutes it (theory §7).
+
+    Attributes
+    ----------
+    constant : float
+        C', free.
+    citation_note : str
+        To print wherever the form is attributed.
+    """
+
+    constant: float = 1.0
+    citation_note: str = "form as recalled, not transcribed"
+
+    def width(self, mode: str, *, n: int, sigma_A: float, psi: float) -> float:
+        """Smallest k of the condition: C' n (psi/sigma_A)^2 in `hidden`, C' n (psi/sigma_A)^4 in `both`."""
+        check_names(mode)
+        return self.constant * n * (psi / sigma_A) ** (2 if mode == "hidden" else 4)
+
+    def largest_constant(self, mode: str, k: float, *, n: int, sigma_A: float, psi: float) -> float:
+        """Largest C' for which width k meets the condition; the bound is supported from the largest failing k on."""
+        return k / PublishedForm(1.0).width(mode, n=n, sigma_A=sigma_A, psi=psi)
+
+    def probability(self, mode: str, *, n: int, d: int) -> float:
+        """Claimed probability 1 - 1/n - 1/d in `hidden`, 1 - 2/n - 1/d in `both`; 0 (vacuous) where negative."""
+        check_names(mode)
+        return max(0.0, 1.0 - (1 if mode == "hidden" else 2) / n - 1.0 / d)
+
+
+def chernoff_rate(eta: ArrayLike) -> FloatArray:
+    """eta + (1 - eta) log(1 - eta), without cancellation at small eta; 1 at eta = 1 (theory §7.1)."""
+    x = np.asarray(eta, dtype=np.float64)
+    series = np.zeros_like(x)
+    for j in range(10, 1, -1):  # sum of eta^j / (j (j - 1)): the first term left out is below 1e-15 of the sum
+        series = x * series + 1.0 / (j * (j - 1))
+    return np.where(x < 0.02, x * x * series, x + special.xlog1py(1.0 - x, -x))
+
+
+def chernoff_failure(
+    k: ArrayLike, eta: ArrayLike, *, n: int, moment_dphi: float, sup_dphi: float, entry_bound: float
+) -> FloatArray:
+    """Bound delta_1 on P(lambda_min(V Dphi^2 V^T/k) <= (1 - eta) C_dphi^2), at most 1 (theory §7.1).
+
+    Parameters
+    ----------
+    k, eta : array_like
+        Width, and relative deviation in (0, 1].
+    n : int
+        Rows of V.
+    moment_dphi, sup_dphi, entry_bound : float
+        C_dphi, B1, V_max.
+
+    Returns
+    -------
+    array
+        Broadcast shape of `k` and `eta`.
+    """
+    scale = (moment_dphi / (sup_dphi * entry_bound)) ** 2 / n
+    return np.asarray(np.minimum(1.0, n * np.exp(-chernoff_rate(eta) * scale * np.asarray(k, dtype=np.float64))))
+
+
+def activation_norm_upper(
+    k: ArrayLike, delta: ArrayLike, *, moment_phi: float, sup_dphi: float, sup_phi: float = math.inf
+) -> FloatArray:
+    """Bound of s = |phi(h)|/sqrt k that fails with probability at most `delta`; sup|phi| at delta = 0 (theory §7.2)."""
+    with np.errstate(divide="ignore"):
+        deviation = np.sqrt(-2.0 * np.log(np.asarray(delta, dtype=np.float64)) / np.asarray(k, dtype=np.float64))
+    return np.minimum(moment_phi + sup_dphi * deviation, sup_phi)
+
+
+def activation_norm_lower(k: ArrayLike, delta: ArrayLike, *, moment_phi: float, sup_dphi: float) -> FloatArray:
+    """Bound below s = |phi(h)|/sqrt k that fails with probability at most `delta`, at least 0 (theory §7.2)."""
+    width = np.asarray(k, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        deviation = np.sqrt(-2.0 * np.log(np.asarray(delta, dtype=np.float64)) / width)
+    mean = np.sqrt(np.maximum(moment_phi**2 - sup_dphi**2 / width, 0.0))
+    return np.asarray(np.maximum(mean - sup_dphi * deviation, 0.0))
+
+
+def initial_output_upper(
+    activation_norm: ArrayLike,
+    delta: ArrayLike,
+    *,
+    norm_A: float | FloatArray,
+    frobenius_A: float | FloatArray,
+    frobenius_AAT: float | FloatArray,
+    entry_bound: float,
+    subgaussian: bool,
+) -> FloatArray:
+    """Bound of |y(0)| given s, failing with probability at most `delta` (theory §7.3).
+
+    Parameters
+    ----------
+    activation_norm : array_like
+        s = |z|/sqrt k, or a bound of it.
+    delta : array_like
+        Failure probability delta_3.
+    norm_A, frobenius_A, frobenius_AAT : float or array
+        |A|, |A|_F, |A A^T|_F, of one problem or of many.
+    entry_bound, subgaussian
+        Law of the entries of V: the subgaussian form never exceeds that of a bounded law.
+
+    Returns
+    -------
+    array
+        Broadcast shape of `activation_norm`, `delta` and the norms.
+    """
+    with np.errstate(divide="ignore"):
+        tau = -np.log(np.asarray(delta, dtype=np.float64))
+    if subgaussian:
+        factor = np.sqrt(frobenius_A**2 + 2.0 * frobenius_AAT * np.sqrt(tau) + 2.0 * norm_A**2 * tau)
+    else:
+        factor = frobenius_A + 2.0 * math.sqrt(2.0) * entry_bound * norm_A * np.sqrt(tau)
+    return np.asarray(np.asarray(activation_norm, dtype=np.float64) * factor)
+
+
+def initial_psi_upper(setting: Setting, activation_norm: ArrayLike, delta: ArrayLike) -> FloatArray:
+    """Bound of psi(L_0) given s, failing with probability at most `delta` (theory §7.3)."""
+    output = initial_output_upper(
+        activation_norm,
+        delta,
+        norm_A=setting.norm_A,
+        frobenius_A=setting.frobenius_A,
+        frobenius_AAT=setting.frobenius_AAT,
+        entry_bound=setting.entry_bound,
+        subgaussian=setting.subgaussian,
+    )
+    return setting.loss.psi_upper(output + setting.norm_y, setting.m)
+
+
+def lipschitz(setting: Setting, mode: str, form: str, k: ArrayLike, radius: ArrayLike) -> FloatArray:
+    """Lip over the ball of this radius, with c_max <= sqrt(n) V_max in the form `trial` (theory §4)."""
+    base, slope, square = _lipschitz_parts(setting, mode, form)
+    b = base + slope * np.asarray(radius, dtype=np.float64)
+    return np.asarray(0.5 * (b + np.sqrt(b * b + square)) / np.sqrt(np.asarray(k, dtype=np.float64)))
+
+
+def largest_psi(setting: Setting, mode: str, form: str, k: ArrayLike, sigma_0: ArrayLike) -> FloatArray:
+    """Value that psi(L_0) must stay below for R' < R, given sigma_0 and the width (theory §4).
+
+    R' < R reads 2 rho Lip_rho < sigma_0 at rho = R' = 2 psi/(sigma_A sigma_0): a quadratic in rho. Infinite where the
+    Jacobian is constant.
+    """
+    sigma = np.asarray(sigma_0, dtype=np.float64)
+    base, slope, square = _lipschitz_parts(setting, mode, form)
+    scaled = sigma * np.sqrt(np.asarray(k, dtype=np.float64))
+    denominator = base + np.sqrt(base * base + square + 2.0 * scaled * slope)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        psi = 0.5 * setting.sigma_A * sigma * scaled / denominator
+    return np.where(scaled > 0.0, psi, 0.0)
+
+
+def _lipschitz_parts(setting: Setting, mode: str, form: str) -> tuple[float, float, float]:
+    """(base, slope, square) with sqrt(k) Lip_rho = (b + sqrt(b^2 + square))/2, b = base + slope rho."""
+    check_names(mode, form)
+    B1, B2, root_n = setting.activation.sup_dphi, setting.activation.lip_dphi, math.sqrt(setting.n)
+    if form == "trial":
+        column_norm = root_n * setting.entry_bound
+        return (B2 * column_norm, 0.0, 0.0) if mode == "hidden" else (B2 * column_norm, B2, 4.0 * B1 * B1)
+    bound = max(B1, B2) * root_n
+    if mode == "hidden":
+        return bound * setting.entry_bound, 0.0, 0.0
+    return bound * (1.0 + 2.0 * setting.entry_bound), 2.0 * bound, 0.0
+
+
+def check_names(mode: str, form: str = "trial") -> None:
+    """Refuse an unknown mode or form with InputError."""
+    if mode not in MODES:
+        raise InputError(f"mode = {mode!r} is unknown: choose one of {', '.join(MODES)}")
+    if form not in FORMS:
+        raise InputError(f"form = {form!r} is unknown: choose one of {', '.join(FORMS)}")

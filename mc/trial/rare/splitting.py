@@ -1,0 +1,265 @@
+"""Multilevel splitting with levels and steps fixed by a pilot: unbiased, whatever the moves (docs/rare.md).
+
+A repetition draws networks independently and keeps those below the first level, copies them up to the old number, moves
+the copies within the level, and so on; the product of the shares estimates P(margin <= threshold). Levels and steps
+come from a pilot with a stream of its own, so they are constants to the repetitions, and every move leaves the law
+given the level invariant: the expectation of the product is the probability, for any number of particles and moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mc.model.draws import OutputLaw
+from mc.trial.rare.populations import Population
+from mc.trial.rare.proposals import normals, outputs, propose
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+TARGET_ACCEPTANCE = 0.4
+"""For one direction in many dimensions the best rate of a random walk is 0.44 to 0.23: between."""
+BATCHES = 4
+"""Times that the pilot adapts its step between two levels."""
+GAIN = 2.5
+LEAST_BLOCK = 8
+"""Neurons that change together at least: fewer would leave a move at the cost of its call."""
+DIGITS = 6
+"""Significant digits of levels and steps, so that a last bit of another machine changes nothing."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A move: how many neurons change, and how near new ones are to old ones."""
+
+    block: int
+    correlation: float
+
+    @classmethod
+    def of(cls, size: float, k: int) -> Step:
+        """The step that changes a share ``size`` of the network: some fresh neurons, or a few that move a little."""
+        amount, least = min(size, 1.0) * k, min(k, LEAST_BLOCK)
+        if amount >= least:
+            return cls(round(amount), 0.0)
+        # E |new - old|^2 is that of ``amount`` fresh neurons
+        return cls(least, rounded(1.0 - amount / least))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Levels down to the threshold, and the step of the moves at each of them but the last.
+
+    ``reached`` is False where the pilot gave up; the last level is then the lowest it came to.
+    """
+
+    levels: tuple[float, ...]
+    steps: tuple[Step, ...]
+    reached: bool
+
+
+@dataclass(frozen=True)
+class Repetitions:
+    """What R repetitions estimate, and how far they can be trusted; arrays (R,).
+
+    Attributes
+    ----------
+    probability : array
+        Unbiased estimates, what was not decided counted as no failure; NaN where the threshold was not reached.
+    undecided : array
+        What they would gain if it were all failures.
+    ideal_variance : array
+        Relative variance that independent particles would have: the sum of (1 - p)/(p N) over the levels.
+    acceptance : array
+        Smallest share of accepted moves of a level; NaN without moves.
+    autocorrelation : array
+        Largest correlation, over the levels, between surviving the next level before and after the moves, at least 0;
+        NaN where it is not defined.
+    survival : array
+        Smallest share of survivors of a level.
+    direct : int array
+        Failures among the first particles, which are independent draws.
+    levels : int
+    """
+
+    probability: Array
+    undecided: Array
+    ideal_variance: Array
+    acceptance: Array
+    autocorrelation: Array
+    survival: Array
+    direct: NDArray[np.int64]
+    levels: int
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The law of the networks, and how a population is made of them.
+
+    ``n`` is 0 where V does not matter, and h has no neurons where it does not: what is not looked at is not drawn.
+    """
+
+    law: OutputLaw
+    n: int
+    k: int
+    reads_h: bool
+    populate: Callable[[Array, Array], Population]
+
+    def draw(self, rngs: Sequence[Generator], particles: int) -> Population:
+        """Independent networks, those of each repetition from its own stream."""
+        h = normals(rngs, particles, self.k if self.reads_h else 0)
+        return self.populate(h, outputs(rngs, self.law, particles, self.n, self.k))
+
+
+def rounded(value: float) -> float:
+    """A number to `DIGITS` significant digits."""
+    return float(f"{value:.{DIGITS - 1}e}")
+
+
+def resample(alive: NDArray[np.bool_], rng: Generator) -> Index:
+    """Rows that replace N particles: every survivor equally often, the rest of the places drawn without replacement.
+
+    With no survivor all rows stay: the estimate is 0 already.
+    """
+    survivors, size = np.flatnonzero(alive), alive.size
+    if not survivors.size:
+        return np.arange(size)
+    whole = np.repeat(survivors, size // survivors.size)
+    return np.concatenate([whole, rng.choice(survivors, size - whole.size, replace=False)])
+
+
+def _moves(
+    population: Population,
+    ensemble: Ensemble,
+    rngs: Sequence[Generator],
+    step: Step,
+    level: float,
+    first: int,
+    count: int,
+) -> Array:
+    """Move every network ``count`` times, one block after another from the ``first``; (R,) shares accepted."""
+    accepted = np.zeros(len(rngs))
+    blocks = -(-ensemble.k // step.block)
+    for number in range(first, first + count):
+        start = (number % blocks) * step.block
+        part = slice(start, min(start + step.block, ensemble.k))
+        old = population.h[:, part] if ensemble.reads_h else population.h
+        h, V = propose(rngs, ensemble.law, old, population.V[:, :, part], step.correlation)
+        accepted += population.move(number, h, V, level).reshape(len(rngs), -1).mean(axis=1)
+    return accepted / count
+
+
+def pilot(ensemble: Ensemble, rng: Generator, particles: int, survival: float, moves: int, max_levels: int) -> Schedule:
+    """Find levels that a given share survives, and steps that a fair share of the moves accepts.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+    rng : Generator
+        Of the pilot alone.
+    particles, moves, max_levels : int
+    survival : float
+
+    Returns
+    -------
+    Schedule
+    """
+    population = ensemble.draw([rng], particles)
+    levels: list[float] = []
+    steps: list[Step] = []
+    size, lowest = 0.5, np.inf
+    rank = max(1, round(survival * particles)) - 1
+    while len(levels) < max_levels:
+        values = population.values()
+        level = rounded(float(np.sort(values)[rank]))
+        if level <= population.threshold:
+            return Schedule((*levels, population.threshold), tuple(steps), True)
+        if level >= lowest:
+            # margins with few values: the next smaller one, if any network has it
+            smaller = [value for value in map(rounded, values.tolist()) if value < lowest]
+            level = max(smaller, default=lowest)
+        lowest = level
+        population = population.take(resample(values <= level, rng))
+        for batch in range(BATCHES):
+            step = Step.of(size, ensemble.k)
+            population.refresh(step.block)
+            count = max(1, moves // BATCHES)
+            rate = float(_moves(population, ensemble, [rng], step, level, batch * count, count)[0])
+            size = min(1.0, size * float(np.exp(GAIN * (rate - TARGET_ACCEPTANCE))))
+        levels.append(level)
+        steps.append(Step.of(rounded(size), ensemble.k))
+    return Schedule(tuple(levels), tuple(steps[:-1]), False)
+
+
+def repeat(
+    ensemble: Ensemble, schedule: Schedule, rngs: Sequence[Generator], particles: int, moves: int
+) -> Repetitions:
+    """Run independent repetitions side by side.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+    schedule : Schedule
+    rngs : sequence of Generator
+        One for each repetition.
+    particles, moves : int
+
+    Returns
+    -------
+    Repetitions
+    """
+    R = len(rngs)
+    population = ensemble.draw(rngs, particles)
+    direct = population.failures()[0].reshape(R, -1).sum(axis=1)
+    probability, variance, survival = np.ones(R), np.zeros(R), np.ones(R)
+    acceptance, correlation = np.full(R, np.nan), np.full(R, np.nan)
+    first = 0
+    alive = population.below(schedule.levels[0])
+    for number, level in enumerate(schedule.levels[:-1]):
+        share = alive.reshape(R, -1).mean(axis=1)
+        probability, survival = probability * share, np.minimum(survival, share)
+        variance += _variance(share, particles)
+        chosen = [resample(part, rng) for part, rng in zip(alive.reshape(R, -1), rngs, strict=True)]
+        population = population.take(np.concatenate([rows + i * particles for i, rows in enumerate(chosen)]))
+        step = schedule.steps[number]
+        population.refresh(step.block)
+        before = population.below(schedule.levels[number + 1])
+        rate = _moves(population, ensemble, rngs, step, level, first, moves)
+        first += moves
+        alive = population.below(schedule.levels[number + 1])
+        acceptance = np.fmin(acceptance, rate)
+        correlation = np.fmax(correlation, _correlation(before.reshape(R, -1), alive.reshape(R, -1)))
+    fails, undecided = population.failures()
+    share, doubt = (mask.reshape(R, -1).mean(axis=1) for mask in (fails, undecided))
+    variance += _variance(share, particles)
+    nothing = np.full(R, np.nan)
+    return Repetitions(
+        probability=probability * share if schedule.reached else nothing,
+        undecided=probability * doubt if schedule.reached else nothing,
+        ideal_variance=variance if schedule.reached else nothing,
+        acceptance=acceptance,
+        autocorrelation=np.maximum(correlation, 0.0),
+        survival=np.minimum(survival, share) if schedule.reached else survival,
+        direct=direct.astype(np.int64),
+        levels=len(schedule.levels),
+    )
+
+
+def _variance(share: Array, particles: int) -> Array:
+    with np.errstate(divide="ignore"):
+        return np.asarray((1.0 - share) / (share * particles))
+
+
+def _correlation(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Array:
+    """Correlation of two indicators over the particles, (R,); NaN where one of them is constant."""
+    x, y = before.astype(float), after.astype(float)
+    x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((x * y).mean(axis=1) / np.sqrt((x * x).mean(axis=1) * (y * y).mean(axis=1)))

@@ -1,0 +1,91 @@
+"""The rest of what is estimated of a cell, from stored arrays, equal to the last digit each time."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mc.estimate import cell_curve, cell_detail, study_run
+from mc.theory.codes import Exact, Outcome
+
+WIDTHS = np.array([10, 20, 40, 80, 160])
+
+
+@pytest.fixture
+def cell(rng: np.random.Generator) -> Any:
+    u = rng.normal(size=(60, 1))
+    margin = np.exp(np.log(WIDTHS / 40) + 0.4 * u)
+    exact = np.where(margin > 0.5, Exact.REACHES_ZERO, Exact.CANNOT).astype(np.int8)
+    outcome = np.where(exact == Exact.REACHES_ZERO, Outcome.CONVERGED_CERTIFIED, Outcome.HORIZON).astype(np.int8)
+    data = {
+        "margin_trial": margin[None],
+        "margin_sharp": 1.4 * margin[None],
+        "exact": exact,
+        "outcome": outcome[None],
+        "stop_time": np.where(outcome == Outcome.HORIZON, 50.0, 1.0 / margin)[None],
+        "sigma_A": np.ones(60),
+        "psi_0": np.full((60, 5), 2.0),
+        "computed": np.ones((60, 5), dtype=np.int8),
+    }
+    return SimpleNamespace(
+        index=0, key="0123456789abcdef", problem={"n": 10, "m": 5}, modes=("hidden",), widths=WIDTHS,
+        flow_widths=WIDTHS, saved_trials=np.array([], dtype=np.int64), data=data,
+    )  # fmt: skip
+
+
+EXPERIMENT: dict[str, Any] = {"experiment": {"seed": 5, "trials": 60}, "network": {"activation": "sigmoid"}}
+
+
+def test_a_cell_has_all_of_it(cell: Any) -> None:
+    found = cell_detail(cell, EXPERIMENT)
+    at = ("hidden", "trial")
+    assert [c.p for c in found.crossings[at]] == [0.5, 0.9, 0.99]
+    low, high = found.crossings[at][0].interval
+    assert low < 40 <= high
+    assert found.fits[at][0].interval[0] < 40 < found.fits[at][0].interval[1]
+    assert found.fits[at][0].design_effect > 1.0
+    assert found.first_widths[at].trials == 60
+    widths, pair = found.pairs["hidden", "trial", "sharp"]
+    assert widths.tolist() == WIDTHS.tolist()
+    assert pair.only_second.tolist() == [0] * 5  # the stronger rung is never behind
+    assert pair.only_first.sum() > 0
+    assert len(found.times["hidden"]) == 5
+    assert found.times["hidden"][-1].events == 60
+
+
+def test_equal_trials_give_equal_numbers(cell: Any) -> None:
+    first, again = (cell_detail(cell, EXPERIMENT) for _ in range(2))
+    assert first.fits == again.fits
+    assert first.crossings == again.crossings
+    assert first.fit_tests == again.fit_tests
+    pairs = zip(
+        astuple(first.pairs["hidden", "trial", "sharp"][1]),
+        astuple(again.pairs["hidden", "trial", "sharp"][1]),
+        strict=True,
+    )
+    assert all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+
+
+def test_sampling_asks_for_time_uniform_intervals(cell: Any) -> None:
+    adaptive = {**EXPERIMENT, "sampling": {"decide": True, "max_trials": 60}}
+    assert str(cell_detail(cell, adaptive).crossings["hidden", "trial"][0].method_class) == "time-uniform"
+    text = "[experiment]\nseed = 5\n[sampling]\ndecide = true\nmax_trials = 60\n"
+    study = study_run(SimpleNamespace(experiment_text=text, attrs={}, cells=(cell,)))
+    fixed = study_run(SimpleNamespace(experiment_text="[experiment]\ntrials = 60\n", attrs={}, cells=(cell,)))
+    one, other = (s.cells[0].curves["hidden", "trial"] for s in (study, fixed))
+    assert {str(e.method_class) for e in one.estimates()} == {"time-uniform"}
+    assert {str(e.method_class) for e in other.estimates()} == {"exact"}
+    assert np.all(one.lower <= other.lower)
+    rates = [s.cells[0].implications[0].upper for s in (study, fixed)]
+    assert rates[0] > rates[1]  # the violation rate is limited by a sequence as well
+
+
+def test_the_scales_of_a_cell_are_medians(cell: Any) -> None:
+    found = cell_curve(cell, "trial", "hidden")
+    assert found is not None
+    assert found.scales == {"n": 10.0, "m": 5.0, "sigma_A": 1.0, "psi": 2.0}
+    assert cell_curve(cell, "paper", "hidden") is None
