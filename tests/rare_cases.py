@@ -8,16 +8,14 @@ from fractions import Fraction
 from math import comb, factorial
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import chdtr, chdtrc, chdtri, ndtr, ndtri
 
 from mc.model import activations
+from mc.model.arrays import Array
 from mc.model.draws import SHARED_TRIAL, What, generator, get_law
 from mc.trial.rare.margins import ActivationNorm, Margin
 from mc.trial.rare.populations import SummedPopulation
 from mc.trial.rare.splitting import Ensemble, Repetitions, Schedule, pilot, repeat
-
-Array = NDArray[np.float64]
 
 
 class SumOfH(Margin):

@@ -7,11 +7,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mc.model.arrays import Array, Mask
 from mc.store.files import write_bytes
-
-Array = NDArray[np.float64]
 
 UNIT = 64.0
 """Levels of a byte in one unit of the signal: the picture has about the variance of the other signals, one."""
@@ -33,13 +31,13 @@ def phantom(side: int) -> Array:
     y, x = (np.mgrid[:side, :side] + 0.5) / side
     level = np.full((side, side), 32.0)
 
-    def paint(where: NDArray[np.bool_], value: float | Array) -> None:
+    def paint(where: Mask, value: float | Array) -> None:
         level[where] = value
 
-    def ellipse(x0: float, y0: float, a: float, b: float) -> NDArray[np.bool_]:
+    def ellipse(x0: float, y0: float, a: float, b: float) -> Mask:
         return np.asarray(((x - x0) / a) ** 2 + ((y - y0) / b) ** 2 < 1.0)
 
-    def box(x0: float, y0: float, a: float, b: float) -> NDArray[np.bool_]:
+    def box(x0: float, y0: float, a: float, b: float) -> Mask:
         return np.asarray((np.abs(x - x0) < a) & (np.abs(y - y0) < b))
 
     paint(ellipse(0.5, 0.5, 0.44, 0.46), 96.0)

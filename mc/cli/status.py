@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mc.estimate.probability.counts import Counts, IntArray, event_widths
+from mc.estimate.probability.counts import Counts, event_widths
 from mc.estimate.sampling.adaptive import AdaptivePlan, Progress, Track, limits, reached, replay
 from mc.estimate.sampling.allocation import observer, status_lines
 from mc.estimate.sampling.goals import cell_decisions, forecast
 from mc.estimate.widths.curves import curve_of_counts
 from mc.experiment.experiment import Experiment
 from mc.experiment.reading import one_line
+from mc.model.arrays import Array, IntArray
 from mc.runner.adaptive import decided, sampling_plan, trials_of_folder
 from mc.runner.cost import estimate_cost
 from mc.runner.plan import Gap, load_frozen, status
@@ -70,7 +70,7 @@ def _row(group: str, mode: str, event: str, counts: Counts, words: str) -> str:
     return f"    {group} {mode:<6} {event:<9} {_counted(counts):<20} {words}"
 
 
-def _widest(widths: IntArray, half: NDArray[np.float64], trials: IntArray) -> str:
+def _widest(widths: IntArray, half: Array, trials: IntArray) -> str:
     if not (trials > 0).any():
         return "no interval yet"
     at = int(np.argmax(np.where(trials > 0, half, -1.0)))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mc.errors import InputError
 from mc.experiment.messages import Refusal
+from mc.model.arrays import Array
 from mc.model.problem import array_digest, load_array
 
 LARGEST_SIDE = 10_000
@@ -32,7 +33,7 @@ class ArrayFacts:
 
     shape: tuple[int, ...] = field(compare=False)
     sha256: str
-    array: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
+    array: Array | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{OBJECT}array-{'x'.join(map(str, self.shape))}:{self.sha256}"
@@ -105,7 +106,7 @@ def object_token(thing: Any, what: str) -> str:
     parts = [f"{what}:{thing.name}:{type(thing).__qualname__}"]
     grid = np.linspace(-8.0, 8.0, 257)
     residual = np.stack([grid, 0.5 * grid - 1.0, np.cos(grid)], axis=-1)
-    functions: dict[str, dict[str, NDArray[np.float64]]] = {
+    functions: dict[str, dict[str, Array]] = {
         "activation": {"phi": grid, "dphi": grid},
         "loss": {"value": residual, "gradient": residual, "psi": grid**2},
     }

@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 from mc.flow.attainable_programme import box_margin
 from mc.flow.field import slice_of
 from mc.model.activations import Activation
+from mc.model.arrays import Array, Index, Mask
 from mc.theory.codes import Exact, ExactBy
-
-Array = NDArray[np.float64]
-Index = NDArray[np.intp]
 
 NEWTON_STEPS = 60
 BATCH_BYTES = 1_500_000
@@ -124,7 +122,7 @@ class _Iterate:
         h = self.activation.primitive_inverse(self.start[rows] - _apply_t(t.Q, dual) / np.sqrt(t.width), self.h[rows])
         return h, t.a - _apply(t.Q, self.activation.phi(h)) / np.sqrt(t.width)
 
-    def keep(self, mask: NDArray[np.bool_]) -> None:
+    def keep(self, mask: Mask) -> None:
         """Drop the trials that are settled."""
         if mask.all():
             return
@@ -169,7 +167,7 @@ class _Iterate:
         self.dual, self.h = dual, h
         self.evaluate()
 
-    def inside(self) -> NDArray[np.bool_]:
+    def inside(self) -> Mask:
         """Whether some point of the open box fits the data, rounding included.
 
         The candidates are Newton's own next point and, where a neuron sits on its bound to all digits, points that keep
@@ -196,7 +194,7 @@ class _Iterate:
         missing = np.sqrt(t.width) * t.a - _apply(t.Q, z)
         return z + _apply_t(weighted, np.linalg.solve(gram, missing[:, :, None])[:, :, 0])
 
-    def _fits(self, w: Array, rows: Index) -> NDArray[np.bool_]:
+    def _fits(self, w: Array, rows: Index) -> Mask:
         """Whether points that solve the equation but for rounding can be corrected to solve it inside the open box."""
         t, lower, upper = self.target, self.box[0][rows], self.box[1][rows]
         proved = np.asarray((_slack(w, lower, upper) > 0.0).all(axis=1))
@@ -219,7 +217,7 @@ class _Iterate:
         proved[some] = (smallest > least) & (slack > 2.0 * moved + 4.0 * UNIT * np.abs(w)).all(axis=1)
         return proved
 
-    def outside(self) -> tuple[NDArray[np.bool_], Array]:
+    def outside(self) -> tuple[Mask, Array]:
         """Whether a hyperplane separates the data from the box, and the distance it proves.
 
         Returns

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linprog
 from scipy.sparse import csr_array, eye_array, hstack, vstack
 
-Array = NDArray[np.float64]
+from mc.model.arrays import Array
 
 
 def box_margin(Q: Array, level: Array, lower: Array, upper: Array, cap: float = 1.0) -> float:

@@ -12,15 +12,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.flow.field import ReducedFlow
 from mc.flow.integrate import Controls, Ending, grows_known, integrate, methods_of
 from mc.flow.stepper import norm
 from mc.flow.stopping import Never, Rule
+from mc.model.arrays import Array
 from mc.theory.codes import Outcome
-
-Array = NDArray[np.float64]
 
 LOOSER = 8.0
 MUCH_LOOSER, SHARE = 64.0, 1.0 / 8.0

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.flow.field import ReducedFlow
-
-Array = NDArray[np.float64]
+from mc.model.arrays import Array
 
 
 def conserved_drift(flow: ReducedFlow, h: Array, state: Array) -> Array:

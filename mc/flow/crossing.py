@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.flow.field import ReducedFlow
 from mc.flow.integrate import Ending
 from mc.flow.stepper import Stepper
+from mc.model.arrays import Array, Index
 from mc.theory.codes import Outcome
-
-Array = NDArray[np.float64]
-Index = NDArray[np.intp]
 
 HALVINGS = 20
 """Halvings of the step: the time is right to a millionth of it."""

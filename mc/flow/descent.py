@@ -6,19 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.flow.field import ReducedFlow
 from mc.flow.integrate import Ending
+from mc.model.arrays import Array, Index
 from mc.theory.certificates import observed_spectra
 from mc.theory.codes import NOT_COMPUTED, Outcome
 from mc.theory.lipschitz import TrialLipschitz
 
-Array = NDArray[np.float64]
 KAPPAS = np.linspace(0.05, 0.95, 19)
 """Where `step_quality` looks for kappa, ascending."""
 
-OnIterate = Callable[["NDArray[np.intp]", int, Array], None]
+OnIterate = Callable[[Index, int, Array], None]
 """``on_iterate(trials, step, states)`` sees every iterate of the trials that still run, the start included."""
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.flow.field import Observation, ReducedFlow
-from mc.flow.stepper import Attempt, Index, crossed, norm
-
-Array = NDArray[np.float64]
+from mc.flow.stepper import Attempt, crossed, norm
+from mc.model.arrays import Array, Index, Mask
 
 STAGES = 7
 STABILITY = 2.5
@@ -88,7 +86,7 @@ class DormandPrince:
     def _combine(self, weights: tuple[float, ...], out: Array) -> None:
         np.dot(np.asarray(weights), self._stages[: len(weights)].reshape(len(weights), -1), out=out.reshape(-1))
 
-    def accept(self, accepted: NDArray[np.bool_]) -> Array:
+    def accept(self, accepted: Mask) -> Array:
         """Move the accepted trials on; the growth of errors is not known."""
         self._held_back = np.where(self._fast > STABILITY, self._held_back + accepted, 0)
         if accepted.all():
@@ -111,7 +109,7 @@ class DormandPrince:
             states += weight[:, None, None] * stage[rows]
         return states
 
-    def stiff(self) -> NDArray[np.bool_]:
+    def stiff(self) -> Mask:
         """Whether several steps in a row ended near the boundary of stability, (T,)."""
         return self._held_back >= PATIENCE
 

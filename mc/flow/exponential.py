@@ -14,14 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.flow.field import Observation, ReducedFlow
 from mc.flow.kernel import KernelSpectrum
 from mc.flow.phi_functions import phi_functions
-from mc.flow.stepper import Attempt, Index, crossed, norm
-
-Array = NDArray[np.float64]
+from mc.flow.stepper import Attempt, crossed, norm
+from mc.model.arrays import Array, Index, Mask
 
 
 @dataclass(frozen=True)
@@ -243,7 +241,7 @@ class LowRankExponential:
             square = square + np.square(norm(self._new_Q - self.flow.Q_start))
         return np.sqrt(square)
 
-    def accept(self, accepted: NDArray[np.bool_]) -> Array:
+    def accept(self, accepted: Mask) -> Array:
         """Move the accepted trials on; the growth of errors is not known."""
         seen = self._new.seen
         if self.flow.mode == "both":
@@ -277,7 +275,7 @@ class LowRankExponential:
         other._stages = (a, b, c)
         return other
 
-    def stiff(self) -> NDArray[np.bool_]:
+    def stiff(self) -> Mask:
         """Never: the fast part is solved exactly."""
         return np.zeros(self.seen.loss.size, dtype=bool)
 

@@ -10,14 +10,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.model.activations import Activation
+from mc.model.arrays import Array, Index, Mask
 from mc.model.losses import Loss
 from mc.model.problem import ProblemBatch
-
-Array = NDArray[np.float64]
-Index = NDArray[np.intp]
 
 GRAM_BYTES = 400_000
 """Size of the copy of Q that a Gram matrix is made from."""
@@ -91,7 +88,7 @@ class Observation:
             vars(other)[name] = vars(self)[name]
         return other
 
-    def updated(self, accepted: NDArray[np.bool_], new: Observation) -> Observation:
+    def updated(self, accepted: Mask, new: Observation) -> Observation:
         """The new observation of the trials accepted, the old one of the others."""
         if accepted.all():
             return new

@@ -15,11 +15,9 @@ from mc.flow.field import ReducedFlow
 from mc.flow.rosenbrock import DualRosenbrock
 from mc.flow.stepper import Stepper
 from mc.flow.stopping import Rule
+from mc.model.arrays import Array, Index, IntArray, Mask
 from mc.theory.codes import NOT_COMPUTED, Outcome
 
-Array = NDArray[np.float64]
-
-Index = NDArray[np.intp]
 OnStep = Callable[[Stepper, Index, Index, Array, Array], None]
 """``on_step(stepper, rows, trials, t, dt)`` sees the rows of the batch whose attempt will be accepted, before it is."""
 
@@ -74,7 +72,7 @@ class Ending:
 
     outcome: NDArray[np.int8]
     time: Array
-    steps: NDArray[np.int64]
+    steps: IntArray
     loss: Array
     error: Array
     first_step: Array
@@ -172,7 +170,7 @@ class _Run:
             outcome = np.where((outcome == NOT_COMPUTED) & reached, name, outcome).astype(np.int8)
         return outcome
 
-    def record(self, outcome: NDArray[np.int8], done: NDArray[np.bool_], stepper: Stepper, trials: Index) -> None:
+    def record(self, outcome: NDArray[np.int8], done: Mask, stepper: Stepper, trials: Index) -> None:
         """Write how some trials ended."""
         ending, at = self.ending, trials[done]
         ending.outcome[at], ending.time[at], ending.steps[at] = outcome[done], self.t[at], self.steps[at]
@@ -202,7 +200,7 @@ class _Run:
         verdict = self.rule.check(stepper.flow, stepper.seen, self.error[trials], trials)
         return np.where(accepted, verdict, NOT_COMPUTED).astype(np.int8)
 
-    def next_step(self, trials: Index, dt: Array, ratio: Array, accepted: NDArray[np.bool_], order: int) -> Array:
+    def next_step(self, trials: Index, dt: Array, ratio: Array, accepted: Mask, order: int) -> Array:
         """Step that should just be accepted, if error/dt^order falls as it did from the step before to this one.
 
         On the way to a limit it falls fast: without the trend a step could only follow it (the predictive controller of

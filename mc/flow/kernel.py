@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.flow.field import Observation, ReducedFlow
-
-Array = NDArray[np.float64]
+from mc.model.arrays import Array, Index, Mask
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class KernelSpectrum:
         return cls(np.maximum(rates, 0.0), basis, np.matmul(basis.swapaxes(1, 2), kernel))
 
     def moved(
-        self, accepted: NDArray[np.bool_], kernel: Array, flow: ReducedFlow, seen: Observation
+        self, accepted: Mask, kernel: Array, flow: ReducedFlow, seen: Observation
     ) -> tuple[Array, KernelSpectrum]:
         """Kernel and spectrum anew for the trials that have moved to ``seen``."""
         rows = np.flatnonzero(accepted)
@@ -72,7 +70,7 @@ class KernelSpectrum:
         """E v, (T, r)."""
         return np.asarray(np.matmul(self.basis, coordinates[:, :, None])[:, :, 0])
 
-    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> KernelSpectrum:
+    def take(self, rows: Index | Mask) -> KernelSpectrum:
         """Some trials."""
         return KernelSpectrum(self.rates[rows], self.basis[rows], self.image[rows])
 

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.flow.field import Observation, ReducedFlow
 from mc.flow.stepper import Stepper, norm
 from mc.model.activations import Activation
+from mc.model.arrays import Array, Index
 from mc.model.problem import Problem
 from mc.theory.certificates import observed_spectra, signal_spectrum
-
-Array = NDArray[np.float64]
-Index = NDArray[np.intp]
 
 SAVE_BYTES = 16_000_000
 """Size of the states that are turned into observables together."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.flow.checked import TIGHTER, loosened
 from mc.flow.crossing import Crossing
@@ -18,11 +17,9 @@ from mc.flow.observables import Origin, Recorder, View, log_times
 from mc.flow.settings import Case, FlowSettings
 from mc.flow.stepper import norm
 from mc.flow.stopping import Never, ToleranceRule, path_left
+from mc.model.arrays import Array, Index
 from mc.model.problem import Problem
 from mc.theory.codes import Outcome
-
-Array = NDArray[np.float64]
-Index = NDArray[np.intp]
 
 MOST_STEPS = 2_000
 """Budget of a followed trajectory: one that never converges is shown as far as this takes it."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from math import factorial
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from mc.model.arrays import Array
 
 _TERMS = 16
 """Degree of the series: at |z| <= 1 what is left out is below 1/17! of the value."""

@@ -8,14 +8,12 @@ error by a factor of hundreds here; `DualRosenbrock` estimates what the stages a
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.flow.field import ReducedFlow
 from mc.flow.kernel import KernelSpectrum
 from mc.flow.phi_functions import phi_functions
-from mc.flow.stepper import Attempt, Index, crossed, norm
-
-Array = NDArray[np.float64]
+from mc.flow.stepper import Attempt, crossed, norm
+from mc.model.arrays import Array, Index, Mask
 
 
 class DualRosenbrock:
@@ -145,7 +143,7 @@ class DualRosenbrock:
         left_out = np.fmax(0.25 * two**3 / np.maximum(np.square(one + two), 1e-300), 0.1 * one * np.square(bent))
         return np.asarray(missed + left_out)
 
-    def accept(self, accepted: NDArray[np.bool_]) -> Array:
+    def accept(self, accepted: Mask) -> Array:
         """Move the accepted trials on; what an error before the step has been multiplied by at most (theory §3.5)."""
         mask = accepted[:, None]
         slowest = self._spectrum.rates[:, 0].copy()
@@ -177,7 +175,7 @@ class DualRosenbrock:
         other._phi = [phi[rows] for phi in self._phi]
         return other
 
-    def stiff(self) -> NDArray[np.bool_]:
+    def stiff(self) -> Mask:
         """Never: the fast part is solved exactly."""
         return np.zeros(self.seen.loss.size, dtype=bool)
 

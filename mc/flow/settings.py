@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mc.flow.checked import integrate_checked
 from mc.flow.descent import Descent, descend
 from mc.flow.field import ReducedFlow
 from mc.flow.integrate import Controls, Ending
 from mc.flow.stopping import RestartRule, ToleranceRule
-
-Array = NDArray[np.float64]
-Index = NDArray[np.intp]
+from mc.model.arrays import Array, Index
 
 BATCH_BYTES = 6_000_000
 """Size of a batch that is integrated together: small enough for the caches, large enough to hide the calls."""

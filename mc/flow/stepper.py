@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.flow.field import Observation, ReducedFlow
-
-Array = NDArray[np.float64]
-Index = NDArray[np.intp]
+from mc.model.arrays import Array, Index, Mask
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class Attempt:
 
     error: Array
     distance: Array
-    sound: NDArray[np.bool_]
+    sound: Mask
 
 
 class Stepper(Protocol):
@@ -61,13 +58,13 @@ class Stepper(Protocol):
     def attempt(self, dt: Array) -> Attempt:
         """Try one step of size dt (T,)."""
 
-    def accept(self, accepted: NDArray[np.bool_]) -> Array:
+    def accept(self, accepted: Mask) -> Array:
         """Move the accepted trials on; returns by what an error before the step has been multiplied at most, (T,).
 
         One where that is not known: then the sum of local errors needs the company of a second run.
         """
 
-    def stiff(self) -> NDArray[np.bool_]:
+    def stiff(self) -> Mask:
         """Whether stability rather than accuracy holds a trial's steps back, (T,)."""
 
     def interpolate(self, rows: Index, fractions: Array) -> Array:
@@ -80,7 +77,7 @@ class Stepper(Protocol):
         """Drop the finished trials."""
 
 
-def crossed(flow: ReducedFlow, old: Array, new: Array) -> NDArray[np.bool_]:
+def crossed(flow: ReducedFlow, old: Array, new: Array) -> Mask:
     """Whether a neuron has crossed a zero of phi' between two pre-activations (T, k), shape (T,)."""
     zeros = flow.activation.critical_points
     if not zeros.size:

@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc.flow.field import Observation, ReducedFlow
+from mc.model.arrays import Array, Index, Mask
 from mc.theory.certificates import Branch, ObservedPath, observed_spectra
 from mc.theory.codes import NOT_COMPUTED, Outcome
 from mc.theory.lipschitz import TrialLipschitz
-
-Array = NDArray[np.float64]
-Index = NDArray[np.intp]
 
 
 class Rule(Protocol):
@@ -31,7 +29,7 @@ class Rule(Protocol):
     def check(self, flow: ReducedFlow, seen: Observation, error: Array, trials: Index) -> NDArray[np.int8]:
         """`Outcome` of each trial, or -1 to go on."""
 
-    def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.bool_]:
+    def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> Mask:
         """Whether what stopped a trial holds for every state within ``error`` of the one computed."""
 
 
@@ -44,7 +42,7 @@ class Never:
         """-1: go on."""
         return np.full(error.size, NOT_COMPUTED, np.int8)
 
-    def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.bool_]:
+    def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> Mask:
         """Nothing stops a trial."""
         return np.ones(error.size, dtype=bool)
 
@@ -62,7 +60,7 @@ class ToleranceRule:
         reached = seen.loss <= level
         return np.where(reached, Outcome.CONVERGED_TOLERANCE, NOT_COMPUTED).astype(np.int8)
 
-    def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.bool_]:
+    def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> Mask:
         """Whether the error may add no more to psi(L) than the tolerance itself."""
         c_Z = np.sqrt(np.einsum("trk,trk->tk", seen.Q, seen.Q).max(axis=1))
         moved = possible_move(flow, seen.gram, seen.square_z, error, c_Z)
@@ -119,7 +117,7 @@ class RestartRule:
                 outcome[rows[lost & (exact > 1.0)]] = Outcome.UNDECIDED
         return outcome
 
-    def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> NDArray[np.bool_]:
+    def confirms(self, flow: ReducedFlow, seen: Observation, error: Array) -> Mask:
         """Whether the certificate survives the error."""
         error = np.zeros_like(error) if error_is_harmless(flow) else error
         return np.asarray(RestartTest.of(flow, seen, error).margin(flow.psi_of(seen.residual)) > 1.0)

@@ -14,12 +14,10 @@ from typing import Any
 
 import numpy as np
 from numpy.random import PCG64DXSM, Generator, SeedSequence
-from numpy.typing import NDArray
 
 from mc.errors import InputError
+from mc.model.arrays import Array
 from mc.model.problem import Problem, draw_noise, draw_operator, draw_signal, make_problem
-
-Array = NDArray[np.float64]
 
 CHUNK = 1024
 """Neurons in a chunk; a chunk is always drawn whole."""

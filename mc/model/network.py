@@ -10,12 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.model.activations import Activation
+from mc.model.arrays import Array
 from mc.model.losses import Loss
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.errors import InputError
+from mc.model.arrays import Array, Index, Mask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.random import Generator
 
-Array = NDArray[np.float64]
 
 OPERATORS = ("gaussian", "orthonormal", "spectrum", "mask", "blur", "identity", "file")
 SIGNALS = ("gaussian", "sparse", "piecewise", "file")
@@ -306,7 +305,7 @@ class ProblemBatch:
         """(p,) largest singular values."""
         return self.S[:, 0]
 
-    def take(self, index: slice | NDArray[np.intp] | NDArray[np.bool_]) -> ProblemBatch:
+    def take(self, index: slice | Index | Mask) -> ProblemBatch:
         """Rows of some trials."""
         if self.S.shape[0] == 1:
             return self

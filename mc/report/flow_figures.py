@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mc.estimate.cells.study import CellStudy
 from mc.estimate.probability.counts import Decision, dataset, decisions, mode_index
 from mc.estimate.widths.median_width import spaced
+from mc.model.arrays import Array, IntArray
 from mc.report.panels import Figure, Panel, Row, cell_prefix, csv_text, mode_name
 from mc.report.style import BLUE, GREEN, INK, VERMILLION, log_ticks, panel, to_svg
 
@@ -27,7 +28,7 @@ ENVELOPES = ("bound_rate", "bound_rate_sharp", "bound_conserved-rate")
 PROMISED, CONSERVED, NOTHING = 2, 1, 0
 
 
-def certified_at_start(study: CellStudy, mode: str) -> NDArray[np.int64]:
+def certified_at_start(study: CellStudy, mode: str) -> IntArray:
     """What holds before training: `trial` or `sharp`, else `conserved`, else nothing; shape (trial, flow_width)."""
     cell = study.cell
     at = np.searchsorted(cell.widths, cell.flow_widths)
@@ -47,10 +48,10 @@ _ENVELOPE_DASH: Any = (0, (5, 2))
 
 def _draw(
     axes: Axes,
-    t: NDArray[np.float64],
-    loss: NDArray[np.float64],
-    bound: NDArray[np.float64],
-    certified: NDArray[np.int64],
+    t: Array,
+    loss: Array,
+    bound: Array,
+    certified: IntArray,
 ) -> None:
     looks = {level: (colour, dash) for level, _, colour, dash in _LINES}
     for i in range(len(t)):
@@ -70,7 +71,7 @@ def _draw(
     axes.set_ylabel("loss L(y(t)) (log scale)")
 
 
-def _handles(certified: NDArray[np.int64], has_bound: bool) -> list[Line2D]:
+def _handles(certified: IntArray, has_bound: bool) -> list[Line2D]:
     found = [
         Line2D([], [], color=colour, linestyle=dash, linewidth=1.2, label=label)
         for level, label, colour, dash in _LINES
@@ -81,7 +82,7 @@ def _handles(certified: NDArray[np.int64], has_bound: bool) -> list[Line2D]:
     return found
 
 
-def _rows(mode: str, width: int, trials: NDArray[np.int64], columns: list[NDArray[np.float64]]) -> list[Row]:
+def _rows(mode: str, width: int, trials: IntArray, columns: list[Array]) -> list[Row]:
     return [
         (mode, width, int(trial), *(float(column[i, j]) for column in columns))
         for i, trial in enumerate(trials)

@@ -6,17 +6,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
-from numpy.typing import NDArray
 
 from mc.estimate.cells.study import CellStudy
 from mc.estimate.probability.counts import dataset, mode_index
 from mc.estimate.widths.median_width import spaced
+from mc.model.arrays import IntArray
 from mc.report.panels import Figure, Panel, Row, cell_prefix, csv_text, mode_name
 from mc.report.style import OUTCOME_FILLS, PLATE, panel, to_svg
 from mc.theory.codes import Outcome
 
 
-def _draw(axes: Axes, counts: NDArray[np.int64], widths: NDArray[np.int64], present: list[Outcome]) -> None:
+def _draw(axes: Axes, counts: IntArray, widths: IntArray, present: list[Outcome]) -> None:
     total = counts.sum(axis=0)
     position, left = np.arange(len(widths)), np.zeros(len(widths))
     for outcome in present:

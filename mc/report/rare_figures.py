@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
 from mc.estimate.cells.study import CellStudy
 from mc.estimate.rare.probability import METHOD, METHOD_CLASS
 from mc.estimate.rare.study import RareStudy
 from mc.estimate.widths.median_width import significant, spaced
+from mc.model.arrays import Array
 from mc.report.panels import Figure, Panel, Row, cell_prefix, csv_text
 from mc.report.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION, panel, power_of_ten, to_svg
 from mc.report.summary import plain
@@ -90,14 +90,12 @@ def _power(p: float) -> str:
     return f"{mantissa}·{power_of_ten(float(f'1e{exponent}'))}"
 
 
-def _decades(p: NDArray[np.float64] | float) -> NDArray[np.float64]:
+def _decades(p: Array | float) -> Array:
     with np.errstate(divide="ignore"):
         return np.asarray(-np.log10(p) + 0.0)
 
 
-def _bars(
-    axes: Axes, k: NDArray[np.float64], middle: NDArray[np.float64], ends: NDArray[np.float64], **how: object
-) -> None:
+def _bars(axes: Axes, k: Array, middle: Array, ends: Array, **how: object) -> None:
     """Points with intervals, drawn on -log10; an open end of an interval reaches the top of the axis."""
     y, low, high = _decades(middle), _decades(ends[:, 1]), _decades(np.maximum(ends[:, 0], 1e-300))
     axes.errorbar(k, y, yerr=np.abs(np.stack([y - low, high - y])), linewidth=1.2, capsize=2.5, **how)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mc.model.arrays import Index
 from mc.store.failures import Failure
 from mc.store.layout import BLOCK_LAYOUT, Computed, field_of, filled, wanted
 from mc.store.records import Block, BlockHeader, RunPlan
@@ -62,7 +63,7 @@ def fresh_columns(blocks: Sequence[Block], plan: RunPlan) -> tuple[dict[str, tup
 
 def assemble(
     blocks: Sequence[Block], plan: RunPlan, failure: Failure | None = None
-) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.intp]], int]:
+) -> tuple[dict[str, NDArray[Any]], dict[str, Index], int]:
     """Put the parts of one block of trials side by side.
 
     A width that several parts hold comes from the first of them; their numbers are the same, by their identity.

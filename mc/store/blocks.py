@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc.errors import InputError
+from mc.model.arrays import IntArray
 from mc.store.checksums import array_digest, attributes_digest
 from mc.store.files import write_bytes
 from mc.store.hdf5 import (
@@ -320,7 +321,7 @@ class _Group:
         if names != set(group):
             raise ValueError(f"{self.name}: datasets came or went")
 
-        def axis(name: str) -> NDArray[np.int64]:
+        def axis(name: str) -> IntArray:
             return np.asarray(self._checked(group, name), dtype=np.int64) if name in names else np.empty(0, np.int64)
 
         return CellResults(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mc.model.arrays import Mask
 from mc.store.layout import TRIAL, field_of
 from mc.theory.codes import NOT_COMPUTED
 
@@ -59,7 +60,7 @@ def range_problems(name: str, arrays: Mapping[str, NDArray[Any]], problem: Mappi
         yield from _where(name, array > arrays[above] * (1.0 + ROUNDING), f"exceeds {above}")
 
 
-def _where(name: str, wrong: NDArray[np.bool_], words: str) -> Iterator[str]:
+def _where(name: str, wrong: Mask, words: str) -> Iterator[str]:
     if wrong.any():
         place = ", ".join(str(index) for index in np.argwhere(wrong)[0])
         yield f"{name}[{place}] {words} ({int(wrong.sum())} of {wrong.size} values)"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc.errors import InputError
+from mc.model.arrays import Index, IntArray
 from mc.store.layout import Computed, Field, field_of
 
 if TYPE_CHECKING:
@@ -80,9 +81,9 @@ class CellResults:
     attrs: Mapping[str, Any]
     modes: tuple[str, ...]
     trials: int
-    widths: NDArray[np.int64]
-    flow_widths: NDArray[np.int64]
-    saved_trials: NDArray[np.int64]
+    widths: IntArray
+    flow_widths: IntArray
+    saved_trials: IntArray
     data: Mapping[str, NDArray[Any]]
 
     def __getitem__(self, name: str) -> NDArray[Any]:
@@ -166,9 +167,9 @@ class CellResults:
 def _on_widths(
     array: NDArray[Any],
     field: Field,
-    flow_widths: NDArray[np.int64],
-    widths: NDArray[np.int64],
-    position: NDArray[np.intp],
+    flow_widths: IntArray,
+    widths: IntArray,
+    position: Index,
 ) -> NDArray[Any]:
     """Spread the last axis from flow widths to widths, the rest at the fill value."""
     spread = np.full((*array.shape[:-1], len(widths)), field.fill, dtype=array.dtype)

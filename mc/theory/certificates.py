@@ -9,13 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.model.activations import Activation
+from mc.model.arrays import Array, Index
 from mc.model.problem import ProblemBatch
 from mc.theory.lipschitz import PublishedLipschitz, TrialLipschitz
-
-Array = NDArray[np.float64]
 
 MODES = ("hidden", "both")
 LADDER = ("paper", "trial", "sharp", "exact", "conserved")
@@ -128,7 +126,7 @@ class Branch:
         """Derivative of the bound."""
         return -self.factor * self.lipschitz.at(s)
 
-    def take(self, rows: NDArray[np.intp]) -> Branch:
+    def take(self, rows: Index) -> Branch:
         """Some trials, where every array is (T,)."""
         at = self.lipschitz
         B1, B2 = (value[rows] if isinstance(value, np.ndarray) else value for value in (at.sup_dphi, at.lip_dphi))
@@ -144,8 +142,8 @@ class ObservedPath:
     """
 
     branches: tuple[Branch, Branch]
-    first: NDArray[np.intp]
-    last: NDArray[np.intp]
+    first: Index
+    last: Index
     crossing: Array
     end: Array
 
@@ -168,7 +166,7 @@ class ObservedPath:
             crossing, end = np.where(better, 0.0, crossing), np.where(better, ends[number], end)
         return cls((signal, observed), first, last, crossing, end)
 
-    def _choose(self, which: NDArray[np.intp], values: tuple[Array, Array]) -> Array:
+    def _choose(self, which: Index, values: tuple[Array, Array]) -> Array:
         return np.where(which == 0, values[0], values[1])
 
     def level(self, s: Array) -> Array:

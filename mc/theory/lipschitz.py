@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from mc.model.arrays import Array
 
 
 def _minus_log1p(v: Array, log: Array) -> Array:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mc.flow.attainable import Decision, Target, decide
 from mc.model import activations, losses
 from mc.model.activations import Activation
+from mc.model.arrays import Array, Index, Mask
 from mc.model.draws import CHUNK, OutputLaw, draw_chunk, draw_network, draw_problem, get_law
 from mc.model.losses import Loss
 from mc.model.problem import Problem, ProblemBatch
@@ -23,7 +24,6 @@ from mc.trial.flows import FlowSettings, run_flows
 from mc.trial.neuron_sums import Kept, streamed_sums
 from mc.trial.rare import RareSettings, rare_arrays
 
-Array = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
 
 STREAM_BYTES = 1_000_000
@@ -182,7 +182,7 @@ class _Streamed:
 
 
 def _compute_rows(
-    out: Arrays, model: _Model, rows: NDArray[np.intp], problems: Sequence[Problem], witness: Witness | None
+    out: Arrays, model: _Model, rows: Index, problems: Sequence[Problem], witness: Witness | None
 ) -> None:
     task = model.task
     batch = ProblemBatch.stack(problems)
@@ -238,7 +238,7 @@ def _subset(rank: int) -> int:
     return CHUNK * max(1, -(-16 * rank // CHUNK))
 
 
-def _stream(model: _Model, rows: NDArray[np.intp], batch: ProblemBatch) -> _Streamed:
+def _stream(model: _Model, rows: Index, batch: ProblemBatch) -> _Streamed:
     """One pass over the neurons of some trials, a cache-sized group at a time."""
     task, n, r = model.task, batch.n, batch.rank
     widths = task.widths
@@ -254,7 +254,7 @@ def _stream(model: _Model, rows: NDArray[np.intp], batch: ProblemBatch) -> _Stre
         trials = task.first_trial + rows[here]
         problems = batch.take(here)
 
-        def draw(trial: int, chunk: int, h: Array, V: Array, trials: NDArray[np.intp] = trials) -> None:
+        def draw(trial: int, chunk: int, h: Array, V: Array, trials: Index = trials) -> None:
             draw_chunk(task.seed, task.cell, int(trials[trial]), chunk, model.law, h, V)
 
         passes = streamed_sums(
@@ -284,10 +284,10 @@ def _stream(model: _Model, rows: NDArray[np.intp], batch: ProblemBatch) -> _Stre
 def _decide(
     out: Arrays,
     model: _Model,
-    rows: NDArray[np.intp],
+    rows: Index,
     batch: ProblemBatch,
     streamed: _Streamed,
-    certified: NDArray[np.bool_],
+    certified: Mask,
 ) -> None:
     """Exact convergence of the hidden layer at every width (theory §7.4)."""
     if "hidden" not in model.task.modes:
@@ -321,7 +321,7 @@ def _decide(
         out["limit_residual"][rows, at] = decision.residual
 
 
-def _merge(decision: Decision, rows: NDArray[np.intp], part: Decision) -> None:
+def _merge(decision: Decision, rows: Index, part: Decision) -> None:
     decision.exact[rows], decision.by[rows], decision.residual[rows] = part.exact, part.by, part.residual
 
 
@@ -331,9 +331,7 @@ def _signal(kept: Kept, activation: Activation, neurons: int) -> Array:
     return np.asarray(np.matmul(kept.Q[:, :, :neurons], z[:, :, None])[:, :, 0])
 
 
-def _decide_whole(
-    model: _Model, rows: NDArray[np.intp], row: int, batch: ProblemBatch, level: Array, width: int
-) -> Decision:
+def _decide_whole(model: _Model, rows: Index, row: int, batch: ProblemBatch, level: Array, width: int) -> Decision:
     """Decide one trial with all its neurons, drawn again."""
     h, V = model.network(model.task.first_trial + int(rows[row]), width, batch.n)
     problem = batch.take(np.array([row]))

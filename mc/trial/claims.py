@@ -14,6 +14,7 @@ from mc.flow.observables import NEED_OUTPUT_LAYER, OBSERVABLES, Origin
 from mc.flow.observe import Drawn, Followed, limited, tightened, watch_descent, watch_flow
 from mc.flow.settings import Case, FlowSettings
 from mc.flow.stepper import norm
+from mc.model.arrays import Array, Index, Mask
 from mc.model.problem import Problem
 from mc.theory.claims import CLAIMS, TRAJECTORY_CLAIMS
 from mc.theory.claims.checks import CHECKERS, Watched
@@ -21,8 +22,6 @@ from mc.theory.claims.promises import Promise, descent_promises, flow_promises, 
 from mc.theory.claims.sides import Sides, Slack, smallest_slack
 from mc.theory.codes import NOT_COMPUTED, Outcome, Verdict
 
-Array = NDArray[np.float64]
-Index = NDArray[np.intp]
 Arrays = dict[str, NDArray[Any]]
 
 BOUNDS = {"bound_rate": "trial", "bound_rate_sharp": "sharp", "bound_conserved-rate": "conserved"}
@@ -199,7 +198,7 @@ def _judge(
     drawn: Drawn,
     found: Followed,
     witness: Witness | None,
-) -> NDArray[np.bool_]:
+) -> Mask:
     """Write slack and verdict of every claim; returns the trials that a tighter integration may decide."""
     facts, mode = _facts(out, place), case.flow.mode
     if found.recorder.descent:

@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mc.model.arrays import Array
 from mc.theory.claims.promises import flow_promises
-
-Array = NDArray[np.float64]
 
 PROMISED_FROM = (
     "sigma_A psi_0 sigma_0 radius_needed margin_paper margin_trial margin_sharp sigma_star radius_sharp sigma_low"

@@ -13,14 +13,13 @@ from mc.flow.field import ReducedFlow
 from mc.flow.integrate import Ending
 from mc.flow.settings import Case, FlowSettings
 from mc.model.activations import Activation
+from mc.model.arrays import Array, Index, Mask
 from mc.model.losses import Loss
 from mc.model.problem import Problem, ProblemBatch
 from mc.theory.codes import NOT_COMPUTED, CertifiedBy, Exact, Outcome
 from mc.trial.claims import Asked, Place, Witness, allocate, follow
 from mc.trial.neuron_sums import Kept
 
-Array = NDArray[np.float64]
-Index = NDArray[np.intp]
 Arrays = dict[str, NDArray[Any]]
 
 __all__ = ["FlowSettings", "run_flows"]
@@ -88,7 +87,7 @@ def _decide_at_start(
     rows: Index,
     column: int,
     at: int,
-) -> NDArray[np.bool_]:
+) -> Mask:
     """Write the outcomes that need no integration, and return which trials have one.
 
     The flow of a hidden layer that cannot converge never does; that of both layers with a conserved floor does (theory

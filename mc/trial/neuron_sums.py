@@ -10,12 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.model.activations import Activation
+from mc.model.arrays import Array
 from mc.model.problem import ProblemBatch
-
-Array = NDArray[np.float64]
 
 DrawChunk = Callable[[int, int, Array, Array], None]
 """``draw(trial, chunk, h_out, V_out)`` fills h (chunk,) and V (n, chunk) of the trial-th network."""

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from mc.errors import InputError
 from mc.experiment.experiment import Experiment
+from mc.model.arrays import Array, Index
 from mc.runner.jobs import build_job
 from mc.runner.plan import FROZEN, Gap, load_frozen, run_plan, stream_digests
 from mc.runner.progress import trials_there
@@ -210,9 +211,9 @@ class _Sides:
 
     def __init__(self, row: int, widths: Sequence[int]) -> None:
         self._row, self._widths = row, widths
-        self._seen: dict[tuple[int, str, str], NDArray[np.float64]] = {}
+        self._seen: dict[tuple[int, str, str], Array] = {}
 
-    def __call__(self, mode: str, width: int, rows: NDArray[np.intp], member: str, sides: Sides) -> None:
+    def __call__(self, mode: str, width: int, rows: Index, member: str, sides: Sides) -> None:
         at = np.flatnonzero(rows == self._row)
         if at.size and width in self._widths:
             columns = np.broadcast_arrays(sides.time, sides.left.value, sides.right.value)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mc.errors import InputError
 from mc.experiment.experiment import Experiment
+from mc.model.arrays import Index
 from mc.runner.plan import run_plan
 from mc.store.assembly import assemble, failed_columns
 from mc.store.blocks import RESULTS, load
@@ -204,7 +205,7 @@ def _axes(cell: CellResults, plan: RunPlan) -> list[str]:
     return found
 
 
-def _columns_there(cell: CellResults, rows: slice) -> dict[str, NDArray[np.intp]]:
+def _columns_there(cell: CellResults, rows: slice) -> dict[str, Index]:
     """Widths and flow widths that the results have of some trials."""
     there = {"width": np.flatnonzero((cell["computed"][rows] == Computed.PRESENT).any(axis=0))}
     if "outcome" not in cell:
@@ -214,7 +215,7 @@ def _columns_there(cell: CellResults, rows: slice) -> dict[str, NDArray[np.intp]
 
 
 def _part(
-    array: NDArray[Any] | None, declared: Field, first: int, rows: int, chosen: NDArray[np.intp] | None
+    array: NDArray[Any] | None, declared: Field, first: int, rows: int, chosen: Index | None
 ) -> NDArray[Any] | None:
     """Some rows and columns of a dataset."""
     if array is None:

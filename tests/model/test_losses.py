@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 
 from mc.errors import InputError
 from mc.model import losses
+from mc.model.arrays import Array
 from mc.model.losses import Loss
-from mc.model.losses.base import FloatArray
 
 EPS = float(np.finfo(np.float64).eps)
 LOSSES = [losses.get("mse"), losses.get("power", 2.5), losses.get("power", 4), losses.get("logcosh")]
@@ -36,7 +36,7 @@ COMPONENT = st.tuples(st.sampled_from([-1.0, 0.0, 1.0]), magnitudes(-25, 4)).map
 RESIDUAL = st.lists(COMPONENT, min_size=1, max_size=8).map(np.array).filter(lambda e: bool(np.any(e)))
 
 
-def dpsi(loss: Loss, s: FloatArray) -> FloatArray:
+def dpsi(loss: Loss, s: Array) -> Array:
     """psi', by hand from the table of theory §2."""
     if loss.kind == "logcosh":
         return np.asarray((-np.expm1(-2.0 * s)) ** -0.5)
@@ -69,7 +69,7 @@ def exact_value(loss: Loss, e: list[Decimal]) -> Decimal:
 
 @each_loss
 @given(e=RESIDUAL)
-def test_kl_radial_inequality(loss: Loss, e: FloatArray) -> None:
+def test_kl_radial_inequality(loss: Loss, e: Array) -> None:
     left = dpsi(loss, loss.value(e)) * (loss.gradient(e) @ e) / np.linalg.norm(e)
     tolerance = 4 * LOG_RANGE * EPS
     assert left >= 1 - tolerance
@@ -79,7 +79,7 @@ def test_kl_radial_inequality(loss: Loss, e: FloatArray) -> None:
 
 @each_loss
 @given(e=RESIDUAL)
-def test_psi_bounds_the_residual_and_is_bounded_by_its_norm(loss: Loss, e: FloatArray) -> None:
+def test_psi_bounds_the_residual_and_is_bounded_by_its_norm(loss: Loss, e: Array) -> None:
     norm, psi = float(np.linalg.norm(e)), float(loss.psi(loss.value(e)))
     up = 1 + 4 * LOG_RANGE * EPS  # rounding of psi(L), as above
     assert norm <= psi * up
@@ -100,7 +100,7 @@ def test_logcosh_bound_is_attained_at_equal_components(rho: float, m: int) -> No
 
 @each_loss
 @given(e=RESIDUAL, size=magnitudes(-10, 1), seed=st.integers(0, 99))
-def test_psi_slope_is_a_lipschitz_constant(loss: Loss, e: FloatArray, size: float, seed: int) -> None:
+def test_psi_slope_is_a_lipschitz_constant(loss: Loss, e: Array, size: float, seed: int) -> None:
     other = e + size * np.random.default_rng(seed).standard_normal(e.shape)
     moved = abs(loss.psi(loss.value(other)) - loss.psi(loss.value(e)))
     # both psi round by at most 4 LOG_RANGE EPS of their size
@@ -260,22 +260,22 @@ def test_power_refuses_two_where_its_primitive_does_not_exist() -> None:
 class Scaled(Loss):
     """A user's own loss: 2 |e|^2, without bounds from the norm."""
 
-    def value(self, e: ArrayLike) -> FloatArray:
+    def value(self, e: ArrayLike) -> Array:
         return 4 * LOSSES[0].value(e)
 
-    def gradient(self, e: ArrayLike) -> FloatArray:
+    def gradient(self, e: ArrayLike) -> Array:
         return 4 * LOSSES[0].gradient(e)
 
-    def psi(self, s: ArrayLike) -> FloatArray:
+    def psi(self, s: ArrayLike) -> Array:
         return np.sqrt(np.asarray(s) / 2)
 
-    def psi_inverse(self, c: ArrayLike) -> FloatArray:
+    def psi_inverse(self, c: ArrayLike) -> Array:
         return 2 * np.square(np.asarray(c, dtype=np.float64))
 
-    def Psi(self, s: ArrayLike) -> FloatArray:
+    def Psi(self, s: ArrayLike) -> Array:
         return np.asarray(-np.log(np.asarray(s)) / 8)
 
-    def Psi_inverse(self, xi: ArrayLike) -> FloatArray:
+    def Psi_inverse(self, xi: ArrayLike) -> Array:
         return np.asarray(np.exp(-8 * np.asarray(xi)))
 
 

@@ -12,14 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from mc.errors import InputError
 from mc.model import activations, losses
+from mc.model.arrays import Array
 from mc.theory import bounds
 from mc.theory.bounds import FORMS, MODES, PublishedForm, Setting, TheoryPoint
-
-Array = NDArray[np.float64]
 
 EPS = float(np.finfo(np.float64).eps)
 ROOT3 = math.sqrt(3.0)

@@ -9,7 +9,7 @@ from typing import Any
 from mc.estimate.cells.study import method_for
 from mc.estimate.cells.verdicts import CHAIN
 from mc.estimate.flows.survival import ConvergenceTimes, cell_convergence_times
-from mc.estimate.probability.counts import EVENTS, CellLike, Counts, Decisions, IntArray, decisions, event_widths
+from mc.estimate.probability.counts import EVENTS, CellLike, Counts, Decisions, decisions, event_widths
 from mc.estimate.probability.paired import Comparison, compare
 from mc.estimate.probability.undecided import Policy, reading
 from mc.estimate.widths.crossings import CROSSINGS, CrossingWidth, crossing_width
@@ -17,6 +17,7 @@ from mc.estimate.widths.first_widths import MONOTONE, FirstWidths, first_widths_
 from mc.estimate.widths.fit_tests import FitTest, fit_test
 from mc.estimate.widths.profiles import FittedWidth, fitted_width
 from mc.estimate.widths.regression import fit_curve
+from mc.model.arrays import IntArray
 
 
 @dataclass(frozen=True)

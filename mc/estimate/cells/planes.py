@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.estimate.flows.protocol import Protocol, protocol
-from mc.estimate.probability.counts import CellLike, Counts, Decision, IntArray, dataset, decisions, event_widths
+from mc.estimate.probability.counts import CellLike, Counts, Decision, dataset, decisions, event_widths
 from mc.estimate.probability.intervals import clopper_pearson
 from mc.estimate.widths.contour import Crossing, Shift, contour, gaussian_heuristic, shift
 from mc.estimate.widths.predicted import named
+from mc.model.arrays import Array, IntArray, Mask
 from mc.theory.bounds import PublishedForm
 from mc.theory.codes import Outcome
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -257,7 +255,7 @@ def protocol_rows(
     return tuple(rows)
 
 
-def _deceived(own: Protocol) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _deceived(own: Protocol) -> tuple[Mask, Mask]:
     """Trials called converged where zero loss is out of reach, and those of which that cannot be excluded."""
     sure = (own.truth == Decision.FAILS) & (own.said == Decision.HOLDS)
     may = np.isin(own.truth, (Decision.FAILS, Decision.UNDECIDED))

@@ -13,13 +13,14 @@ import numpy as np
 
 from mc.errors import InputError
 from mc.estimate.cells.verdicts import Implication, Support, flow_implications, ladder_implications, together
-from mc.estimate.probability.counts import EVENTS, CellLike, IntArray, dataset, failed
+from mc.estimate.probability.counts import EVENTS, CellLike, dataset, failed
 from mc.estimate.probability.methods import get_method
 from mc.estimate.sampling.adaptive import AdaptivePlan, Progress
 from mc.estimate.sampling.goals import progress_of
 from mc.estimate.widths.curves import Curve, curve
 from mc.estimate.widths.median_width import MedianWidth, median_width
 from mc.estimate.widths.predicted import CellTheory, TheoryCurve, cell_theory
+from mc.model.arrays import IntArray
 from mc.store.layout import Computed
 from mc.theory.claims import TRAJECTORY_CLAIMS
 from mc.theory.codes import Outcome

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from mc.estimate.probability.counts import CellLike, Counts, Decision, Decisions, dataset, decisions, mode_index
 from mc.estimate.probability.methods import get_method
 from mc.estimate.probability.undecided import Policy, reading
+from mc.model.arrays import Array, IntArray, Mask
 from mc.theory.codes import NOT_COMPUTED, Outcome, Verdict
 
 
@@ -94,12 +95,12 @@ class Tally:
         Slack of every decided (trial, width) pair that has one; infinite where the conclusion cannot fail.
     """
 
-    looked: NDArray[np.bool_]
-    true: NDArray[np.bool_]
-    violated: NDArray[np.bool_]
-    undecided: NDArray[np.bool_]
-    vacuous: NDArray[np.bool_]
-    slacks: NDArray[np.float64]
+    looked: Mask
+    true: Mask
+    violated: Mask
+    undecided: Mask
+    vacuous: Mask
+    slacks: Array
 
     @property
     def median(self) -> float:
@@ -169,12 +170,12 @@ def implication(
     name: str,
     hypothesis: str,
     mode: str,
-    widths: NDArray[np.int64],
+    widths: IntArray,
     verdict: NDArray[np.int8],
-    slack: NDArray[np.float64] | None = None,
+    slack: Array | None = None,
     alpha: float = 0.05,
     method: str = "clopper-pearson",
-    error: NDArray[np.float64] | None = None,
+    error: Array | None = None,
 ) -> Implication:
     """Count violations of an implication over trials and widths.
 
@@ -234,7 +235,7 @@ def implication(
     )
 
 
-def _first(mask: NDArray[np.bool_], widths: NDArray[np.int64]) -> tuple[int, int] | None:
+def _first(mask: Mask, widths: IntArray) -> tuple[int, int] | None:
     where = np.argwhere(mask)
     return (int(where[0, 0]), int(widths[where[0, 1]])) if len(where) else None
 

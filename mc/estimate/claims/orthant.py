@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.estimate.cells.verdicts import Support
 from mc.estimate.claims.findings import Finding, of_judgement
@@ -14,13 +13,14 @@ from mc.estimate.claims.points import Points, Side, judge, stacked
 from mc.estimate.probability.counts import CellLike, Counts, dataset, decisions, event_widths, failed
 from mc.estimate.probability.tests import exact_p_value
 from mc.estimate.widths.predicted import named
+from mc.model.arrays import Array, IntArray
 
-Law = Callable[[NDArray[np.int64], int], NDArray[np.float64]]
+Law = Callable[[IntArray, int], Array]
 
 HYPOTHESIS = "symmetric density, y != 0"
 
 
-def orthant_law(widths: NDArray[np.int64], rank: int) -> NDArray[np.float64]:
+def orthant_law(widths: IntArray, rank: int) -> Array:
     """P(Bin(k, 1/2) >= r) at each width."""
     k = np.asarray(widths, dtype=np.int64)
     return np.where(k >= rank, exact_p_value(np.minimum(rank, k), k, 0.5, "greater"), 0.0)

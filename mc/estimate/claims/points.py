@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.estimate.cells.verdicts import Support
-from mc.estimate.probability.counts import Counts, IntArray
+from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.methods import get_method
 from mc.estimate.probability.p_values import p_value
 from mc.estimate.probability.undecided import reading
-
-Array = NDArray[np.float64]
+from mc.model.arrays import Array, IntArray, Mask
 
 
 class Side(StrEnum):
@@ -57,7 +55,7 @@ class Points:
     bound: Array
 
     @property
-    def says(self) -> NDArray[np.bool_]:
+    def says(self) -> Mask:
         """Where something is claimed of trials that there are: known before the trials are looked at."""
         open_end = self.bound < 1.0 if self.side is Side.AT_MOST else self.bound > 0.0
         claimed = ~np.isnan(self.bound) if self.side is Side.EQUAL else open_end

@@ -12,16 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.estimate.cells.verdicts import Support, Tally
 from mc.estimate.claims.findings import NOT_CONTRADICTED, VACUOUS_REASONS, Finding, vacuous_words, words_of_points
 from mc.estimate.probability.methods import get_method
+from mc.model.arrays import Array, Mask
 from mc.theory.claims import CLAIMS
 from mc.theory.claims.registry import Claim
 from mc.theory.codes import Verdict
-
-Array = NDArray[np.float64]
 
 FEW = 3
 """Cells whose details a row repeats."""
@@ -111,7 +109,7 @@ class ClaimRow:
 Member = tuple[Source, Finding]
 
 
-def _shared(members: Sequence[Member]) -> dict[str, NDArray[np.bool_]]:
+def _shared(members: Sequence[Member]) -> dict[str, Mask]:
     """Per distinct draw: looked at, hypothesis true, violated, undecided, vacuous."""
     draws: dict[tuple[int, str], list[Tally]] = {}
     for source, found in members:

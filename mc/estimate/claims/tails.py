@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mc.estimate.claims.findings import Finding, of_judgement
 from mc.estimate.claims.points import Points, Side, judge, stacked
 from mc.estimate.probability.counts import CellLike, Counts, Decision, Decisions, dataset
 from mc.estimate.widths.predicted import Ensemble, named
+from mc.model.arrays import Array, Mask
 from mc.model.draws import CHUNK
 from mc.theory import bounds
 
-Array = NDArray[np.float64]
 Bound = Callable[..., Array]
 
 ETAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -34,7 +34,7 @@ blocks, wrong by less than (block + blocks) 2^-53 < 1e-12 of themselves."""
 FIGURE = "tails"
 
 
-def below(values: Array, threshold: Array | float, error: Array | float, computed: NDArray[np.bool_]) -> Decisions:
+def below(values: Array, threshold: Array | float, error: Array | float, computed: Mask) -> Decisions:
     """The event "value <= threshold", undecided within the error of the value and where a trial has none.
 
     Parameters
@@ -65,7 +65,7 @@ def _points(label: str, cell: CellLike, parameter: float, event: Decisions, boun
     )
 
 
-def _computed(cell: CellLike, values: Array) -> NDArray[np.bool_]:
+def _computed(cell: CellLike, values: Array) -> Mask:
     stored = dataset(cell, "computed")
     return ~np.isnan(values) if stored is None else np.asarray(stored > 0)
 

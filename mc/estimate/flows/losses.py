@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.estimate.probability.counts import CellLike, mode_index
 from mc.model import losses
+from mc.model.arrays import Array, Mask
 from mc.model.losses import Loss
 from mc.store.layout import Computed, field_of
 from mc.theory.codes import Outcome
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Saved:
         return np.asarray(data[trials, column])
 
     @property
-    def failed(self) -> NDArray[np.bool_]:
+    def failed(self) -> Mask:
         """Trials that failed, (T,): nothing is known of them."""
         lost = np.zeros(len(self.cell.saved_trials), dtype=bool)
         if "computed" in self.cell.data:

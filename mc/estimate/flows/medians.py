@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import binom
 
-Array = NDArray[np.float64]
+from mc.model.arrays import Array
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.estimate.claims.published import zero_loss
-from mc.estimate.probability.counts import CellLike, Counts, Decision, Decisions, IntArray, dataset, mode_index
+from mc.estimate.probability.counts import CellLike, Counts, Decision, Decisions, dataset, mode_index
 from mc.estimate.probability.paired import Comparison, compare
+from mc.model.arrays import Array, IntArray, Mask
 from mc.theory.codes import NOT_COMPUTED, Outcome
 
 FAILED = (Outcome.STEP_BUDGET, Outcome.HORIZON, Outcome.NON_FINITE, Outcome.NOT_CONVERGED_CERTIFIED)
@@ -58,7 +58,7 @@ class Protocol:
     truth: Decisions
     too_soon: IntArray
     too_late: IntArray
-    steps: NDArray[np.float64]
+    steps: Array
     comparison: Comparison
 
     @property
@@ -80,7 +80,7 @@ def answers(cell: CellLike, mode: str) -> Decisions | None:
     return said
 
 
-def _median_steps(cell: CellLike, mode: str, converged: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _median_steps(cell: CellLike, mode: str, converged: Mask) -> Array:
     steps = dataset(cell, "steps")
     if steps is None:
         return np.full(converged.shape[1], np.nan)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from mc.model.arrays import Array, Mask
 
 LATE_DECADES = 1.0
 """A polynomial rate is read off the last decade of time."""
@@ -55,7 +54,7 @@ def exponential_rate(t: Array, loss: Array, error: Array) -> Slopes:
         return _fall(t, loss, error, seen & (loss <= LATE_LOSS * least))
 
 
-def _fall(x: Array, loss: Array, error: Array, late: NDArray[np.bool_]) -> Slopes:
+def _fall(x: Array, loss: Array, error: Array, late: Mask) -> Slopes:
     """Minus the slope of log L on x where `late`; it is linear in the logarithms, so that their errors add up."""
     count = late.sum(axis=1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):

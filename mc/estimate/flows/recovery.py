@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.errors import InputError
+from mc.model.arrays import Array, Mask
 from mc.model.draws import SHARED_TRIAL, What, draw_problem, generator
 from mc.model.problem import draw_noise, draw_operator, draw_signal
 from mc.store.results import CellResults
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Truth:
 
     signal: Array
     back: Array
-    seen: NDArray[np.bool_]
+    seen: Mask
 
     @property
     def span(self) -> float:

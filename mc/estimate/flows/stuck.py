@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mc.estimate.probability.counts import CellLike, Counts, Decision, IntArray, dataset, decisions, mode_index
+from mc.estimate.probability.counts import CellLike, Counts, Decision, dataset, decisions, mode_index
+from mc.model.arrays import IntArray
 from mc.theory.codes import NOT_COMPUTED, Outcome, Verdict
 
 ARRIVED = (Outcome.CONVERGED_CERTIFIED, Outcome.CONVERGED_TOLERANCE, Outcome.CONVERGED_GD)

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from mc.estimate.probability.counts import CONVERGED, CellLike, IntArray, dataset, mode_index
+from mc.estimate.probability.counts import CONVERGED, CellLike, dataset, mode_index
 from mc.estimate.probability.intervals import checked_level
 from mc.estimate.widths.first_widths import dkw_radius
+from mc.model.arrays import Array, IntArray
 from mc.theory.codes import NOT_COMPUTED, Outcome
-
-Array = NDArray[np.float64]
 
 NEVER = (Outcome.NOT_CONVERGED_CERTIFIED,)
 """Proved never to converge: at risk for ever, an event at no time."""

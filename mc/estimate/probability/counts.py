@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc.errors import InputError
+from mc.model.arrays import IntArray, Mask
 from mc.store.layout import Computed
 from mc.theory.codes import NOT_COMPUTED, Exact, Outcome
 
-IntArray = NDArray[np.int64]
 Decisions = NDArray[np.int8]
 
 
@@ -42,17 +42,17 @@ class CellLike(Protocol):
         ...
 
     @property
-    def widths(self) -> NDArray[np.int64]:
+    def widths(self) -> IntArray:
         """Widths of the certificates."""
         ...
 
     @property
-    def flow_widths(self) -> NDArray[np.int64]:
+    def flow_widths(self) -> IntArray:
         """Widths of the flow."""
         ...
 
     @property
-    def saved_trials(self) -> NDArray[np.int64]:
+    def saved_trials(self) -> IntArray:
         """Trials whose trajectories are kept."""
         ...
 
@@ -126,7 +126,7 @@ def mode_index(cell: CellLike, mode: str) -> int:
     return cell.modes.index(mode)
 
 
-def _computed(cell: CellLike) -> NDArray[np.bool_] | None:
+def _computed(cell: CellLike) -> Mask | None:
     computed = dataset(cell, "computed")
     if computed is not None:
         return np.asarray(computed == Computed.PRESENT)
@@ -134,7 +134,7 @@ def _computed(cell: CellLike) -> NDArray[np.bool_] | None:
     return None if psi is None else ~np.isnan(psi)
 
 
-def failed(cell: CellLike) -> NDArray[np.bool_] | None:
+def failed(cell: CellLike) -> Mask | None:
     """Trials of every width that failed, shape (trial, width); None where none did."""
     computed = dataset(cell, "computed")
     if computed is None or not (computed == Computed.FAILED).any():

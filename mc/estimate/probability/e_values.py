@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import betainc, betaincc, xlog1py, xlogy
 
 from mc.errors import InputError
-from mc.estimate.probability.counts import Counts, Decision, Decisions, IntArray
+from mc.estimate.probability.counts import Counts, Decision, Decisions
 from mc.estimate.probability.intervals import checked_counts, checked_tail
 from mc.estimate.probability.sequences import JEFFREYS, Prior, confidence_sequence, log_marginal_ratio
 from mc.estimate.probability.undecided import Policy, reading
+from mc.model.arrays import Array, IntArray
 
-Array = NDArray[np.float64]
 Alternative = Literal["greater", "less", "two-sided"]
 
 
@@ -122,7 +122,7 @@ def running_curve(
 
 def log_e_value(
     holds: ArrayLike, trials: ArrayLike, p0: ArrayLike, alternative: Alternative = "greater", prior: Prior = JEFFREYS
-) -> NDArray[np.float64]:
+) -> Array:
     """Logarithm of the e-value against a hypothesis on p.
 
     Parameters
@@ -158,6 +158,6 @@ def log_e_value(
     return total
 
 
-def running_maximum(log_e: ArrayLike) -> NDArray[np.float64]:
+def running_maximum(log_e: ArrayLike) -> Array:
     """The largest e-value so far (logarithm), along axis 0: e-processes may be stopped at their best look."""
     return np.asarray(np.maximum.accumulate(np.asarray(log_e, dtype=np.float64), axis=0))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import betainc, betaincc, betainccinv, betaincinv, betaln, xlog1py, xlogy
 
 from mc.errors import InputError
+from mc.model.arrays import Array
 
 Side = Literal["two", "lower", "upper"]
 SIDES: tuple[Side, ...] = ("two", "lower", "upper")
@@ -17,7 +18,7 @@ MANY_TRIALS = 10_000
 """Trials beyond which the inverse of the incomplete beta function is followed by a Newton step."""
 
 
-def checked_counts(holds: ArrayLike, trials: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def checked_counts(holds: ArrayLike, trials: ArrayLike) -> tuple[Array, Array]:
     """Counts as floats of one shape.
 
     Raises
@@ -35,7 +36,7 @@ def checked_counts(holds: ArrayLike, trials: ArrayLike) -> tuple[NDArray[np.floa
     return s, n
 
 
-def lower_limit(holds: ArrayLike, trials: ArrayLike, tail: float) -> NDArray[np.float64]:
+def lower_limit(holds: ArrayLike, trials: ArrayLike, tail: float) -> Array:
     """One-sided exact lower limit: the p at which P(Bin(trials, p) >= holds) = tail.
 
     Parameters
@@ -64,7 +65,7 @@ def lower_limit(holds: ArrayLike, trials: ArrayLike, tail: float) -> NDArray[np.
     return np.where(s > 0, limit, 0.0)
 
 
-def upper_limit(holds: ArrayLike, trials: ArrayLike, tail: float) -> NDArray[np.float64]:
+def upper_limit(holds: ArrayLike, trials: ArrayLike, tail: float) -> Array:
     """One-sided exact upper limit: the p at which P(Bin(trials, p) <= holds) = tail.
 
     Parameters, return value and errors are those of `lower_limit`; exactly 1 where holds = trials.
@@ -79,9 +80,7 @@ def upper_limit(holds: ArrayLike, trials: ArrayLike, tail: float) -> NDArray[np.
     return np.where(s < n, limit, 1.0)
 
 
-def _polished(
-    limit: NDArray[np.float64], excess: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _polished(limit: Array, excess: Array, a: Array, b: Array) -> Array:
     """One Newton step on the Beta distribution function: its inverse is off by 1e-8 of the limit at 1 of 1e9."""
     log_density = xlogy(a - 1.0, limit) + xlog1py(b - 1.0, -limit) - betaln(a, b)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -116,7 +115,7 @@ def checked_level(level: float, side: Side = "two") -> None:
 
 def clopper_pearson(
     holds: ArrayLike, trials: ArrayLike, level: float = 0.95, side: Side = "two"
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Array, Array]:
     """Exact (Clopper-Pearson) confidence interval of a probability.
 
     Parameters

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import betainccinv, betaincinv, ndtri
 
 from mc.errors import InputError
@@ -20,8 +20,8 @@ from mc.estimate.probability.intervals import (
     upper_limit,
 )
 from mc.estimate.probability.sequences import confidence_sequence, sequence_lower, sequence_upper
+from mc.model.arrays import Array
 
-Array = NDArray[np.float64]
 Limit = Callable[[ArrayLike, ArrayLike, float], Array]
 
 

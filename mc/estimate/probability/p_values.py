@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mc.estimate.probability.e_values import log_e_value
 from mc.estimate.probability.methods import MethodClass, get_method
 from mc.estimate.probability.tests import exact_p_value
+from mc.model.arrays import Array
 
 
 def p_value(
@@ -18,7 +19,7 @@ def p_value(
     p0: ArrayLike,
     alternative: Literal["greater", "less"],
     method: str = "clopper-pearson",
-) -> NDArray[np.float64]:
+) -> Array:
     """P-value of P <= p0 ("greater") or P >= p0 ("less"), of the same class as the intervals of the run.
 
     Parameters

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.errors import InputError
-from mc.estimate.probability.counts import Decision, Decisions, IntArray
+from mc.estimate.probability.counts import Decision, Decisions
 from mc.estimate.probability.methods import get_method
 from mc.estimate.probability.p_values import p_value
 from mc.estimate.probability.tests import Adjustment, adjusted
-
-Array = NDArray[np.float64]
+from mc.model.arrays import Array, IntArray, Mask
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def compare(
         raise InputError(f"a paired comparison needs equal trials and widths, not {first.shape} and {second.shape}")
     both = (first != Decision.NOT_COUNTED) & (second != Decision.NOT_COUNTED)
 
-    def count(mask: NDArray[np.bool_]) -> IntArray:
+    def count(mask: Mask) -> IntArray:
         return np.asarray(np.sum(mask & both, axis=0), dtype=np.int64)
 
     b = count((first == Decision.HOLDS) & (second == Decision.FAILS))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from mc.model.arrays import Array, IntArray, Mask
 
 MOST_STEPS = 200
 """Far more than are taken: each step is Newton's when that step shrinks, else it halves the bracket."""
@@ -59,9 +58,7 @@ def falling_root(
     return at
 
 
-def smallest_whole(
-    holds: Callable[[NDArray[np.int64]], NDArray[np.bool_]], low: NDArray[np.int64], high: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def smallest_whole(holds: Callable[[IntArray], Mask], low: IntArray, high: IntArray) -> IntArray:
     """The smallest whole number in [low, high] at which a condition that stays true once it is true holds.
 
     Parameters

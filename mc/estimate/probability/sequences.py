@@ -18,14 +18,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import betainc, betaincc, betaln, lambertw, xlog1py
 
 from mc.errors import InputError
 from mc.estimate.probability.intervals import checked_counts, checked_tail
 from mc.estimate.probability.roots import falling_root
-
-Array = NDArray[np.float64]
+from mc.model.arrays import Array
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import betainc, betaincc
 
 from mc.errors import InputError
 from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.intervals import checked_counts
 from mc.estimate.probability.undecided import Policy, reading
+from mc.model.arrays import Array, Mask
 
-Array = NDArray[np.float64]
 Alternative = Literal["greater", "less", "two-sided"]
 ALTERNATIVES: tuple[Alternative, ...] = ("greater", "less", "two-sided")
 Adjustment = Literal["holm", "bonferroni", "none"]
@@ -31,9 +31,7 @@ def _at_most(s: Array, n: Array, p: Array) -> Array:
     return np.where(s < n, betaincc(s + 1.0, np.maximum(n - s, 1.0), p), 1.0)
 
 
-def exact_p_value(
-    holds: ArrayLike, trials: ArrayLike, p0: ArrayLike, alternative: Alternative = "greater"
-) -> NDArray[np.float64]:
+def exact_p_value(holds: ArrayLike, trials: ArrayLike, p0: ArrayLike, alternative: Alternative = "greater") -> Array:
     """Exact binomial p-value, the inversion of the Clopper-Pearson limits.
 
     Parameters
@@ -65,7 +63,7 @@ def exact_p_value(
     raise InputError(f"alternative {alternative!r} is not known: choose one of {', '.join(ALTERNATIVES)}")
 
 
-def bonferroni(p_values: ArrayLike) -> NDArray[np.float64]:
+def bonferroni(p_values: ArrayLike) -> Array:
     """Adjusted p-values: each times the number of tests.
 
     Parameters
@@ -82,7 +80,7 @@ def bonferroni(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+def holm(p_values: ArrayLike) -> Array:
     """Adjusted p-values of Holm's step-down procedure, never above those of Bonferroni.
 
     The i-th smallest of K takes the factor K - i + 1, and none is below the one before; parameters as in `bonferroni`.
@@ -97,7 +95,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted.reshape(p.shape)
 
 
-def adjusted(p_values: ArrayLike, adjustment: Adjustment = "holm") -> NDArray[np.float64]:
+def adjusted(p_values: ArrayLike, adjustment: Adjustment = "holm") -> Array:
     """Adjust p-values by a named procedure; see `holm` and `bonferroni`."""
     if adjustment == "holm":
         return holm(p_values)
@@ -127,7 +125,7 @@ class Tests:
     p_values: Array
     adjusted: Array
 
-    def rejected(self, alpha: float = 0.05) -> NDArray[np.bool_]:
+    def rejected(self, alpha: float = 0.05) -> Mask:
         """Where the hypothesis is rejected; all true hypotheses survive together with probability >= 1 - alpha."""
         return np.asarray(self.adjusted <= alpha)
 

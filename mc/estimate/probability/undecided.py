@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mc.errors import InputError
-from mc.estimate.probability.counts import Counts, IntArray
+from mc.estimate.probability.counts import Counts
+from mc.model.arrays import IntArray
 
 Policy = Literal["bracket", "fail", "hold", "drop"]
 POLICIES: tuple[Policy, ...] = ("bracket", "fail", "hold", "drop")

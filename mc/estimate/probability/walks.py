@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.errors import InputError
-from mc.estimate.probability.counts import IntArray
 from mc.estimate.probability.e_values import Alternative, log_e_value
 from mc.estimate.probability.roots import smallest_whole
 from mc.estimate.probability.sequences import JEFFREYS, Prior
-
-Array = NDArray[np.float64]
+from mc.model.arrays import Array, IntArray
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import betainc
 
 from mc.estimate.widths.predicted import CellTheory
+from mc.model.arrays import Array
 from mc.theory import bounds
 from mc.theory.bounds import Setting
-
-FloatArray = NDArray[np.float64]
 
 SPLITS = 400
 """Ways to share the failure between the two events behind a large output."""
@@ -39,13 +37,13 @@ class RareTheory:
 
     name: str
     source: str
-    failure: FloatArray
+    failure: Array
     rate: float
     exact: bool = False
 
 
 def rare_theory(
-    table: Mapping[str, Any], output_law: str, theory: CellTheory | None, rank: int, widths: FloatArray
+    table: Mapping[str, Any], output_law: str, theory: CellTheory | None, rank: int, widths: Array
 ) -> RareTheory | None:
     """The bound that belongs to a failure.
 
@@ -87,7 +85,7 @@ def rare_theory(
     return RareTheory(f"1 - P_theory ({form})", "theory §7.1-3", bounds.failure(setting, mode, form, k), np.nan)
 
 
-def _chernoff(setting: Setting, threshold: float, k: FloatArray) -> RareTheory | None:
+def _chernoff(setting: Setting, threshold: float, k: Array) -> RareTheory | None:
     eta = 1.0 - threshold
     if not 0.0 < eta < 1.0:
         return None
@@ -99,7 +97,7 @@ def _chernoff(setting: Setting, threshold: float, k: FloatArray) -> RareTheory |
     return RareTheory("delta_1 (matrix Chernoff)", "theory §7.1", failure, float(bounds.chernoff_rate(eta)) * scale)
 
 
-def _activation_norm(setting: Setting, margin: str, threshold: float, k: FloatArray) -> RareTheory:
+def _activation_norm(setting: Setting, margin: str, threshold: float, k: Array) -> RareTheory:
     activation = setting.activation
     moment, sup = activation.moment_phi, activation.sup_dphi
     if margin == "activation_norm_high":
@@ -113,7 +111,7 @@ def _activation_norm(setting: Setting, margin: str, threshold: float, k: FloatAr
     return RareTheory(name, "theory §7.2", failure, max(limit, 0.0) ** 2 / (2.0 * sup**2))
 
 
-def _large_output(setting: Setting, threshold: float, k: FloatArray) -> FloatArray:
+def _large_output(setting: Setting, threshold: float, k: Array) -> Array:
     """Least delta_2 + delta_3 whose bounds together stay below the threshold, over a grid of delta_2."""
     activation = setting.activation
     limit = threshold * activation.moment_phi * setting.frobenius_A

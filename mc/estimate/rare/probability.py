@@ -11,15 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
 from mc.estimate.probability.counts import CellLike, dataset, failed, mode_index
 from mc.estimate.probability.intervals import clopper_pearson
+from mc.model.arrays import Array, IntArray
 from mc.theory.codes import Exact
 from mc.trial.rare.settings import carriers
-
-FloatArray = NDArray[np.float64]
 
 METHOD = "splitting, modified Cox interval over independent repetitions"
 METHOD_CLASS = "approximate"
@@ -189,7 +188,7 @@ def _failed_at(cell: CellLike, column: int) -> int:
     return 0 if lost is None else int(lost[:, column].sum())
 
 
-def _lost_repetitions(cell: CellLike, table: Mapping[str, Any], block_size: int | None) -> NDArray[np.int64]:
+def _lost_repetitions(cell: CellLike, table: Mapping[str, Any], block_size: int | None) -> IntArray:
     """Repetitions carried by failed trials, at every width of the cell."""
     lost = failed(cell)
     if lost is None:
@@ -285,12 +284,12 @@ def _at(
     return _with_warnings(width, estimates, tilted, lost)
 
 
-def _or_nan(reduce: Callable[[FloatArray], Any], values: FloatArray) -> float:
+def _or_nan(reduce: Callable[[Array], Any], values: Array) -> float:
     """A number of the repetitions, NaN without any."""
     return float(reduce(values)) if values.size else np.nan
 
 
-def _with_warnings(width: RareWidth, estimates: FloatArray, tilted: FloatArray, lost: int) -> RareWidth:
+def _with_warnings(width: RareWidth, estimates: Array, tilted: Array, lost: int) -> RareWidth:
     """Add what forbids trust."""
     found: list[str] = []
     if lost:
@@ -318,7 +317,7 @@ def _with_warnings(width: RareWidth, estimates: FloatArray, tilted: FloatArray, 
     return replace(width, warnings=tuple(found))
 
 
-def disagreement(one: FloatArray, other: FloatArray) -> float:
+def disagreement(one: Array, other: Array) -> float:
     """Standard errors between the means of two sets of estimates; NaN where a spread is not known."""
     if min(one.size, other.size) < 2:
         return np.nan

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from mc.estimate.probability.counts import CellLike, dataset
 from mc.estimate.rare.predicted import RareTheory, rare_theory
 from mc.estimate.rare.probability import RareWidth, rare_widths, unreached
 from mc.estimate.widths.predicted import CellTheory
+from mc.model.arrays import Array
 
 DENSE = 60
 """Widths at which the bound is drawn."""
@@ -94,7 +94,7 @@ class RareStudy:
     widths: tuple[RareWidth, ...]
     unreached: tuple[int, ...]
     theory: RareTheory | None
-    drawn: tuple[NDArray[np.float64], RareTheory] | None
+    drawn: tuple[Array, RareTheory] | None
     rate: Rate | None
 
     @property

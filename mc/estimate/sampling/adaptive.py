@@ -12,15 +12,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.errors import InputError
-from mc.estimate.probability.counts import Counts, IntArray
+from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.methods import get_method
 from mc.estimate.probability.undecided import reading
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from mc.model.arrays import Array, IntArray, Mask
 
 METHOD = "beta-binomial"
 GROWTH = 1.5

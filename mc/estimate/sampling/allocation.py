@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mc.estimate.probability.counts import Counts, Decision, Decisions, IntArray
+from mc.estimate.probability.counts import Counts, Decision, Decisions
 from mc.estimate.sampling.adaptive import Observe, Progress, Track
+from mc.model.arrays import IntArray, Mask
 
-Array = NDArray[np.float64]
 
-
-def first_counts(decisions: Decisions, computed: NDArray[np.bool_], trials: IntArray) -> Counts | None:
+def first_counts(decisions: Decisions, computed: Mask, trials: IntArray) -> Counts | None:
     """Counts over the first trials of each width.
 
     Parameters
@@ -36,7 +34,7 @@ def first_counts(decisions: Decisions, computed: NDArray[np.bool_], trials: IntA
     return Counts.of(np.where(wanted, decisions, Decision.NOT_COUNTED).astype(np.int8))
 
 
-def observer(stored: Mapping[tuple[int, str, str], tuple[Decisions, NDArray[np.bool_]]]) -> Observe:
+def observer(stored: Mapping[tuple[int, str, str], tuple[Decisions, Mask]]) -> Observe:
     """What `mc.estimate.sampling.adaptive.replay` asks, answered from the decisions of a run.
 
     Parameters

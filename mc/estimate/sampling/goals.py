@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.errors import InputError
 from mc.estimate.probability.counts import (
@@ -15,7 +14,6 @@ from mc.estimate.probability.counts import (
     Counts,
     Decision,
     Decisions,
-    IntArray,
     dataset,
     decisions,
     event_widths,
@@ -27,10 +25,10 @@ from mc.estimate.sampling.adaptive import METHOD, AdaptivePlan, Progress, Track,
 from mc.estimate.sampling.allocation import observer
 from mc.estimate.sampling.rule_errors import Goal
 from mc.estimate.widths.predicted import cell_theory
+from mc.model.arrays import Array, IntArray, Mask
 from mc.theory.codes import NOT_COMPUTED
 
-Array = NDArray[np.float64]
-Stored = Mapping[tuple[int, str, str], tuple[Decisions, NDArray[np.bool_]]]
+Stored = Mapping[tuple[int, str, str], tuple[Decisions, Mask]]
 
 CLAIMED = ("trial", "paper")
 """The certificates whose probability a bound promises."""
@@ -144,7 +142,7 @@ def forecast(plan: AdaptivePlan, track: Track, counts: Counts) -> IntArray:
     least, most = (np.where(read.trials > 0, s / n, guess) for s in (read.least, read.most))
     alpha = plan.goal.alpha / max(plan.tests(track.cell), 1)
 
-    def met(trials: IntArray) -> NDArray[np.bool_]:
+    def met(trials: IntArray) -> Mask:
         low, high = np.floor(least * trials), np.ceil(most * trials)
         if plan.goal.target_half_width is not None:
             lower, upper = method.two_sided(low, high, trials, alpha)

@@ -10,16 +10,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.errors import InputError
-from mc.estimate.probability.counts import IntArray
 from mc.estimate.probability.intervals import checked_tail
 from mc.estimate.probability.methods import get_method
 from mc.estimate.probability.roots import smallest_whole
 from mc.estimate.probability.sequences import JEFFREYS, Prior
 from mc.estimate.probability.tests import exact_p_value
 from mc.estimate.probability.walks import Absorption, absorbed, corridor
+from mc.model.arrays import IntArray, Mask
 
 MOST_TRIALS = 10**9
 """Beyond this no plan is made."""
@@ -58,7 +57,7 @@ def _checked(p: float, alpha: float) -> None:
     checked_tail(alpha)
 
 
-def _supported(fails: IntArray, trials: IntArray, p: float, alpha: float, method: str) -> NDArray[np.bool_]:
+def _supported(fails: IntArray, trials: IntArray, p: float, alpha: float, method: str) -> Mask:
     holds = np.maximum(trials - fails, 0)
     if method == "clopper-pearson":
         # the test whose inversion the limit is: cheaper, and its own tail decides ties
@@ -66,9 +65,7 @@ def _supported(fails: IntArray, trials: IntArray, p: float, alpha: float, method
     return np.asarray(get_method(method).lower(holds, trials, alpha) >= p)
 
 
-def least_trials(
-    fails: IntArray | int, p: float, alpha: float = 0.05, method: str = "clopper-pearson"
-) -> NDArray[np.int64]:
+def least_trials(fails: IntArray | int, p: float, alpha: float = 0.05, method: str = "clopper-pearson") -> IntArray:
     """The least number of trials N_f that supports P >= p with so many fails among them.
 
     Parameters

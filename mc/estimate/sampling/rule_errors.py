@@ -6,16 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit
 
-from mc.estimate.probability.counts import Counts, IntArray
+from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.methods import get_method
 from mc.estimate.probability.streams import Purpose, stream
 from mc.estimate.sampling.adaptive import METHOD, AdaptivePlan, Track, replay
 from mc.estimate.widths.crossings import crossing_width
-
-Array = NDArray[np.float64]
+from mc.model.arrays import Array, IntArray
 
 
 @dataclass(frozen=True)

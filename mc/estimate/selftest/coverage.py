@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from mc.estimate.probability.methods import METHODS, MethodClass, get_method
 from mc.estimate.probability.roots import smallest_whole
 from mc.estimate.probability.tests import exact_p_value
 from mc.estimate.probability.walks import Absorption, absorbed, ever_excluded
-
-Array = NDArray[np.float64]
 
 PROBABILITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999)
 TRIALS = (20, 50, 100, 300, 1000, 10_000, 100_000)

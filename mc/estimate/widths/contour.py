@@ -11,17 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import chi2
 from scipy.stats import t as student
 
 from mc.estimate.claims.half_width import heuristic_width
-from mc.estimate.probability.counts import Counts, Decision, Decisions, IntArray
+from mc.estimate.probability.counts import Counts, Decision, Decisions
 from mc.estimate.probability.intervals import checked_level
 from mc.estimate.probability.methods import get_method
 from mc.estimate.widths.median_width import interpolated, pooled
-
-Array = NDArray[np.float64]
+from mc.model.arrays import Array, IntArray
 
 GROUPS = 16
 """Groups of trials that the jackknife of `shift` leaves out in turn."""

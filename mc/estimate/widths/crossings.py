@@ -6,14 +6,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.errors import InputError
-from mc.estimate.probability.counts import Counts, IntArray
+from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.intervals import checked_level
 from mc.estimate.probability.methods import MethodClass, get_method
 from mc.estimate.probability.undecided import Policy, reading
 from mc.estimate.widths.median_width import interpolated, pooled
+from mc.model.arrays import IntArray, Mask
 
 CROSSINGS = (0.5, 0.9, 0.99)
 
@@ -60,7 +60,7 @@ class CrossingWidth:
         ]
 
 
-def _run(rejected: NDArray[np.bool_]) -> int:
+def _run(rejected: Mask) -> int:
     """How many of the first tests are rejected before the first that is not."""
     return int(len(rejected) if rejected.all() else np.argmin(rejected))
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.errors import InputError
 from mc.estimate.cells.verdicts import Support, at_least
-from mc.estimate.probability.counts import CellLike, Counts, IntArray, decisions, event_widths
+from mc.estimate.probability.counts import CellLike, Counts, decisions, event_widths
 from mc.estimate.probability.methods import get_method
 from mc.estimate.probability.undecided import Policy, reading
 from mc.estimate.widths.predicted import TheoryCurve
+from mc.model.arrays import Array, IntArray
 
 THEORY_ERRORS = 3.0
 """Standard errors of a mean P_theory that a verdict allows for."""
@@ -97,8 +97,8 @@ class Curve:
     cell: int
     widths: IntArray
     counts: Counts
-    lower: NDArray[np.float64]
-    upper: NDArray[np.float64]
+    lower: Array
+    upper: Array
     level: float
     simultaneous_level: float
     theory: TheoryCurve | None = None
@@ -106,7 +106,7 @@ class Curve:
     policy: Policy = "bracket"
 
     @property
-    def frequency(self) -> NDArray[np.float64]:
+    def frequency(self) -> Array:
         """Observed frequency, an undecided trial counted half under "bracket"; NaN where nothing was computed."""
         read = reading(self.counts, self.policy)
         with np.errstate(invalid="ignore"):

@@ -6,14 +6,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.errors import InputError
-from mc.estimate.probability.counts import Decision, Decisions, IntArray
+from mc.estimate.probability.counts import Decision, Decisions
 from mc.estimate.probability.intervals import checked_level
 from mc.estimate.probability.undecided import POLICIES, Policy
-
-Array = NDArray[np.float64]
+from mc.model.arrays import Array, IntArray, Mask
 
 MONOTONE = frozenset({("hidden", "exact", "softplus")})
 """(mode, event, activation) proved to hold at k + 1 whenever it holds at k on the same trial: y lies inside the cone of
@@ -79,7 +77,7 @@ def dkw_radius(trials: int, level: float = 0.95) -> float:
     return math.sqrt(math.log(2.0 / (1.0 - level)) / (2.0 * trials)) if trials else 1.0
 
 
-def _from_there_on(holds: NDArray[np.bool_], widths: IntArray) -> IntArray:
+def _from_there_on(holds: Mask, widths: IntArray) -> IntArray:
     onwards = np.logical_and.accumulate(holds[:, ::-1], axis=1)[:, ::-1]
     first = np.argmax(onwards, axis=1)
     return np.where(onwards.any(axis=1), widths[first], LAST)

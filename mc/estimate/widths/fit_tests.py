@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import chdtrc, xlogy
 
 from mc.estimate.probability.streams import NO_CELL, Purpose, stream
 from mc.estimate.widths.regression import Fit, fit_curve
-
-Array = NDArray[np.float64]
+from mc.model.arrays import Array
 
 SPARSE = 5.0
 """Expected holds or fails at a width below which the chi-square law of the statistics is not trusted."""

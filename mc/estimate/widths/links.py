@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit, log_expit, log_ndtr, ndtri
 
 from mc.errors import InputError
-
-Array = NDArray[np.float64]
+from mc.model.arrays import Array
 
 
 @dataclass(frozen=True)

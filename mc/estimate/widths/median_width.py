@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from mc.estimate.probability.counts import IntArray
 from mc.estimate.widths.curves import Curve
+from mc.model.arrays import Array, IntArray
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def significant(x: float, digits: int = 2) -> int:
     return round(x / step) * step
 
 
-def pooled(values: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:
+def pooled(values: ArrayLike, weights: ArrayLike) -> Array:
     """The non-decreasing sequence nearest to `values` in weighted least squares (pool adjacent violators).
 
     Parameters
@@ -106,7 +106,7 @@ def pooled(values: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:
     return np.repeat([b[0] for b in blocks], [int(b[2]) for b in blocks])
 
 
-def interpolated(widths: IntArray, fit: NDArray[np.float64], crossing: float) -> float:
+def interpolated(widths: IntArray, fit: Array, crossing: float) -> float:
     """Where a non-decreasing curve first reaches a level, linearly in log k: 0 before the widths, inf beyond.
 
     At a single neuron it is 1: no network is narrower.

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mc.errors import InputError
 from mc.estimate.probability.counts import CellLike, dataset
 from mc.model import activations, losses
 from mc.model.activations import Activation
+from mc.model.arrays import Array, IntArray
 from mc.model.draws import OutputLaw, get_law
 from mc.model.losses import Loss
 from mc.theory import bounds
@@ -43,11 +44,11 @@ class TheoryCurve:
     """
 
     form: str
-    p: NDArray[np.float64]
-    standard_error: NDArray[np.float64]
+    p: Array
+    standard_error: Array
     problems: int
 
-    def at(self, rows: NDArray[np.int64]) -> TheoryCurve:
+    def at(self, rows: IntArray) -> TheoryCurve:
         """The same bound at some of the widths."""
         return TheoryCurve(self.form, self.p[rows], self.standard_error[rows], self.problems)
 

@@ -6,17 +6,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import chdtri
 
-from mc.estimate.probability.counts import Counts, Decision, Decisions, IntArray
+from mc.estimate.probability.counts import Counts, Decision, Decisions
 from mc.estimate.probability.intervals import checked_level
 from mc.estimate.probability.methods import MethodClass
 from mc.estimate.probability.undecided import Policy, reading
 from mc.estimate.widths.links import Link
 from mc.estimate.widths.regression import Fit, design_effect, fit_curve, log_likelihood, objective
-
-Array = NDArray[np.float64]
+from mc.model.arrays import Array, IntArray, Mask
 
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 INNER = 32
@@ -133,7 +131,7 @@ def _ends(fit: Fit, p: float, centre: Array, floor: Array, reach: float, penalis
     inside = np.broadcast_to(centre, (2, *centre.shape)).copy()
     outside = np.where(sides < 0, np.minimum(fit.x[0], inside) - reach, np.maximum(fit.x[-1], inside) + reach)
 
-    def above(log_width: Array) -> NDArray[np.bool_]:
+    def above(log_width: Array) -> Mask:
         found = profile(fit.link, p, log_width, fit.holds, fit.trials, fit.x, penalised)
         return np.asarray(found >= floor)
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mc.errors import InputError
 from mc.estimate.widths.links import Curvature, Link, get_link
-
-Array = NDArray[np.float64]
+from mc.model.arrays import Array, Mask
 
 MOST_STEPS = 100
 HALVINGS = 30
@@ -157,7 +156,7 @@ def fit_curve(widths: ArrayLike, holds: ArrayLike, trials: ArrayLike, link: str 
     return Fit(found, x, centre, y, m, a, b, best, covariance)
 
 
-def design_effect(fit: Fit, holds: NDArray[np.bool_], p: float) -> float:
+def design_effect(fit: Fit, holds: Mask, p: float) -> float:
     """How many times the variance of log k*(p) exceeds that of independent widths, from the trials themselves.
 
     The widths of a trial share their draws. The sandwich variance adds up the scores of each trial before it squares

@@ -6,16 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from mc.errors import InputError
-from mc.estimate.probability.counts import CellLike, Decision, Decisions, IntArray, dataset, decisions, event_widths
+from mc.estimate.probability.counts import CellLike, Decision, Decisions, dataset, decisions, event_widths
 from mc.estimate.probability.intervals import checked_level
 from mc.estimate.probability.streams import Purpose, stream
 from mc.estimate.widths.regression import fit_curve
-
-Array = NDArray[np.float64]
+from mc.model.arrays import Array, IntArray
 
 NAMES = ("n", "m", "sigma_A", "psi")
 THEORY: Mapping[str, Mapping[str, float]] = {

@@ -10,13 +10,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mc.errors import InputError
 from mc.model.activations import numerical
 from mc.model.activations.tables import RATIO_ERROR, IntervalTables
+from mc.model.arrays import Array, Index
 
-FloatArray = NDArray[np.float64]
 _EPS = float(np.finfo(np.float64).eps)
 _HUGE = 1e308
 _TINY = 1e-290  # far below, Pi and phi are subnormal and have lost their relative accuracy
@@ -57,16 +57,16 @@ class Activation(ABC):
         return {k: v for k, v in self.__dict__.items() if not isinstance(getattr(type(self), k, None), cached_property)}
 
     @abstractmethod
-    def phi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def phi(self, h: ArrayLike, out: Array | None = None) -> Array:
         """phi(h)."""
 
     @abstractmethod
-    def dphi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def dphi(self, h: ArrayLike, out: Array | None = None) -> Array:
         """phi'(h)."""
 
     def phi_dphi(
-        self, h: ArrayLike, out_phi: FloatArray | None = None, out_dphi: FloatArray | None = None
-    ) -> tuple[FloatArray, FloatArray]:
+        self, h: ArrayLike, out_phi: Array | None = None, out_dphi: Array | None = None
+    ) -> tuple[Array, Array]:
         """phi(h) and phi'(h) together.
 
         Parameters
@@ -102,7 +102,7 @@ class Activation(ABC):
         return numerical.largest_value(self.phi)
 
     @cached_property
-    def critical_points(self) -> FloatArray:
+    def critical_points(self) -> Array:
         """Zeros of phi', ascending: the ends of the intervals no neuron leaves (theory §3.3, box remark)."""
         return numerical.critical_points(self.dphi, self._dphi_name)
 
@@ -122,11 +122,11 @@ class Activation(ABC):
         return numerical.moment(self.dphi)
 
     @cached_property
-    def _ends(self) -> FloatArray:
+    def _ends(self) -> Array:
         return np.concatenate([[-np.inf], self.critical_points, [np.inf]])
 
     @cached_property
-    def _end_values(self) -> FloatArray:
+    def _end_values(self) -> Array:
         """phi at the ends of the intervals."""
         finite = self.phi(self.critical_points)
         return np.concatenate([[numerical.limit(self.phi, -1)], finite, [numerical.limit(self.phi, 1)]])
@@ -135,10 +135,10 @@ class Activation(ABC):
     def _tables(self) -> dict[int, IntervalTables]:
         return {}
 
-    def _interval(self, h: ArrayLike) -> NDArray[np.intp]:
+    def _interval(self, h: ArrayLike) -> Index:
         return np.searchsorted(self.critical_points, np.asarray(h, dtype=np.float64))
 
-    def _by_interval(self, h: FloatArray, method: Callable[..., FloatArray], *values: FloatArray) -> FloatArray:
+    def _by_interval(self, h: Array, method: Callable[..., Array], *values: Array) -> Array:
         """method(tables of the interval of h, values...) elementwise, one call per interval present."""
         interval = self._interval(h)
         out = np.empty(h.shape)
@@ -150,7 +150,7 @@ class Activation(ABC):
             out[here] = method(self._tables[key], *(value[here] for value in values))
         return out
 
-    def box(self, h: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    def box(self, h: ArrayLike) -> tuple[Array, Array]:
         """phi(I) of the interval I between zeros of phi' that holds each h (theory §3.3).
 
         Returns
@@ -162,12 +162,12 @@ class Activation(ABC):
         ends = self._end_values[interval], self._end_values[interval + 1]
         return np.minimum(*ends), np.maximum(*ends)
 
-    def primitive(self, h: ArrayLike) -> FloatArray:
+    def primitive(self, h: ArrayLike) -> Array:
         """Phi, a primitive of 1/phi' on the interval of each h (theory §3.3); negative slope where phi' < 0."""
         h = np.asarray(h, dtype=np.float64)
         return self._by_interval(h, IntervalTables.primitive, h)
 
-    def primitive_inverse(self, c: ArrayLike, h_start: ArrayLike) -> FloatArray:
+    def primitive_inverse(self, c: ArrayLike, h_start: ArrayLike) -> Array:
         """The h in the interval of `h_start` with Phi(h) = c.
 
         Parameters
@@ -179,7 +179,7 @@ class Activation(ABC):
         c, h_start = (np.array(v, dtype=np.float64) for v in np.broadcast_arrays(c, h_start))
         return self._by_interval(h_start, IntervalTables.primitive_inverse, c)
 
-    def phi_at_primitive(self, c: ArrayLike, h_start: ArrayLike) -> FloatArray:
+    def phi_at_primitive(self, c: ArrayLike, h_start: ArrayLike) -> Array:
         """phi(h) at the h in the interval of `h_start` with Phi(h) = c, to rounding in absolute terms.
 
         Parameters
@@ -189,12 +189,12 @@ class Activation(ABC):
         """
         return self.phi(self.primitive_inverse(c, h_start))
 
-    def ratio_primitive(self, h: ArrayLike) -> FloatArray:
+    def ratio_primitive(self, h: ArrayLike) -> Array:
         """Pi, a primitive of phi/phi' on the interval of each h, 0 where phi is if it vanishes there (theory §3.4)."""
         h = np.asarray(h, dtype=np.float64)
         return self._by_interval(h, IntervalTables.ratio_primitive, h)
 
-    def log_phi_floor(self, h0: ArrayLike, energy: ArrayLike) -> FloatArray:
+    def log_phi_floor(self, h0: ArrayLike, energy: ArrayLike) -> Array:
         """Logarithm of a lower bound of |phi(h(t))| for all t when both layers are trained (theory §7.5).
 
         Parameters
@@ -219,12 +219,12 @@ class Activation(ABC):
             floor = self._log_floor(h0, level)
         return np.where(np.isfinite(floor), floor - 8.0 * _EPS * (1.0 + np.abs(floor)), -np.inf)
 
-    def _log_floor(self, h0: FloatArray, level: FloatArray) -> FloatArray:
+    def _log_floor(self, h0: Array, level: Array) -> Array:
         """log|phi| at the root of Pi = level on the side of h0; NaN or -inf where there is none."""
         h = self._by_interval(h0, IntervalTables.nearest_to_zero, h0, level)
         return self._log_abs_phi(h)
 
-    def _log_abs_phi(self, h: FloatArray) -> FloatArray:
+    def _log_abs_phi(self, h: Array) -> Array:
         size = np.abs(self.phi(h))
         return np.log(np.where(size > _TINY, size, 0.0))
 
@@ -249,13 +249,13 @@ class Activation(ABC):
             raise InputError(f"activation {self.name!r}: sup |phi'| and Lip(phi') must be finite")
 
 
-def _accept_out(method: Callable[..., Any]) -> Callable[..., FloatArray]:
+def _accept_out(method: Callable[..., Any]) -> Callable[..., Array]:
     """Let a phi or dphi written as a plain function of h take `out` as the built-in ones do."""
     if "out" in inspect.signature(method).parameters:
         return method
 
     @functools.wraps(method)
-    def with_out(self: Activation, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def with_out(self: Activation, h: ArrayLike, out: Array | None = None) -> Array:
         h = np.asarray(h, dtype=np.float64)
         value = np.broadcast_to(np.asarray(method(self, h), dtype=np.float64), h.shape)
         if out is None:

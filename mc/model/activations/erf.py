@@ -7,13 +7,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import dawsn, erf, erfcx, erfi
 
 from mc.model.activations.monotone import ROUNDING, Monotone, as_float, up
 from mc.model.activations.special import piecewise, solve_increasing
-
-FloatArray = NDArray[np.float64]
+from mc.model.arrays import Array, Index
 
 _SQRT_PI = math.sqrt(math.pi)
 
@@ -29,40 +28,40 @@ class Erf(Monotone):
     image = (-1.0, 1.0)
     ratio_error = 4.0 * ROUNDING
 
-    def phi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def phi(self, h: ArrayLike, out: Array | None = None) -> Array:
         """erf h."""
         return np.asarray(erf(as_float(h), out=out))
 
-    def dphi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def dphi(self, h: ArrayLike, out: Array | None = None) -> Array:
         """(2/sqrt pi) exp(-h^2)."""
         e = np.square(as_float(h), out=out)
         e = np.negative(e, out=out)
         e = np.exp(e, out=out)
         return np.asarray(np.multiply(e, 2.0 / _SQRT_PI, out=out))
 
-    def primitive(self, h: ArrayLike) -> FloatArray:
+    def primitive(self, h: ArrayLike) -> Array:
         """(pi/4) erfi(h); infinite beyond |h| = 26.6."""
         h = as_float(h)
         return 0.25 * math.pi * piecewise(np.abs(h) < 1.0, _erfi_series, erfi, h)
 
-    def primitive_inverse(self, c: ArrayLike, h_start: ArrayLike) -> FloatArray:
+    def primitive_inverse(self, c: ArrayLike, h_start: ArrayLike) -> Array:
         """Newton on erfi up to 1, on log erfi beyond."""
         c = as_float(c)
         size = np.abs(c) / (0.25 * math.pi)
         return np.copysign(piecewise(size < 1.65, _erfi_inverse_small, _erfi_inverse_large, size), c)
 
-    def ratio_primitive(self, h: ArrayLike) -> FloatArray:
+    def ratio_primitive(self, h: ArrayLike) -> Array:
         """A series up to |h| = 1, (pi/4) erfi(h) - (sqrt pi/2) int_0^h erfcx beyond."""
         h = np.abs(as_float(h))
         return piecewise(h < 1.0, _ratio_small, _ratio_large, h)
 
-    def _log_floor(self, h0: FloatArray, level: FloatArray) -> FloatArray:
+    def _log_floor(self, h0: Array, level: Array) -> Array:
         """Newton on log Pi, from a start that is exact for small h and nearly so for large h."""
         floor = np.full(level.shape, -np.inf)
         inside = level > 1e-300
         target = np.minimum(level[inside], 1e300)
 
-        def residual(h: FloatArray, index: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
+        def residual(h: Array, index: Index) -> tuple[Array, Array]:
             potential = self.ratio_primitive(h)
             slope = erf(h) * (0.5 * _SQRT_PI) * np.exp(np.minimum(h * h, 705.0)) / potential
             return np.log(potential / target[index]), slope
@@ -73,7 +72,7 @@ class Erf(Monotone):
         return floor
 
 
-def _erfi_series(h: FloatArray) -> FloatArray:
+def _erfi_series(h: Array) -> Array:
     """(2/sqrt pi) sum h^(2n+1)/(n! (2n+1)) for |h| <= 1; scipy's erfi errs by 60 last places below 1/2."""
     square = h * h
     total = np.zeros_like(square)
@@ -84,7 +83,7 @@ def _erfi_series(h: FloatArray) -> FloatArray:
     return total
 
 
-def _erfi_inverse_small(y: FloatArray) -> FloatArray:
+def _erfi_inverse_small(y: Array) -> Array:
     """erfi(h) = y for 0 <= y <= 1.65; the start is within 6 %, four Newton steps square that to rounding."""
     linear = 0.5 * _SQRT_PI * y
     h = linear / np.sqrt(1.0 + linear * linear / 1.5)
@@ -93,7 +92,7 @@ def _erfi_inverse_small(y: FloatArray) -> FloatArray:
     return h
 
 
-def _erfi_inverse_large(y: FloatArray) -> FloatArray:
+def _erfi_inverse_large(y: Array) -> Array:
     """Newton on log erfi(h) = h^2 + log(2 D(h)/sqrt pi), D Dawson's integral, of slope 1/D: never overflows."""
     log_y = np.log(y)
     h = np.sqrt(log_y + np.log(_SQRT_PI * np.sqrt(1.0 + log_y)))
@@ -103,7 +102,7 @@ def _erfi_inverse_large(y: FloatArray) -> FloatArray:
     return np.asarray(h)
 
 
-def _ratio_small(h: FloatArray) -> FloatArray:
+def _ratio_small(h: Array) -> Array:
     """sum 2^n h^(2n+2)/((2n+1)!! (2n+2)), to rounding for h <= 1 with 18 terms."""
     square = h * h
     total = np.zeros_like(square)
@@ -117,7 +116,7 @@ def _ratio_small(h: FloatArray) -> FloatArray:
 _TAIL = 6.0
 
 
-def _ratio_large(h: FloatArray) -> FloatArray:
+def _ratio_large(h: Array) -> Array:
     """(pi/4) erfi(h) - q(h); beyond 6 the first is 1e15 times q, whose leading growth log(h)/2 then does."""
     near = np.minimum(h, _TAIL)
     x = (2.0 * near - (_TAIL + 1.0)) / (_TAIL - 1.0)
@@ -126,11 +125,11 @@ def _ratio_large(h: FloatArray) -> FloatArray:
 
 
 @cache
-def _erfcx_integral() -> FloatArray:
+def _erfcx_integral() -> Array:
     """Chebyshev coefficients on [1, 6] of q(h) = (sqrt pi/2) int_0^h erfcx, by Gauss-Legendre; degree 24 is exact."""
     nodes, weights = np.polynomial.legendre.leggauss(60)
 
-    def q(x: FloatArray) -> FloatArray:
+    def q(x: Array) -> Array:
         h = 0.5 * ((_TAIL - 1.0) * x + _TAIL + 1.0)
         points = 0.5 * h[:, None] * (1.0 + nodes)
         return np.asarray(0.25 * _SQRT_PI * h * (erfcx(points) @ weights))

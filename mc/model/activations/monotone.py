@@ -6,13 +6,12 @@ import math
 from functools import cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import spence
 
 from mc.model.activations.base import Activation
 from mc.model.activations.special import double_sinh_inverse, double_sinh_sigmoid, solve_increasing, wright_omega
-
-FloatArray = NDArray[np.float64]
+from mc.model.arrays import Array, Index
 
 EXP_LIMIT = 708.0  # exp of more overflows
 _EPS = float(np.finfo(np.float64).eps)
@@ -24,12 +23,12 @@ def up(x: float) -> float:
     return math.nextafter(x, math.inf)
 
 
-def as_float(h: ArrayLike) -> FloatArray:
+def as_float(h: ArrayLike) -> Array:
     """h as float64, without a copy where it is."""
     return np.asarray(h, dtype=np.float64)
 
 
-def exp_negative(h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+def exp_negative(h: ArrayLike, out: Array | None = None) -> Array:
     """exp(-h) without overflow: constant below h = -708."""
     e = np.maximum(h, -EXP_LIMIT, out=out)
     e = np.negative(e, out=out)
@@ -45,7 +44,7 @@ class Monotone(Activation):
     ratio_error = ROUNDING
     image: tuple[float, float]
 
-    def box(self, h: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    def box(self, h: ArrayLike) -> tuple[Array, Array]:
         """The range of phi, for every h."""
         shape = np.shape(h)
         return np.full(shape, self.image[0]), np.full(shape, self.image[1])
@@ -60,19 +59,19 @@ class Sigmoid(Monotone):
     sup_phi = 1.0
     image = (0.0, 1.0)
 
-    def phi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def phi(self, h: ArrayLike, out: Array | None = None) -> Array:
         """1/(1 + exp(-h))."""
         e = exp_negative(as_float(h), out)
         e = np.add(e, 1.0, out=out)
         return np.reciprocal(e, out=out)
 
-    def dphi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def dphi(self, h: ArrayLike, out: Array | None = None) -> Array:
         """exp(-h) phi^2."""
         return self.phi_dphi(h, None, out)[1]
 
     def phi_dphi(
-        self, h: ArrayLike, out_phi: FloatArray | None = None, out_dphi: FloatArray | None = None
-    ) -> tuple[FloatArray, FloatArray]:
+        self, h: ArrayLike, out_phi: Array | None = None, out_dphi: Array | None = None
+    ) -> tuple[Array, Array]:
         """phi' = exp(-h) phi^2: relative accuracy at both ends, where phi (1 - phi) has it at one."""
         e = np.asarray(exp_negative(as_float(h), out_dphi))
         phi = np.asarray(np.add(e, 1.0, out=out_phi))
@@ -80,28 +79,28 @@ class Sigmoid(Monotone):
         e = np.asarray(np.multiply(e, phi, out=e))
         return phi, np.multiply(e, phi, out=e)
 
-    def primitive(self, h: ArrayLike) -> FloatArray:
+    def primitive(self, h: ArrayLike) -> Array:
         """2 h + 2 sinh h."""
         return 2.0 * as_float(h) + 2.0 * np.sinh(h)
 
-    def primitive_inverse(self, c: ArrayLike, h_start: ArrayLike) -> FloatArray:
+    def primitive_inverse(self, c: ArrayLike, h_start: ArrayLike) -> Array:
         """`double_sinh_inverse`; the start is not used."""
         return double_sinh_inverse(c)
 
-    def phi_at_primitive(self, c: ArrayLike, h_start: ArrayLike) -> FloatArray:
+    def phi_at_primitive(self, c: ArrayLike, h_start: ArrayLike) -> Array:
         """`double_sinh_sigmoid`: one table instead of one for h and an exponential."""
         return double_sinh_sigmoid(c)
 
-    def ratio_primitive(self, h: ArrayLike) -> FloatArray:
+    def ratio_primitive(self, h: ArrayLike) -> Array:
         """h + exp h."""
         return as_float(h) + np.exp(h)
 
-    def log_phi_floor(self, h0: ArrayLike, energy: ArrayLike) -> FloatArray:
+    def log_phi_floor(self, h0: ArrayLike, energy: ArrayLike) -> Array:
         """log(omega/(1 + omega)), omega = Wright omega(Pi(h0) - energy); the hot path, so written out."""
         h0, energy = np.broadcast_arrays(as_float(h0), as_float(energy))
         shape = h0.shape
         h0, energy = h0.reshape(-1), energy.reshape(-1)
-        level: FloatArray = np.exp(h0)
+        level: Array = np.exp(h0)
         slack = level + energy
         slack *= ROUNDING
         level += h0
@@ -126,11 +125,11 @@ class Tanh(Monotone):
     sup_phi = 1.0
     image = (-1.0, 1.0)
 
-    def phi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def phi(self, h: ArrayLike, out: Array | None = None) -> Array:
         """tanh h."""
         return np.tanh(as_float(h), out=out)
 
-    def dphi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def dphi(self, h: ArrayLike, out: Array | None = None) -> Array:
         """4 e/(1 + e)^2, e = exp(-2|h|): accurate where 1 - tanh^2 cancels."""
         e = np.asarray(np.abs(as_float(h), out=out))
         np.multiply(e, -2.0, out=e)
@@ -139,29 +138,29 @@ class Tanh(Monotone):
         e *= ratio
         return np.asarray(np.multiply(e, ratio, out=e))
 
-    def primitive(self, h: ArrayLike) -> FloatArray:
+    def primitive(self, h: ArrayLike) -> Array:
         """h/2 + sinh(2h)/4."""
         h = as_float(h)
         return 0.5 * h + 0.25 * np.sinh(2.0 * h)
 
-    def primitive_inverse(self, c: ArrayLike, h_start: ArrayLike) -> FloatArray:
+    def primitive_inverse(self, c: ArrayLike, h_start: ArrayLike) -> Array:
         """Half the solution of the sigmoid at 8 c."""
         c = as_float(c)
         return 0.5 * double_sinh_inverse(8.0 * c)
 
-    def phi_at_primitive(self, c: ArrayLike, h_start: ArrayLike) -> FloatArray:
+    def phi_at_primitive(self, c: ArrayLike, h_start: ArrayLike) -> Array:
         """tanh h = 2 sigmoid(2h) - 1, and 2 h solves the equation of the sigmoid at 8 c."""
         z = double_sinh_sigmoid(8.0 * as_float(c))
         z *= 2.0
         z -= 1.0
         return z
 
-    def ratio_primitive(self, h: ArrayLike) -> FloatArray:
+    def ratio_primitive(self, h: ArrayLike) -> Array:
         """sinh(h)^2/2."""
         with np.errstate(over="ignore"):
             return 0.5 * np.sinh(as_float(h)) ** 2
 
-    def _log_floor(self, h0: FloatArray, level: FloatArray) -> FloatArray:
+    def _log_floor(self, h0: Array, level: Array) -> Array:
         positive = np.maximum(level, np.finfo(np.float64).tiny)
         return np.where(level > 0.0, -0.5 * np.log1p(0.5 / positive), -np.inf)
 
@@ -175,19 +174,19 @@ class Softplus(Monotone):
     sup_phi = math.inf
     image = (0.0, math.inf)
 
-    def phi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def phi(self, h: ArrayLike, out: Array | None = None) -> Array:
         """log(1 + exp h)."""
         return self.phi_dphi(h, out, None)[0]
 
-    def dphi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def dphi(self, h: ArrayLike, out: Array | None = None) -> Array:
         """1/(1 + exp(-h))."""
         e = exp_negative(as_float(h), out)
         e = np.add(e, 1.0, out=out)
         return np.reciprocal(e, out=out)
 
     def phi_dphi(
-        self, h: ArrayLike, out_phi: FloatArray | None = None, out_dphi: FloatArray | None = None
-    ) -> tuple[FloatArray, FloatArray]:
+        self, h: ArrayLike, out_phi: Array | None = None, out_dphi: Array | None = None
+    ) -> tuple[Array, Array]:
         """One exponential for both."""
         h = as_float(h)
         e = np.asarray(np.minimum(h, EXP_LIMIT, out=out_dphi))
@@ -197,18 +196,18 @@ class Softplus(Monotone):
         np.maximum(phi, h, out=phi)  # only where exp was cut off
         return phi, np.divide(e, one_more, out=e)
 
-    def primitive(self, h: ArrayLike) -> FloatArray:
+    def primitive(self, h: ArrayLike) -> Array:
         """h - exp(-h)."""
         h = as_float(h)
         return h - exp_negative(h)
 
-    def primitive_inverse(self, c: ArrayLike, h_start: ArrayLike) -> FloatArray:
+    def primitive_inverse(self, c: ArrayLike, h_start: ArrayLike) -> Array:
         """c + omega(-c), and where that cancels its equal -log(omega(-c))."""
         c = as_float(c)
         omega = wright_omega(-c)
         return np.where(c < 0.0, -np.log(np.maximum(omega, 0.5)), c + omega)
 
-    def ratio_primitive(self, h: ArrayLike) -> FloatArray:
+    def ratio_primitive(self, h: ArrayLike) -> Array:
         """With Li2(-e^h) = spence(1 + e^h), and the inversion formula of the dilogarithm for h > 0."""
         h = as_float(h)
         u = np.exp(-np.abs(h))
@@ -218,17 +217,17 @@ class Softplus(Monotone):
         right = h - (1.0 + u) * (h + log_u) + 0.5 * h * h + li2 + math.pi**2 / 6.0
         return np.asarray(np.where(h <= 0.0, h - log_u - quotient - li2, right))
 
-    def ratio_primitive_inverse(self, level: FloatArray) -> FloatArray:
+    def ratio_primitive_inverse(self, level: Array) -> Array:
         """The h with Pi(h) = level, by Newton from the right: Pi is convex, Pi' > 1 and Pi(h) > h - 1."""
         flat = np.minimum(level, 1e150).reshape(-1)
 
-        def residual(h: FloatArray, index: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
+        def residual(h: Array, index: Index) -> tuple[Array, Array]:
             return self.ratio_primitive(h) - flat[index], _softplus_ratio(self, h)
 
         high = np.minimum(flat + 1.0, 2.0 + np.sqrt(2.0 * np.maximum(flat, 0.0) + 2.0))
         return solve_increasing(residual, np.minimum(flat + 0.56, 0.0) - 0.01, high, high, 1.0).reshape(level.shape)
 
-    def _log_floor(self, h0: FloatArray, level: FloatArray) -> FloatArray:
+    def _log_floor(self, h0: Array, level: Array) -> Array:
         """Cubic Hermite interpolation of the inverse of Pi, lowered by its error, far below that of any use."""
         low, high, scale, table, slope = _softplus_table()
         h = np.asarray(np.minimum(level + 1.0, 0.0))  # left of the table Pi(h) = h - 1 to rounding
@@ -248,14 +247,14 @@ class Softplus(Monotone):
         return np.where(h < -30.0, h - np.exp(np.minimum(h, 0.0)), np.log(self.phi(np.maximum(h, -31.0))))
 
 
-def _softplus_ratio(softplus: Softplus, h: FloatArray) -> FloatArray:
+def _softplus_ratio(softplus: Softplus, h: Array) -> Array:
     """phi/phi', 1 where both underflow."""
     phi, dphi = softplus.phi_dphi(h)
     return np.asarray(np.divide(phi, dphi, out=np.ones_like(h), where=dphi > 0.0))
 
 
 @cache
-def _softplus_table() -> tuple[float, float, float, FloatArray, FloatArray]:
+def _softplus_table() -> tuple[float, float, float, Array, Array]:
     """Inverse of Pi and its slope at nodes 1/256 apart: the cubic errs by h/384 256^-4 < 1e-12 (|h| < 0.5)."""
     low, high, scale = -40.0, 60.0, 256.0
     softplus = Softplus()
@@ -272,40 +271,40 @@ class Arctan(Monotone):
     sup_phi = up(0.5 * math.pi)
     image = (-0.5 * math.pi, 0.5 * math.pi)
 
-    def phi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def phi(self, h: ArrayLike, out: Array | None = None) -> Array:
         """arctan h."""
         return np.arctan(as_float(h), out=out)
 
-    def dphi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def dphi(self, h: ArrayLike, out: Array | None = None) -> Array:
         """1/(1 + h^2)."""
         square = np.square(as_float(h), out=out)
         square = np.add(square, 1.0, out=out)
         return np.reciprocal(square, out=out)
 
-    def primitive(self, h: ArrayLike) -> FloatArray:
+    def primitive(self, h: ArrayLike) -> Array:
         """h + h^3/3."""
         h = as_float(h)
         return h + h * h * h / 3.0
 
-    def primitive_inverse(self, c: ArrayLike, h_start: ArrayLike) -> FloatArray:
+    def primitive_inverse(self, c: ArrayLike, h_start: ArrayLike) -> Array:
         """2 sinh(asinh(3c/2)/3), and one Newton step: the exponential costs hundreds of units in the last place."""
         c = as_float(c)
         h = 2.0 * np.sinh(np.arcsinh(1.5 * c) / 3.0)
         return h - (self.primitive(h) - c) / (1.0 + h * h)
 
-    def ratio_primitive(self, h: ArrayLike) -> FloatArray:
+    def ratio_primitive(self, h: ArrayLike) -> Array:
         """(h + h^3/3) arctan h - h^2/6 - log(1 + h^2)/3."""
         h = as_float(h)
         square = h * h
         return h * (1.0 + square / 3.0) * np.arctan(h) - square / 6.0 - np.log1p(square) / 3.0
 
-    def _log_floor(self, h0: FloatArray, level: FloatArray) -> FloatArray:
+    def _log_floor(self, h0: Array, level: Array) -> Array:
         """Newton from the right: Pi is convex, at least h^2/2 and, for h >= 1, h^3/4."""
         floor = np.full(level.shape, -np.inf)
         inside = level > 0.0
         target = np.minimum(level[inside], 1e300)
 
-        def residual(h: FloatArray, index: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
+        def residual(h: Array, index: Index) -> tuple[Array, Array]:
             return self.ratio_primitive(h) - target[index], np.arctan(h) * (1.0 + h * h)
 
         high = np.minimum(np.sqrt(2.0 * target), 1.0 + np.cbrt(4.0 * target))
@@ -323,28 +322,28 @@ class Identity(Monotone):
     sup_phi = math.inf
     image = (-math.inf, math.inf)
 
-    def phi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def phi(self, h: ArrayLike, out: Array | None = None) -> Array:
         """A copy of h."""
         return np.positive(as_float(h), out=out)
 
-    def dphi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def dphi(self, h: ArrayLike, out: Array | None = None) -> Array:
         """1."""
         if out is None:
             return np.ones(np.shape(h))
         out[...] = 1.0
         return out
 
-    def primitive(self, h: ArrayLike) -> FloatArray:
+    def primitive(self, h: ArrayLike) -> Array:
         """A copy of h."""
         return self.phi(h)
 
-    def primitive_inverse(self, c: ArrayLike, h_start: ArrayLike) -> FloatArray:
+    def primitive_inverse(self, c: ArrayLike, h_start: ArrayLike) -> Array:
         """A copy of c."""
         return self.phi(c)
 
-    def ratio_primitive(self, h: ArrayLike) -> FloatArray:
+    def ratio_primitive(self, h: ArrayLike) -> Array:
         """h^2/2."""
         return 0.5 * np.square(as_float(h))
 
-    def _log_floor(self, h0: FloatArray, level: FloatArray) -> FloatArray:
+    def _log_floor(self, h0: Array, level: Array) -> Array:
         return 0.5 * np.log(2.0 * np.minimum(np.maximum(level, 0.0), 1e300))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from mc.model.activations.base import Activation
 from mc.model.activations.monotone import as_float, exp_negative, up
-
-FloatArray = NDArray[np.float64]
+from mc.model.arrays import Array
 
 _EPS = float(np.finfo(np.float64).eps)
 _PI_HIGH = 3.140625  # few enough bits that j times it is exact
@@ -29,25 +28,25 @@ class Sin(Activation):
     cheap_inverse = True
     ratio_error = 8.0 * _EPS
 
-    def phi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def phi(self, h: ArrayLike, out: Array | None = None) -> Array:
         """sin h."""
         return np.sin(as_float(h), out=out)
 
-    def dphi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def dphi(self, h: ArrayLike, out: Array | None = None) -> Array:
         """cos h."""
         return np.cos(as_float(h), out=out)
 
-    def box(self, h: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    def box(self, h: ArrayLike) -> tuple[Array, Array]:
         """(-1, 1) on every branch."""
         shape = np.shape(h)
         return np.full(shape, -1.0), np.full(shape, 1.0)
 
-    def primitive(self, h: ArrayLike) -> FloatArray:
+    def primitive(self, h: ArrayLike) -> Array:
         """(-1)^j asinh(tan h) on branch j."""
         h = as_float(h)
         return _sign(_branch(h)) * np.arcsinh(np.tan(h))
 
-    def primitive_inverse(self, c: ArrayLike, h_start: ArrayLike) -> FloatArray:
+    def primitive_inverse(self, c: ArrayLike, h_start: ArrayLike) -> Array:
         """j pi + arctan(sinh(+-c)), written so that it cannot overflow and kept strictly inside the branch."""
         j = _branch(as_float(h_start))
         angle = 2.0 * np.arctan(np.tanh(0.5 * _sign(j) * as_float(c)))
@@ -56,25 +55,25 @@ class Sin(Activation):
         lower, upper = (end - side * 2.0 * np.spacing(np.abs(end)) for end, side in zip(ends, (-1.0, 1.0), strict=True))
         return np.clip(h, lower, upper)
 
-    def phi_at_primitive(self, c: ArrayLike, h_start: ArrayLike) -> FloatArray:
+    def phi_at_primitive(self, c: ArrayLike, h_start: ArrayLike) -> Array:
         """Tanh c on every branch: tan h = sinh(+-c) with the sign of the branch."""
         return np.tanh(as_float(c))
 
-    def ratio_primitive(self, h: ArrayLike) -> FloatArray:
+    def ratio_primitive(self, h: ArrayLike) -> Array:
         """-log|cos h|, through the sine where the cosine is near 1."""
         h = as_float(h)
         square = np.square(np.sin(h))
         return np.where(square < 0.5, -0.5 * np.log1p(-np.minimum(square, 0.5)), -np.log(np.abs(np.cos(h))))
 
-    def _log_floor(self, h0: FloatArray, level: FloatArray) -> FloatArray:
+    def _log_floor(self, h0: Array, level: Array) -> Array:
         return np.where(level > 0.0, 0.5 * np.log(-np.expm1(-2.0 * np.maximum(level, 0.0))), -np.inf)
 
 
-def _branch(h: FloatArray) -> FloatArray:
+def _branch(h: Array) -> Array:
     return np.rint(h / math.pi)
 
 
-def _sign(branch: FloatArray) -> FloatArray:
+def _sign(branch: Array) -> Array:
     return 1.0 - 2.0 * np.mod(branch, 2.0)
 
 
@@ -87,11 +86,11 @@ class _OneMinimum(Activation):
     phi_min: float
 
     @property
-    def critical_points(self) -> FloatArray:
+    def critical_points(self) -> Array:
         """The one zero of phi'."""
         return np.array([self.h_min])
 
-    def box(self, h: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    def box(self, h: ArrayLike) -> tuple[Array, Array]:
         """(phi_min, inf) right of h_min, (phi_min, 0) left of it."""
         h = as_float(h)
         return np.full(h.shape, self.phi_min), np.where(h > self.h_min, np.inf, 0.0)
@@ -106,17 +105,17 @@ class Silu(_OneMinimum):
     h_min = -1.2784645427610738
     phi_min = -0.2784645427610738
 
-    def phi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def phi(self, h: ArrayLike, out: Array | None = None) -> Array:
         """h sigmoid(h)."""
         return self.phi_dphi(h, out, None)[0]
 
-    def dphi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def dphi(self, h: ArrayLike, out: Array | None = None) -> Array:
         """s (1 + h (1 - s)), s = sigmoid(h)."""
         return self.phi_dphi(h, None, out)[1]
 
     def phi_dphi(
-        self, h: ArrayLike, out_phi: FloatArray | None = None, out_dphi: FloatArray | None = None
-    ) -> tuple[FloatArray, FloatArray]:
+        self, h: ArrayLike, out_phi: Array | None = None, out_dphi: Array | None = None
+    ) -> tuple[Array, Array]:
         """phi' = s (1 + h (1 - s)) with s the sigmoid and 1 - s = exp(-h) s."""
         h = as_float(h)
         e = np.asarray(exp_negative(h, out_dphi))
@@ -128,7 +127,7 @@ class Silu(_OneMinimum):
         e *= s
         return np.multiply(s, h, out=s), e
 
-    def _log_abs_phi(self, h: FloatArray) -> FloatArray:
+    def _log_abs_phi(self, h: Array) -> Array:
         """log|h| + log sigmoid(h): the floor is meant where the sigmoid has underflowed too."""
         size = np.abs(h)
         return np.log(size) + np.minimum(h, 0.0) - np.log1p(np.exp(-size))
@@ -143,18 +142,18 @@ class Gelu(_OneMinimum):
     h_min = -0.7517915246935645
     phi_min = -0.16997120747990366
 
-    def phi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def phi(self, h: ArrayLike, out: Array | None = None) -> Array:
         """h N(h)."""
         h = as_float(h)
         return np.asarray(np.multiply(h, ndtr(h), out=out))
 
-    def dphi(self, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+    def dphi(self, h: ArrayLike, out: Array | None = None) -> Array:
         """N(h) + h n(h)."""
         return self.phi_dphi(h, None, out)[1]
 
     def phi_dphi(
-        self, h: ArrayLike, out_phi: FloatArray | None = None, out_dphi: FloatArray | None = None
-    ) -> tuple[FloatArray, FloatArray]:
+        self, h: ArrayLike, out_phi: Array | None = None, out_dphi: Array | None = None
+    ) -> tuple[Array, Array]:
         """h N(h) and N(h) + h n(h), n the normal density."""
         h = as_float(h)
         density = np.asarray(np.square(h, out=out_dphi))
@@ -166,7 +165,7 @@ class Gelu(_OneMinimum):
         density += cumulative
         return np.multiply(cumulative, h, out=cumulative), density
 
-    def _log_floor(self, h0: FloatArray, level: FloatArray) -> FloatArray:
+    def _log_floor(self, h0: Array, level: Array) -> Array:
         """Left of h_min the floor falls like exp(-exp(2 energy)/2): none is given (theory §7.5)."""
         right = h0 > self.h_min
         floor = np.full(h0.shape, -np.inf)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.errors import InputError
+from mc.model.arrays import Array
 
-FloatArray = NDArray[np.float64]
-Function = Callable[[FloatArray], FloatArray]
+Function = Callable[[Array], Array]
 
 WINDOW = 40.0
 """Half-width of the window that is searched; a N(0, 1) pre-activation leaves it with probability 1e-350."""
-_GRID: FloatArray = np.linspace(-WINDOW, WINDOW, 16001)
+_GRID: Array = np.linspace(-WINDOW, WINDOW, 16001)
 _TAIL = np.concatenate([-np.geomspace(1e4, WINDOW, 200), np.geomspace(WINDOW, 1e4, 200)])
 _FAR = np.geomspace(1e4, 1e300, 300)
 _GOLDEN = 0.6180339887498949
@@ -23,8 +22,8 @@ _DIFFERENCE = 1e-4
 
 def moment(phi: Function) -> float:
     """sqrt(E phi(g)^2), g ~ N(0, 1), by the trapezoidal rule on [-40, 40] with step 0.02 (theory §1)."""
-    g: FloatArray = np.arange(-2000.0, 2001.0) * 0.02
-    density: FloatArray = np.exp(-0.5 * g * g) * (0.02 / np.sqrt(2.0 * np.pi))
+    g: Array = np.arange(-2000.0, 2001.0) * 0.02
+    density: Array = np.exp(-0.5 * g * g) * (0.02 / np.sqrt(2.0 * np.pi))
     return float(np.sqrt(np.sum(density * phi(g) ** 2)))
 
 
@@ -57,7 +56,7 @@ def maximum(function: Function, name: str) -> float:
     return float(np.nextafter(top * (1.0 + 1e-9), np.inf)) if top > 0.0 else 0.0
 
 
-def _golden(function: Function, left: FloatArray, right: FloatArray) -> FloatArray:
+def _golden(function: Function, left: Array, right: Array) -> Array:
     """Golden-section maxima on many brackets at once; 40 rounds shrink 0.01 to 4e-11, ample as a maximum is flat."""
     best = np.maximum(function(left), function(right))
     for _ in range(40):
@@ -103,7 +102,7 @@ def _steepest_quotient(dphi: Function, name: str) -> float:
     return quotients[-1]
 
 
-def critical_points(dphi: Function, name: str) -> FloatArray:
+def critical_points(dphi: Function, name: str) -> Array:
     """Zeros of phi' in [-40, 40], ascending: sign changes, and touching zeros at isolated minima of |phi'|.
 
     Assumes zeros more than 0.005 apart. Runs of exact zeros that reach the end of the window are underflow, not zeros.
@@ -130,7 +129,7 @@ def critical_points(dphi: Function, name: str) -> FloatArray:
     return found[np.append(True, np.diff(found) > 1e-7)] if found.size else found
 
 
-def _touching(dphi: Function, centre: FloatArray, scale: float) -> FloatArray:
+def _touching(dphi: Function, centre: Array, scale: float) -> Array:
     left, right = centre - 0.005, centre + 0.005
     for _ in range(40):
         width = _GOLDEN * (right - left)
@@ -142,7 +141,7 @@ def _touching(dphi: Function, centre: FloatArray, scale: float) -> FloatArray:
     return middle[same_sign & (np.abs(dphi(middle)) <= 1e-13 * scale)]
 
 
-def _bisect(function: Function, left: FloatArray, right: FloatArray) -> FloatArray:
+def _bisect(function: Function, left: Array, right: Array) -> Array:
     sign = np.sign(function(left))
     for _ in range(60):
         middle = 0.5 * (left + right)

@@ -7,11 +7,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-FloatArray = NDArray[np.float64]
-Function = Callable[[FloatArray], FloatArray]
-Residual = Callable[[FloatArray, NDArray[np.intp]], tuple[FloatArray, FloatArray]]
+from mc.model.arrays import Array, Index, Mask
+
+Function = Callable[[Array], Array]
+Residual = Callable[[Array, Index], tuple[Array, Array]]
 
 _CHUNK = 16384
 _OMEGA_LOW, _OMEGA_HIGH, _OMEGA_SCALE = -36.0, 60.0, 2048.0
@@ -20,7 +21,7 @@ _SINH_REACH, _SINH_SCALE = 128.0, 512.0
 _SIGMOID_SCALE = 1024.0
 
 
-def wright_omega(x: ArrayLike) -> FloatArray:
+def wright_omega(x: ArrayLike) -> Array:
     """Wright omega of a real argument: the root omega > 0 of omega + log(omega) = x.
 
     Parameters
@@ -46,7 +47,7 @@ def wright_omega(x: ArrayLike) -> FloatArray:
     return omega.reshape(x.shape)
 
 
-def log_wright_omega(x: ArrayLike) -> FloatArray:
+def log_wright_omega(x: ArrayLike) -> Array:
     """Logarithm of `wright_omega`, finite for every finite x.
 
     Parameters
@@ -63,7 +64,7 @@ def log_wright_omega(x: ArrayLike) -> FloatArray:
     return np.asarray(np.where(x < 1.0, x - omega, np.log(np.maximum(omega, 0.5))))
 
 
-def _omega_chunk(x: FloatArray, out: FloatArray) -> None:
+def _omega_chunk(x: Array, out: Array) -> None:
     least, most = x.min(), x.max()
     if least >= _OMEGA_LOW and most <= _OMEGA_HIGH:
         _omega_middle(x, out)
@@ -80,7 +81,7 @@ def _omega_chunk(x: FloatArray, out: FloatArray) -> None:
 
 
 @cache
-def _omega_table() -> FloatArray:
+def _omega_table() -> Array:
     """omega at the nodes of the middle range, rounded from extended precision where the platform has it."""
     x = np.arange(_OMEGA_LOW * _OMEGA_SCALE, _OMEGA_HIGH * _OMEGA_SCALE + 1.0).astype(np.longdouble) / _OMEGA_SCALE
     u = np.exp(np.minimum(x, 1.0))
@@ -100,7 +101,7 @@ def _fsc_step(omega: Any, residual: Any) -> Any:
     return omega + omega * residual / one_more * (1.0 + 0.5 * residual / target)
 
 
-def _omega_middle(x: FloatArray, out: FloatArray) -> None:
+def _omega_middle(x: Array, out: Array) -> None:
     """Table and one step, written in place because this is the hot path of the conserved certificate; out may be x."""
     node = x * _OMEGA_SCALE
     np.rint(node, out=node)
@@ -123,14 +124,14 @@ def _omega_middle(x: FloatArray, out: FloatArray) -> None:
     np.add(omega, residual, out=out)
 
 
-def _omega_low(x: FloatArray) -> FloatArray:
+def _omega_low(x: Array) -> Array:
     """x < -36: u/(1 + u) with u = exp(x) is exact to u^2 < 1e-31."""
     u = np.exp(x)
     u /= 1.0 + u
     return u
 
 
-def _omega_high(x: FloatArray) -> FloatArray:
+def _omega_high(x: Array) -> Array:
     log_x = np.log(x)
     start = x - log_x + log_x / x
     bounded = np.minimum(start, _OMEGA_ASYMPTOTIC)  # the step squares its argument
@@ -138,7 +139,7 @@ def _omega_high(x: FloatArray) -> FloatArray:
     return np.where(x < _OMEGA_ASYMPTOTIC, _fsc_step(bounded, near - bounded - np.log(bounded)), start)
 
 
-def double_sinh_inverse(c: ArrayLike) -> FloatArray:
+def double_sinh_inverse(c: ArrayLike) -> Array:
     """Root h of 2 h + 2 sinh h = c (the inverse primitive of the sigmoid, theory §3.3).
 
     Parameters
@@ -164,7 +165,7 @@ def double_sinh_inverse(c: ArrayLike) -> FloatArray:
     return h.reshape(c.shape)
 
 
-def _sinh_chunk(c: FloatArray, out: FloatArray) -> None:
+def _sinh_chunk(c: Array, out: Array) -> None:
     if max(c.max(), -c.min()) <= _SINH_REACH:
         _sinh_middle(c, out)
         return
@@ -175,7 +176,7 @@ def _sinh_chunk(c: FloatArray, out: FloatArray) -> None:
 
 
 @cache
-def _sinh_table() -> tuple[FloatArray, FloatArray]:
+def _sinh_table() -> tuple[Array, Array]:
     """h and T = tanh(h/2) at the nodes of c in [-128, 128]."""
     half = np.arange(_SINH_REACH * _SINH_SCALE + 1.0).astype(np.longdouble) / (2.0 * _SINH_SCALE)
     h = np.arcsinh(half)
@@ -185,7 +186,7 @@ def _sinh_table() -> tuple[FloatArray, FloatArray]:
     return h.astype(np.float64), np.tanh(h / 2.0).astype(np.float64)
 
 
-def _sinh_middle(c: FloatArray, out: FloatArray) -> None:
+def _sinh_middle(c: Array, out: Array) -> None:
     """Taylor to fourth order in q = phi'(h_j)(c - c_j), with phi' = (1 - T^2)/4 and phi'' = -T phi'; out may be c."""
     node = c * _SINH_SCALE
     np.rint(node, out=node)
@@ -214,7 +215,7 @@ def _sinh_middle(c: FloatArray, out: FloatArray) -> None:
     np.add(h, fourth, out=out)
 
 
-def double_sinh_sigmoid(c: ArrayLike) -> FloatArray:
+def double_sinh_sigmoid(c: ArrayLike) -> Array:
     """1/(1 + exp(-h)) at the root h of 2 h + 2 sinh h = c, without h.
 
     Parameters
@@ -240,7 +241,7 @@ def double_sinh_sigmoid(c: ArrayLike) -> FloatArray:
     return z.reshape(c.shape)
 
 
-def _sigmoid_chunk(c: FloatArray, out: FloatArray) -> None:
+def _sigmoid_chunk(c: Array, out: Array) -> None:
     if max(c.max(), -c.min()) <= _SINH_REACH:
         _sigmoid_middle(c, out)
         return
@@ -250,13 +251,13 @@ def _sigmoid_chunk(c: FloatArray, out: FloatArray) -> None:
 
 
 @cache
-def _sigmoid_table() -> FloatArray:
+def _sigmoid_table() -> Array:
     """The sigmoid at the nodes of c in [-128, 128]."""
     nodes = np.arange(-_SINH_REACH * _SIGMOID_SCALE, _SINH_REACH * _SIGMOID_SCALE + 1.0) / _SIGMOID_SCALE
     return np.asarray(0.5 + 0.5 * np.tanh(0.5 * double_sinh_inverse(nodes)))
 
 
-def _sigmoid_middle(c: FloatArray, out: FloatArray) -> None:
+def _sigmoid_middle(c: Array, out: Array) -> None:
     """The expansion of `double_sinh_sigmoid`, in place because it is the hot path of the flow of the hidden layer."""
     q = c * _SIGMOID_SCALE
     node = np.rint(q)
@@ -281,7 +282,7 @@ def _sigmoid_middle(c: FloatArray, out: FloatArray) -> None:
     np.add(z, series, out=out)
 
 
-def _sinh_far(c: FloatArray) -> FloatArray:
+def _sinh_far(c: Array) -> Array:
     half = 0.5 * c
     h = np.arcsinh(half - np.arcsinh(half))
     for _ in range(3):
@@ -290,7 +291,7 @@ def _sinh_far(c: FloatArray) -> FloatArray:
     return h
 
 
-def piecewise(first: NDArray[np.bool_], when_true: Function, when_false: Function, x: FloatArray) -> FloatArray:
+def piecewise(first: Mask, when_true: Function, when_false: Function, x: Array) -> Array:
     """when_true(x) where `first` holds, when_false(x) elsewhere, each called on its own elements only (flattened)."""
     if first.all():
         return when_true(x)
@@ -304,7 +305,7 @@ def piecewise(first: NDArray[np.bool_], when_true: Function, when_false: Functio
 
 def solve_increasing(
     residual: Residual, lower: ArrayLike, upper: ArrayLike, start: ArrayLike, scale: ArrayLike, *, iterations: int = 200
-) -> FloatArray:
+) -> Array:
     """Elementwise root of an increasing function: Newton, bisection where Newton leaves the bracket.
 
     Parameters

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.model.activations.numerical import zero_between
 from mc.model.activations.special import piecewise, solve_increasing
+from mc.model.arrays import Array, Index, Mask
 
-FloatArray = NDArray[np.float64]
-Function = Callable[[FloatArray], FloatArray]
+Function = Callable[[Array], Array]
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(6)
 _CELL = 0.0625
@@ -22,7 +21,7 @@ RATIO_ERROR = 1e-12
 """Relative error allowed for a tabulated Pi when a floor is rounded to the safe side."""
 
 
-def _quadrature(integrand: Function, left: FloatArray, right: FloatArray) -> FloatArray:
+def _quadrature(integrand: Function, left: Array, right: Array) -> Array:
     """Gauss-Legendre with 6 nodes, elementwise on [left, right]; negative when right < left."""
     half, middle = 0.5 * (right - left), 0.5 * (right + left)
     total = np.zeros_like(half)
@@ -60,7 +59,7 @@ class HalfTable:
             self.density = integrand(self.edges)
         self.keys = self.side * self.edges
 
-    def value(self, h: FloatArray) -> FloatArray:
+    def value(self, h: Array) -> Array:
         """Integral from the origin to h, non-negative; +inf beyond the table."""
         keys = self.side * h
         cell = np.clip(np.searchsorted(self.keys, keys, side="right") - 1, 0, self.edges.size - 1)
@@ -68,7 +67,7 @@ class HalfTable:
             value = self.total[cell] + self.side * _quadrature(self.integrand, self.edges[cell], h)
         return np.where(keys > self.keys[-1], np.inf, value)
 
-    def inverse(self, integral: FloatArray) -> FloatArray:
+    def inverse(self, integral: Array) -> Array:
         """The h where the integral from the origin is `integral` >= 0; the last edge beyond the table."""
         flat = np.minimum(np.asarray(integral, dtype=np.float64).reshape(-1), self.total[-1])
         cell = np.clip(np.searchsorted(self.total, flat, side="right") - 1, 0, max(self.edges.size - 2, 0))
@@ -76,7 +75,7 @@ class HalfTable:
         rest = flat - self.total[cell]
         start = self._start(cell, rest, low, high)
 
-        def residual(key: FloatArray, index: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
+        def residual(key: Array, index: Index) -> tuple[Array, Array]:
             h = self.side * key
             value = self.side * _quadrature(self.integrand, self.edges[cell[index]], h) - rest[index]
             return value, self.integrand(h)
@@ -87,7 +86,7 @@ class HalfTable:
         key = np.where(rest <= 0.0, low, key)
         return (self.side * key).reshape(np.shape(integral))
 
-    def _start(self, cell: NDArray[np.intp], rest: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    def _start(self, cell: Index, rest: Array, low: Array, high: Array) -> Array:
         """Cubic Hermite interpolation of the inverse; square roots where it fails, as at the double zero of Pi."""
         following = np.minimum(cell + 1, self.total.size - 1)
         below, above = self.total[cell], self.total[following]
@@ -102,7 +101,7 @@ class HalfTable:
         return np.where((start >= low) & (start <= high), start, low)
 
 
-def _edges(origin: float, end: float) -> FloatArray:
+def _edges(origin: float, end: float) -> Array:
     side = 1.0 if end > origin else -1.0
     if np.isfinite(end):
         width = abs(end - origin)
@@ -121,7 +120,7 @@ def _edges(origin: float, end: float) -> FloatArray:
     return edges
 
 
-def _refine(integrand: Function, edges: FloatArray) -> FloatArray:
+def _refine(integrand: Function, edges: Array) -> Array:
     """Halve the cells whose quadrature disagrees with that of their halves, unless they are so small as to be noise."""
     for _ in range(8):
         left, right = edges[:-1], edges[1:]
@@ -180,24 +179,24 @@ class IntervalTables:
             self._potential = self._halves(self._ratio, self.ratio_origin)
         return self._potential
 
-    def primitive(self, h: FloatArray) -> FloatArray:
+    def primitive(self, h: Array) -> Array:
         """Phi at h inside the interval."""
         left, right = self.primitive_tables
         return self.slope * _signed(h >= self.origin, right.value, left.value, h)
 
-    def primitive_inverse(self, c: FloatArray) -> FloatArray:
+    def primitive_inverse(self, c: Array) -> Array:
         """The h of the interval with Phi(h) = c."""
         left, right = self.primitive_tables
         return piecewise(self.slope * c >= 0.0, right.inverse, left.inverse, np.abs(c))
 
-    def ratio_primitive(self, h: FloatArray) -> FloatArray:
+    def ratio_primitive(self, h: Array) -> Array:
         """Pi at h inside the interval."""
         left, right = self.ratio_tables
         if self.zero is not None:
             return piecewise(h >= self.ratio_origin, right.value, left.value, h)
         return self.ratio_sign * _signed(h >= self.ratio_origin, right.value, left.value, h)
 
-    def nearest_to_zero(self, h0: FloatArray, level: FloatArray) -> FloatArray:
+    def nearest_to_zero(self, h0: Array, level: Array) -> Array:
         """The h with Pi(h) = level on the side of h0, moved 4 last places towards smaller |phi|; NaN if none."""
         left, right = self.ratio_tables
         if self.zero is not None:
@@ -212,6 +211,6 @@ class IntervalTables:
         return np.where((level > deepest) & (h > self.lower) & (h < self.upper), h, np.nan)
 
 
-def _signed(right_side: NDArray[np.bool_], right: Function, left: Function, h: FloatArray) -> FloatArray:
+def _signed(right_side: Mask, right: Function, left: Function, h: Array) -> Array:
     """Integral from the origin with its sign: positive on the right, negative on the left."""
     return np.where(right_side, 1.0, -1.0) * piecewise(right_side, right, left, h)

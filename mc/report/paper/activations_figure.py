@@ -10,8 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from mc.estimate.cells.factor_gaps import Rung
-from mc.estimate.probability.counts import Counts, IntArray
+from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.methods import get_method
+from mc.model.arrays import IntArray
 from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
 from mc.report.paper.section import DIGITS
 from mc.report.paper.widths import width_words

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
 from mc.estimate.flows.recovery import Course, Truth
 from mc.estimate.widths.median_width import spaced
+from mc.model.arrays import Array
 from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
 from mc.report.paper.section import DIGITS
 from mc.report.style import BLUE, GREEN, GREY, INK, MUTED, ORANGE, PURPLE, VERMILLION, grid, log_ticks, panel, to_svg
-
-Array = NDArray[np.float64]
 
 WIDTH_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE)
 MODE_DASHES = {"both": "-", "hidden": (0, (4.0, 1.6))}

@@ -12,17 +12,15 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import NullLocator
-from numpy.typing import NDArray
 
 from mc.estimate.cells.planes import MapRow, Plane, ProtocolRow
 from mc.estimate.probability.methods import get_method
 from mc.estimate.widths.contour import Crossing
 from mc.estimate.widths.median_width import significant, spaced
+from mc.model.arrays import Array
 from mc.report.panels import Figure, Panel, Row, csv_text
 from mc.report.paper.section import DIGITS
 from mc.report.style import INK, VERMILLION, log_width_axis, panel, to_svg
-
-Array = NDArray[np.float64]
 
 LINES = {
     "exact": ("#626a76", "-", "D"),  # dark on the map, light enough for the legend of a dark page

@@ -6,18 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.estimate.flows.error_bands import Settled, Stops, settled, stopping_bound, stops
 from mc.estimate.flows.losses import Saved, loss_of, saved_of
 from mc.estimate.flows.medians import Median, median_of
 from mc.estimate.widths.median_width import short, spaced
+from mc.model.arrays import Array
 from mc.model.losses import Loss
 from mc.report.panels import Figure, mode_name
 from mc.report.paper.noise_figures import against_bound, against_noise, over_time, parts
 from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table
-
-Array = NDArray[np.float64]
 
 LEVELS, BOUND, KERNEL = "noise-levels", "noise-bound", "noise-kernel"
 LOOSENESS, GAIN, KEPT = 4.0, 2.0, 0.9

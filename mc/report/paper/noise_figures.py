@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
-from numpy.typing import NDArray
 
 from mc.estimate.flows.error_bands import Settled, Stops, band, common_times
 from mc.estimate.flows.losses import Saved
 from mc.estimate.widths.median_width import short, spaced
+from mc.model.arrays import Array
 from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
 from mc.report.paper.section import DIGITS
 from mc.report.style import BLUE, GREEN, MUTED, ORANGE, PURPLE, VERMILLION, log_ticks, panel, to_svg
 
-Array = NDArray[np.float64]
 LOOKS = ((BLUE, "-", "o"), (VERMILLION, "--", "s"), (GREEN, "-.", "^"), (PURPLE, ":", "D"), (ORANGE, (0, (6, 2)), "v"))
 GRID = 60
 

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
 
 from mc.errors import InputError
+from mc.model.arrays import Array
 from mc.model.losses import Loss
 
 if TYPE_CHECKING:
     from mc.model.activations import Activation
 
-FloatArray = NDArray[np.float64]
 
 MODES = ("hidden", "both")
 FORMS = ("trial", "paper")
@@ -96,7 +96,7 @@ class PublishedForm:
         return max(0.0, 1.0 - (1 if mode == "hidden" else 2) / n - 1.0 / d)
 
 
-def chernoff_rate(eta: ArrayLike) -> FloatArray:
+def chernoff_rate(eta: ArrayLike) -> Array:
     """eta + (1 - eta) log(1 - eta), without cancellation at small eta; 1 at eta = 1 (theory §7.1)."""
     x = np.asarray(eta, dtype=np.float64)
     series = np.zeros_like(x)
@@ -107,7 +107,7 @@ def chernoff_rate(eta: ArrayLike) -> FloatArray:
 
 def chernoff_failure(
     k: ArrayLike, eta: ArrayLike, *, n: int, moment_dphi: float, sup_dphi: float, entry_bound: float
-) -> FloatArray:
+) -> Array:
     """Bound delta_1 on P(lambda_min(V Dphi^2 V^T/k) <= (1 - eta) C_dphi^2), at most 1 (theory §7.1).
 
     Parameters
@@ -130,14 +130,14 @@ def chernoff_failure(
 
 def activation_norm_upper(
     k: ArrayLike, delta: ArrayLike, *, moment_phi: float, sup_dphi: float, sup_phi: float = math.inf
-) -> FloatArray:
+) -> Array:
     """Bound of s = |phi(h)|/sqrt k that fails with probability at most `delta`; sup|phi| at delta = 0 (theory §7.2)."""
     with np.errstate(divide="ignore"):
         deviation = np.sqrt(-2.0 * np.log(np.asarray(delta, dtype=np.float64)) / np.asarray(k, dtype=np.float64))
     return np.minimum(moment_phi + sup_dphi * deviation, sup_phi)
 
 
-def activation_norm_lower(k: ArrayLike, delta: ArrayLike, *, moment_phi: float, sup_dphi: float) -> FloatArray:
+def activation_norm_lower(k: ArrayLike, delta: ArrayLike, *, moment_phi: float, sup_dphi: float) -> Array:
     """Bound below s = |phi(h)|/sqrt k that fails with probability at most `delta`, at least 0 (theory §7.2)."""
     width = np.asarray(k, dtype=np.float64)
     with np.errstate(divide="ignore"):
@@ -150,12 +150,12 @@ def initial_output_upper(
     activation_norm: ArrayLike,
     delta: ArrayLike,
     *,
-    norm_A: float | FloatArray,
-    frobenius_A: float | FloatArray,
-    frobenius_AAT: float | FloatArray,
+    norm_A: float | Array,
+    frobenius_A: float | Array,
+    frobenius_AAT: float | Array,
     entry_bound: float,
     subgaussian: bool,
-) -> FloatArray:
+) -> Array:
     """Bound of |y(0)| given s, failing with probability at most `delta` (theory §7.3).
 
     Parameters
@@ -183,7 +183,7 @@ def initial_output_upper(
     return np.asarray(np.asarray(activation_norm, dtype=np.float64) * factor)
 
 
-def initial_psi_upper(setting: Setting, activation_norm: ArrayLike, delta: ArrayLike) -> FloatArray:
+def initial_psi_upper(setting: Setting, activation_norm: ArrayLike, delta: ArrayLike) -> Array:
     """Bound of psi(L_0) given s, failing with probability at most `delta` (theory §7.3)."""
     output = initial_output_upper(
         activation_norm,
@@ -197,14 +197,14 @@ def initial_psi_upper(setting: Setting, activation_norm: ArrayLike, delta: Array
     return setting.loss.psi_upper(output + setting.norm_y, setting.m)
 
 
-def lipschitz(setting: Setting, mode: str, form: str, k: ArrayLike, radius: ArrayLike) -> FloatArray:
+def lipschitz(setting: Setting, mode: str, form: str, k: ArrayLike, radius: ArrayLike) -> Array:
     """Lip over the ball of this radius, with c_max <= sqrt(n) V_max in the form `trial` (theory §4)."""
     base, slope, square = _lipschitz_parts(setting, mode, form)
     b = base + slope * np.asarray(radius, dtype=np.float64)
     return np.asarray(0.5 * (b + np.sqrt(b * b + square)) / np.sqrt(np.asarray(k, dtype=np.float64)))
 
 
-def largest_psi(setting: Setting, mode: str, form: str, k: ArrayLike, sigma_0: ArrayLike) -> FloatArray:
+def largest_psi(setting: Setting, mode: str, form: str, k: ArrayLike, sigma_0: ArrayLike) -> Array:
     """Value that psi(L_0) must stay below for R' < R, given sigma_0 and the width (theory §4).
 
     R' < R reads 2 rho Lip_rho < sigma_0 at rho = R' = 2 psi/(sigma_A sigma_0): a quadratic in rho. Infinite where the

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mc.errors import InputError
+from mc.model.arrays import Array, IntArray, Mask
 from mc.theory.bounds.ingredients import (
     Setting,
     activation_norm_lower,
@@ -25,8 +26,6 @@ from mc.theory.bounds.ingredients import (
     largest_psi,
     lipschitz,
 )
-
-FloatArray = NDArray[np.float64]
 
 WIDTH_LIMIT = 10**18  # k_theory beyond it is reported as none
 
@@ -88,7 +87,7 @@ class TheoryPoint:
     lipschitz: float
 
 
-def failure(setting: Setting, mode: str, form: str, k: ArrayLike) -> FloatArray:
+def failure(setting: Setting, mode: str, form: str, k: ArrayLike) -> Array:
     """1 - P_theory(k) = sum of the deltas used, without cancellation; 1 where the bound is vacuous (theory §7).
 
     Parameters
@@ -116,7 +115,7 @@ def failure(setting: Setting, mode: str, form: str, k: ArrayLike) -> FloatArray:
     return np.asarray(np.minimum.accumulate(value)[inverse].reshape(widths.shape))
 
 
-def p_theory(setting: Setting, mode: str, form: str, k: ArrayLike) -> FloatArray:
+def p_theory(setting: Setting, mode: str, form: str, k: ArrayLike) -> Array:
     """P_theory(k): lower bound on the probability of R' < R; 0 means vacuous (theory §7).
 
     Parameters, shapes and errors are those of `failure`. Non-decreasing in k.
@@ -148,7 +147,7 @@ def k_theory(setting: Setting, mode: str, form: str, delta: float) -> int | floa
     if not 0.0 < delta < 1.0:
         raise InputError(f"delta = {delta!r} must be above 0 and below 1")
 
-    def meets(widths: list[int]) -> NDArray[np.bool_]:
+    def meets(widths: list[int]) -> Mask:
         value = _optimum(setting, mode, form, np.array(widths, dtype=np.float64))[0]
         return np.asarray(1.0 - value >= 1.0 - delta)
 
@@ -220,7 +219,7 @@ def describe(setting: Setting, mode: str, form: str, k: int) -> TheoryPoint:
     )  # fmt: skip
 
 
-def _widths(k: ArrayLike) -> FloatArray:
+def _widths(k: ArrayLike) -> Array:
     widths = np.asarray(k, dtype=np.float64)
     if not np.all((widths >= 1) & np.isfinite(widths)):
         raise InputError(f"width k = {k!r} must be at least 1 and finite")
@@ -240,8 +239,8 @@ def _event_sets(setting: Setting, mode: str, form: str) -> tuple[tuple[int, ...]
 
 
 def _certificate(
-    setting: Setting, mode: str, form: str, k: FloatArray, events: tuple[int, ...], point: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
+    setting: Setting, mode: str, form: str, k: Array, events: tuple[int, ...], point: Array
+) -> tuple[Array, Array, Array, Array, Array]:
     """(eta, delta_1, ..., delta_4) at points of the search, whose last axis holds log u, log w, log t.
 
     delta_2 = exp(-u^2), delta_4 = exp(-t^2); eta = 1 - exp(-w/sqrt(c/2)), c the Chernoff exponent at eta = 1, so
@@ -272,7 +271,7 @@ def _certificate(
     return eta, delta_1, delta_2, _residual_failure(setting, upper, psi), delta_4
 
 
-def _residual_failure(setting: Setting, activation_norm: FloatArray, psi: FloatArray) -> FloatArray:
+def _residual_failure(setting: Setting, activation_norm: Array, psi: Array) -> Array:
     """Smallest delta_3 at which the bound of psi(L_0) is `psi` (theory §7.3), and beyond 1 where there is none."""
     residual = np.maximum(setting.loss.psi_upper_inverse(psi, setting.m), 1e-300)
     factor = np.maximum(residual - setting.norm_y, 0.0) / activation_norm
@@ -287,9 +286,7 @@ def _residual_failure(setting: Setting, activation_norm: FloatArray, psi: FloatA
     return np.where(excess > 0.0, np.exp(-np.minimum(np.square(root), EXPONENT_END)), np.maximum(short, 1.0))
 
 
-def _optimum(
-    setting: Setting, mode: str, form: str, widths: FloatArray
-) -> tuple[FloatArray, NDArray[np.int64], FloatArray]:
+def _optimum(setting: Setting, mode: str, form: str, widths: Array) -> tuple[Array, IntArray, Array]:
     """(failure, index of the event set, point of the search) per width, each found on its own."""
     check_names(mode, form)
     value, which = np.ones(len(widths)), np.zeros(len(widths), dtype=np.int64)
@@ -307,15 +304,13 @@ def _optimum(
     return value, which, points
 
 
-def _minimise(
-    setting: Setting, mode: str, form: str, widths: FloatArray, events: tuple[int, ...]
-) -> tuple[FloatArray, FloatArray]:
+def _minimise(setting: Setting, mode: str, form: str, widths: Array, events: tuple[int, ...]) -> tuple[Array, Array]:
     """Least sum of deltas for one set of events per width: a grid, then moves on a shrinking stencil."""
     searched = np.array([event in events and 3 in events for event in (2, 1, 4)])
     axes = [axis if on else np.zeros(1) for axis, on in zip((LOG_U, LOG_W, LOG_U), searched, strict=True)]
     offsets = _product([STENCIL if on else np.zeros(1) for on in searched])
 
-    def total(k: FloatArray, points: FloatArray) -> FloatArray:
+    def total(k: Array, points: Array) -> Array:
         parts = _certificate(setting, mode, form, k[:, np.newaxis], events, points)
         return np.broadcast_to(parts[1] + parts[2] + parts[3] + parts[4], (len(k), points.shape[-2]))
 
@@ -338,6 +333,6 @@ def _minimise(
     return value, at
 
 
-def _product(axes: list[FloatArray]) -> FloatArray:
+def _product(axes: list[Array]) -> Array:
     """All combinations of the axes, one per row."""
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mc.model.arrays import Array, Mask
 from mc.model.losses import Loss
 from mc.theory.claims.promises import Promise
 from mc.theory.claims.sides import ROUNDING, Bounded, Sides
 from mc.theory.codes import Exact
-
-Array = NDArray[np.float64]
 
 ALGEBRA = 1e-8
 """Relative; two sides of an identity that any computed state satisfies, to rounding of a sum over the neurons."""
@@ -76,13 +75,13 @@ class Watched:
     sigma_A: Array
     norm_A: Array
     norm_eps: Array
-    injective: NDArray[np.bool_]
+    injective: Mask
     recovery_floor: Array
     kernel_norm: Array
     end: Array
     loss_end: Array
     loss_end_error: Array
-    converged: NDArray[np.bool_]
+    converged: Mask
     loss_tolerance: float
     remainder: Array
     exact: NDArray[np.int8]

@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mc.model.arrays import Array, Mask
 from mc.model.losses import Loss
 from mc.theory.claims.registry import ALWAYS
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Promise:
         Observable that the floor bounds: of J, or of A J.
     """
 
-    holds: NDArray[np.bool_]
+    holds: Mask
     radius: Array
     sigma: Array
     floor: Array

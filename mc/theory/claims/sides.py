@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mc.model.arrays import Array, Mask
 from mc.theory.codes import Verdict
-
-Array = NDArray[np.float64]
 
 ROUNDING = 1e-13
 """Relative; of one quantity computed in a few thousand operations."""
@@ -73,7 +72,7 @@ class Sides:
     left: Bounded
     right: Bounded
     time: Array
-    vacuous: NDArray[np.bool_] | None = None
+    vacuous: Mask | None = None
 
 
 @dataclass(frozen=True)

@@ -16,18 +16,14 @@ Each question "margin <= level" asks whether data lie outside the image of a box
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.errors import InputError
 from mc.flow.attainable import Target, decide
 from mc.model.activations import Activation
+from mc.model.arrays import Array, Index, Mask
 from mc.model.problem import Problem
 from mc.theory.codes import Exact
 from mc.trial.rare.box import outside
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-Index = NDArray[np.intp]
 
 BISECTIONS = 14
 """Halvings that find a margin: they leave 1e-3 of its size, and levels need no more."""

@@ -7,10 +7,8 @@ right up to rounding, without a proof: those are the business of `mc.flow.attain
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from mc.model.arrays import Array, Mask
 
 ITERATIONS = 80
 BATCH_BYTES = 1_000_000

@@ -5,16 +5,13 @@ from __future__ import annotations
 import abc
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mc.model.activations import Activation
+from mc.model.arrays import Array, Mask
 from mc.model.draws import CHUNK
 from mc.model.losses import Loss
 from mc.model.problem import Problem, ProblemBatch
 from mc.theory.certificates import rungs, sharp_path, spectra
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 
 class Margin(abc.ABC):

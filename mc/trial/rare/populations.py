@@ -5,13 +5,9 @@ from __future__ import annotations
 from typing import Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mc.model.arrays import Array, Index, Mask
 from mc.trial.rare.margins import Margin
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-Index = NDArray[np.intp]
 
 
 class Population(Protocol):

@@ -6,15 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from mc.model.arrays import Array
 from mc.model.draws import OutputLaw
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-Array = NDArray[np.float64]
 
 ROOT_3 = float(np.sqrt(3.0))
 LAST = 1.0 - 2.0**-53

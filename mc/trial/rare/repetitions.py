@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc.model.activations import Activation
+from mc.model.arrays import Array
 from mc.model.draws import RARE_TILTED, SHARED_TRIAL, OutputLaw, What, generator
 from mc.model.losses import Loss
 from mc.model.problem import Problem
@@ -17,8 +18,6 @@ from mc.trial.rare.populations import Population, SummedPopulation
 from mc.trial.rare.settings import GROUP_BYTES, LADDER_MARGINS, RareSettings
 from mc.trial.rare.splitting import Ensemble, Repetitions, pilot, repeat
 from mc.trial.rare.tilting import TiltedLaw
-
-Array = NDArray[np.float64]
 
 FLOATS = ("probability", "undecided", "ideal_variance", "acceptance", "autocorrelation", "survival")
 COUNTS = ("direct", "levels")

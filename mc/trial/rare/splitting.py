@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mc.model.arrays import Array, Index, IntArray, Mask
 from mc.model.draws import OutputLaw
 from mc.trial.rare.populations import Population
 from mc.trial.rare.proposals import normals, outputs, propose
@@ -22,8 +22,6 @@ from mc.trial.rare.proposals import normals, outputs, propose
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-Array = NDArray[np.float64]
-Index = NDArray[np.intp]
 
 TARGET_ACCEPTANCE = 0.4
 """For one direction in many dimensions the best rate of a random walk is 0.44 to 0.23: between."""
@@ -95,7 +93,7 @@ class Repetitions:
     acceptance: Array
     autocorrelation: Array
     survival: Array
-    direct: NDArray[np.int64]
+    direct: IntArray
     levels: int
 
 
@@ -123,7 +121,7 @@ def rounded(value: float) -> float:
     return float(f"{value:.{DIGITS - 1}e}")
 
 
-def resample(alive: NDArray[np.bool_], rng: Generator) -> Index:
+def resample(alive: Mask, rng: Generator) -> Index:
     """Rows that replace N particles: every survivor equally often, the rest of the places drawn without replacement.
 
     With no survivor all rows stay: the estimate is 0 already.
@@ -257,7 +255,7 @@ def _variance(share: Array, particles: int) -> Array:
         return np.asarray((1.0 - share) / (share * particles))
 
 
-def _correlation(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Array:
+def _correlation(before: Mask, after: Mask) -> Array:
     """Correlation of two indicators over the particles, (R,); NaN where one of them is constant."""
     x, y = before.astype(float), after.astype(float)
     x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from mc.model.activations import Activation
+from mc.model.arrays import Array, Index
 from mc.model.draws import OutputLaw
 from mc.trial.rare.margins import ActivationNorm, LambdaMin, Margin
 from mc.trial.rare.proposals import ROOT_3
@@ -25,7 +25,6 @@ from mc.trial.rare.proposals import ROOT_3
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-Array = NDArray[np.float64]
 
 DIRECTIONS = 512
 NODES = np.arange(-36, 37) * 0.25
@@ -57,7 +56,7 @@ class Tilt(Protocol):
         """psi(theta), (J,)."""
         ...
 
-    def acceptance(self, h: Array, V: Array, chosen: NDArray[np.intp], theta: Array) -> Array:
+    def acceptance(self, h: Array, V: Array, chosen: Index, theta: Array) -> Array:
         """exp(-theta f + const) at most 1 for neurons h (b,), V (n, b) whose laws are ``chosen`` (b,)."""
         ...
 
@@ -87,7 +86,7 @@ class GramTilt:
             product *= entry(scale * component[:, None, None])
         return np.asarray(np.log(np.einsum("jhx,h,x->j", product, WEIGHTS, weights, optimize=True)))
 
-    def acceptance(self, h: Array, V: Array, chosen: NDArray[np.intp], theta: Array) -> Array:
+    def acceptance(self, h: Array, V: Array, chosen: Index, theta: Array) -> Array:
         """exp(-theta f_v)."""
         along = np.einsum("bn,nb->b", self.directions[chosen], V)
         return np.asarray(np.exp(-theta[chosen] * np.square(self.margin.activation.dphi(h) * along)))
@@ -120,7 +119,7 @@ class NormTilt:
         f = self._excess(np.square(self.activation.phi(NODES)))
         return np.asarray(np.log(np.exp(-theta[:, None] * f) @ WEIGHTS))
 
-    def acceptance(self, h: Array, V: Array, chosen: NDArray[np.intp], theta: Array) -> Array:
+    def acceptance(self, h: Array, V: Array, chosen: Index, theta: Array) -> Array:
         """exp(-theta f)."""
         return np.asarray(np.exp(-theta[chosen] * self._excess(np.square(self.activation.phi(h)))))
 
@@ -198,7 +197,7 @@ class TiltedLaw:
             out[first : first + batch] = np.where(fails, np.exp(-logsumexp(log_density, axis=1)), 0.0)
         return out
 
-    def _draw(self, rng: Generator, chosen: NDArray[np.intp], n: int) -> tuple[Array, Array]:
+    def _draw(self, rng: Generator, chosen: Index, n: int) -> tuple[Array, Array]:
         """Neurons of the tilted laws, by rejection: h (b,), V (n, b)."""
         h, V, left = np.empty(chosen.size), np.empty((n, chosen.size)), np.arange(chosen.size)
         while left.size:
