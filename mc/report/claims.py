@@ -15,7 +15,7 @@ from mc.estimate.claims.findings import Finding
 from mc.estimate.claims.pooled import ClaimRow, Place, Source, claim_rows
 from mc.estimate.claims.published import Constant
 from mc.estimate.flows.protocol import StepPair
-from mc.estimate.widths.median_width import short, spaced
+from mc.estimate.numbers import short, spaced
 from mc.report.claim_figures import law, tails
 from mc.report.panels import Figure
 from mc.report.protocol_figure import Named, protocols_figure, protocols_table, steps_table

@@ -11,9 +11,10 @@ import numpy as np
 
 from mc.estimate.cells.detail import CellDetail
 from mc.estimate.cells.study import CellStudy
+from mc.estimate.numbers import spaced
 from mc.estimate.probability.paired import Comparison
 from mc.estimate.widths.crossings import CROSSINGS, CrossingWidth
-from mc.estimate.widths.median_width import MedianWidth, spaced
+from mc.estimate.widths.median_width import MedianWidth
 from mc.report.style import EVENT_LINES
 
 

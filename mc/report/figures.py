@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from matplotlib.axes import Axes
 
 from mc.estimate.cells.study import CellStudy
-from mc.estimate.widths.median_width import significant, spaced
+from mc.estimate.numbers import significant, spaced
 from mc.report.panels import Figure, Panel, Row, cell_prefix, csv_text, mode_name, mode_phrase, trials_words
 from mc.report.style import EVENT_LINES, MUTED, THEORY_LINES, log_width_axis, panel, to_svg
 

@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from mc.estimate.cells.study import CellStudy
+from mc.estimate.numbers import spaced
 from mc.estimate.probability.counts import Decision, dataset, decisions, mode_index
-from mc.estimate.widths.median_width import spaced
 from mc.model.arrays import Array, IntArray
 from mc.report.panels import Figure, Panel, Row, cell_prefix, csv_text, mode_name
 from mc.report.style import BLUE, GREEN, INK, VERMILLION, log_ticks, panel, to_svg

@@ -8,8 +8,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from mc.estimate.cells.study import CellStudy
+from mc.estimate.numbers import spaced
 from mc.estimate.probability.counts import dataset, mode_index
-from mc.estimate.widths.median_width import spaced
 from mc.model.arrays import IntArray
 from mc.report.panels import Figure, Panel, Row, cell_prefix, csv_text, mode_name
 from mc.report.style import OUTCOME_FILLS, PLATE, panel, to_svg

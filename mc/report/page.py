@@ -12,9 +12,9 @@ from mc.estimate.cells.detail import CellDetail, cell_detail
 from mc.estimate.cells.study import CellStudy, ResultsLike, Study, method_for, study_run
 from mc.estimate.claims.findings import Finding
 from mc.estimate.claims.run_findings import RunFindings, run_findings
+from mc.estimate.numbers import spaced
 from mc.estimate.rare.study import RareStudy, rare_study
 from mc.estimate.widths.crossings import CROSSINGS
-from mc.estimate.widths.median_width import spaced
 from mc.experiment.experiment import Experiment
 from mc.report.citations import Citation, for_experiment
 from mc.report.claims import ClaimsPage, claims_page, source_of

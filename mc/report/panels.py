@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from mc.estimate.cells.study import CellStudy
-from mc.estimate.widths.median_width import spaced
+from mc.estimate.numbers import spaced
 from mc.report.style import MODE_NAMES, inline
 
 Row = Sequence[object]

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from mc.estimate.flows.protocol import Protocol, StepPair
+from mc.estimate.numbers import spaced
 from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.methods import get_method
-from mc.estimate.widths.median_width import spaced
 from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
 from mc.report.style import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILLION, log_width_axis, panel, to_svg
 

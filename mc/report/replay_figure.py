@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from mc.errors import InputError
-from mc.estimate.widths.median_width import spaced
+from mc.estimate.numbers import spaced
 from mc.report.panels import mode_name
 from mc.report.style import BLUE, GREEN, MUTED, ORANGE, PURPLE, VERMILLION, grid, log_ticks, to_svg
 from mc.trial.curves import Trace

@@ -12,7 +12,7 @@ from mc.estimate.cells.study import Study, study_run
 from mc.estimate.claims.findings import Finding, adjudicate
 from mc.estimate.claims.run_findings import RunFindings, run_findings
 from mc.estimate.flows.protocol import Stepped, step_pairs, stepped
-from mc.estimate.widths.median_width import spaced
+from mc.estimate.numbers import spaced
 from mc.report.claims import ClaimsPage, claims_page, source_of
 from mc.report.html import environment, files, inlined
 from mc.report.page import Report, report_study

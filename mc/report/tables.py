@@ -7,8 +7,8 @@ from typing import Any
 
 from mc.estimate.cells.study import CellStudy, Study
 from mc.estimate.claims.findings import Finding
+from mc.estimate.numbers import short, spaced
 from mc.estimate.sampling.adaptive import reached
-from mc.estimate.widths.median_width import short, spaced
 from mc.experiment.reading import one_line
 from mc.report.style import EVENT_LINES
 from mc.report.summary import claim_entry, plain

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 
 from mc.estimate.cells.study import CellStudy
 from mc.estimate.flows.survival import ConvergenceTimes
+from mc.estimate.numbers import significant, spaced
 from mc.estimate.widths.first_widths import dkw_radius
-from mc.estimate.widths.median_width import significant, spaced
 from mc.report.panels import Figure, Panel, Row, cell_prefix, csv_text, mode_name, mode_phrase
 from mc.report.style import BLUE, GREEN, INK, PURPLE, VERMILLION, log_ticks, panel, to_svg
 

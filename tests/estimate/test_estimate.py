@@ -34,7 +34,8 @@ from mc.estimate import (
 )
 from mc.estimate.cells.study import trials_present
 from mc.estimate.cells.verdicts import flow_implications, implied, together
-from mc.estimate.widths.median_width import pooled, significant
+from mc.estimate.numbers import significant
+from mc.estimate.widths.median_width import pooled
 from mc.estimate.widths.predicted import TheoryCurve
 from mc.theory import bounds
 from mc.theory.codes import Exact, Outcome, Verdict

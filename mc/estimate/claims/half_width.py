@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from mc.estimate.claims.findings import Finding
+from mc.estimate.numbers import significant, spaced
 from mc.estimate.probability.counts import CellLike, Counts, dataset, decisions, event_widths
 from mc.estimate.widths.crossings import crossing_width
-from mc.estimate.widths.median_width import significant, spaced
 from mc.estimate.widths.predicted import named
 
 HEURISTIC = "a heuristic"

@@ -15,9 +15,9 @@ import numpy as np
 
 from mc.estimate.cells.verdicts import Support
 from mc.estimate.claims.findings import Finding
+from mc.estimate.numbers import short
 from mc.estimate.probability.counts import CellLike, Counts, Decision, Decisions, dataset, decisions
 from mc.estimate.widths.crossings import CrossingWidth, crossing_width
-from mc.estimate.widths.median_width import short
 from mc.theory.bounds import PublishedForm
 
 EVENTS = ("zero loss", "sharp", "trial", "paper")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mc.estimate.numbers import significant, spaced
 from mc.estimate.widths.curves import Curve
 from mc.model.arrays import Array, IntArray
 
@@ -60,28 +61,6 @@ class MedianWidth:
         if math.isinf(high):
             return f"above {spaced(int(low))}"
         return f"{spaced(int(low))} to {spaced(int(high))}"
-
-
-def spaced(width: float) -> str:
-    """A whole number with thin spaces between its thousands."""
-    return f"{round(width):,}".replace(",", "\u202f")
-
-
-def short(value: float | None, digits: int = 3) -> str:
-    """A number for a table or a sentence; a dash where there is none."""
-    if value is None or math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return "∞" if value > 0.0 else "−∞"
-    if 10.0**digits <= abs(value) < 1e6:
-        return spaced(value).replace("-", "−")
-    return f"{value:.{digits}g}".replace("-", "−")
-
-
-def significant(x: float, digits: int = 2) -> int:
-    """The whole number nearest to x with this many significant digits (all digits below 10**digits)."""
-    step: int = 10 ** max(math.floor(math.log10(x)) + 1 - digits, 0) if x > 0 else 1
-    return round(x / step) * step
 
 
 def pooled(values: ArrayLike, weights: ArrayLike) -> Array:

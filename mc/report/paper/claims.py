@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mc.estimate.claims.findings import adjudicate
 from mc.estimate.claims.pooled import ClaimRow, Place, claim_rows
 from mc.estimate.claims.run_findings import run_findings
-from mc.estimate.widths.median_width import spaced
+from mc.estimate.numbers import spaced
 from mc.report.claims import NO_BREAK, claims_rows, source_of
 from mc.report.paper.section import PaperClaim, Run
 from mc.report.tables import tone

@@ -9,8 +9,8 @@ import numpy as np
 
 from mc.estimate.cells.verdicts import at_least
 from mc.estimate.flows.protocol import Protocol, StepPair, protocol, step_pairs, stepped
+from mc.estimate.numbers import short, spaced
 from mc.estimate.probability.counts import Counts, mode_index
-from mc.estimate.widths.median_width import short, spaced
 from mc.report.panels import Figure
 from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table
 from mc.report.protocol_figure import protocols_figure, steps_table

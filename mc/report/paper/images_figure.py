@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from mc.estimate.flows.recovery import Course, Truth
-from mc.estimate.widths.median_width import spaced
+from mc.estimate.numbers import spaced
 from mc.model.arrays import Array
 from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
 from mc.report.paper.section import DIGITS

@@ -10,7 +10,7 @@ import numpy as np
 from mc.estimate.flows.losses import Saved, loss_of, saved_of
 from mc.estimate.flows.medians import Median, median_of
 from mc.estimate.flows.rates import Slopes, exponential_rate, power_exponent
-from mc.estimate.widths.median_width import short
+from mc.estimate.numbers import short
 from mc.model.losses import Power
 from mc.report.panels import Figure, mode_name
 from mc.report.paper.losses_figures import exponents, over_time

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mc.estimate.cells.planes import Late, Plane, ProtocolRow
+from mc.estimate.numbers import significant, spaced
 from mc.estimate.widths.contour import Crossing, Exponent, exponent
-from mc.estimate.widths.median_width import significant, spaced
 from mc.report.paper.maps_figure import contour_words
 
 ANCHORS = {"n": 60, "m": 10}

@@ -11,10 +11,10 @@ import numpy as np
 from mc.estimate.cells.planes import MapRow, Plane, ProtocolRow, map_rows, protocol_rows
 from mc.estimate.claims.orthant import orthant_law
 from mc.estimate.claims.points import Judgement, Points, Side, judge, stacked
+from mc.estimate.numbers import short, spaced
 from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.intervals import clopper_pearson
 from mc.estimate.widths.contour import Crossing
-from mc.estimate.widths.median_width import short, spaced
 from mc.report.panels import Figure
 from mc.report.paper.map_words import (
     ANCHORS,

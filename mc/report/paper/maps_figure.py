@@ -14,9 +14,9 @@ from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import NullLocator
 
 from mc.estimate.cells.planes import MapRow, Plane, ProtocolRow
+from mc.estimate.numbers import significant, spaced
 from mc.estimate.probability.methods import get_method
 from mc.estimate.widths.contour import Crossing
-from mc.estimate.widths.median_width import significant, spaced
 from mc.model.arrays import Array
 from mc.report.panels import Figure, Panel, Row, csv_text
 from mc.report.paper.section import DIGITS

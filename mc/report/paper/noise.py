@@ -10,7 +10,7 @@ import numpy as np
 from mc.estimate.flows.error_bands import Settled, Stops, settled, stopping_bound, stops
 from mc.estimate.flows.losses import Saved, loss_of, saved_of
 from mc.estimate.flows.medians import Median, median_of
-from mc.estimate.widths.median_width import short, spaced
+from mc.estimate.numbers import short, spaced
 from mc.model.arrays import Array
 from mc.model.losses import Loss
 from mc.report.panels import Figure, mode_name

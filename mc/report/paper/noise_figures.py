@@ -10,7 +10,7 @@ from matplotlib.ticker import NullLocator
 
 from mc.estimate.flows.error_bands import Settled, Stops, band, common_times
 from mc.estimate.flows.losses import Saved
-from mc.estimate.widths.median_width import short, spaced
+from mc.estimate.numbers import short, spaced
 from mc.model.arrays import Array
 from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
 from mc.report.paper.section import DIGITS

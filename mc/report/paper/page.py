@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from mc.estimate.numbers import spaced
 from mc.estimate.probability.counts import dataset
-from mc.estimate.widths.median_width import spaced
 from mc.experiment.experiment import Experiment
 from mc.experiment.studies import PaperStudy
 from mc.report.citations import for_experiment

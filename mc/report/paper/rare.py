@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from mc.estimate.cells.study import CellStudy
+from mc.estimate.numbers import short, significant, spaced
 from mc.estimate.rare.study import RareStudy, rare_study
-from mc.estimate.widths.median_width import short, significant, spaced
 from mc.report.panels import Figure
 from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table
 from mc.report.rare_figures import failure_words, rare_failures, rare_table

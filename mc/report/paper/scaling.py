@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mc.estimate.cells.factors import Point, law, points, power, residual_along, widest
 from mc.estimate.cells.study import CellStudy
-from mc.estimate.widths.median_width import short
+from mc.estimate.numbers import short
 from mc.estimate.widths.scaling import NAMES, THEORY, Exponent, ScalingLaw
 from mc.report.panels import Figure, mode_name
 from mc.report.paper.scaling_panels import SYMBOLS, factor_figure

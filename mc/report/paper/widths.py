@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mc.estimate.widths.median_width import short, significant, spaced
+from mc.estimate.numbers import short, significant, spaced
 
 
 def width_words(estimate: float, top: int) -> str:
