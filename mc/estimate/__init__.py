@@ -6,8 +6,6 @@ from mc.estimate.cells.detail import CellDetail, cell_detail
 from mc.estimate.cells.study import CellStudy, Study, TheoryClaim, study_run
 from mc.estimate.cells.verdicts import (
     Implication,
-    Support,
-    at_least,
     flow_implications,
     implication,
     ladder_implications,
@@ -26,6 +24,7 @@ from mc.estimate.probability.methods import METHODS, Interval, Method, MethodCla
 from mc.estimate.probability.p_values import p_value
 from mc.estimate.probability.paired import Comparison, compare
 from mc.estimate.probability.sequences import Prior, confidence_sequence, sequence_lower, sequence_upper, tuned_prior
+from mc.estimate.probability.support import Support, at_least
 from mc.estimate.probability.tests import Tests, bonferroni, exact_p_value, exact_tests, holm
 from mc.estimate.probability.undecided import POLICIES, Policy, reading
 from mc.estimate.sampling.adaptive import AdaptivePlan, Progress, Request, Track, replay, unsettled

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mc.estimate.cells.study import Study
-from mc.estimate.cells.verdicts import Support
 from mc.estimate.claims.findings import Finding
 from mc.estimate.claims.pooled import ClaimRow, Place, Source, claim_rows
 from mc.estimate.claims.published import Constant
 from mc.estimate.flows.protocol import StepPair
 from mc.estimate.numbers import short, spaced
+from mc.estimate.probability.support import Support
 from mc.report.claim_figures import law, tails
 from mc.report.panels import Figure
 from mc.report.protocol_figure import Named, protocols_figure, protocols_table, steps_table

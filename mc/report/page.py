@@ -223,7 +223,7 @@ def report_study(results: ResultsLike, study: Study, found: RunFindings, out: Pa
         When the folder cannot be written to.
     """
     try_folder(out)
-    details = [cell_detail(cell.cell, study.experiment, study.level, regressions=False) for cell in study.cells]
+    details = [cell_detail(cell.cell, study.experiment, study.level) for cell in study.cells]
     rare = {c.cell.index: rare_study(c.cell, study.experiment, study.level, c.theory) for c in study.cells}
     both = list(zip(study.cells, details, strict=True))
     figures = {cell.cell.index: cell_figures(study, cell, detail, rare[cell.cell.index]) for cell, detail in both}

@@ -33,8 +33,9 @@ from mc.estimate import (
     upper_limit,
 )
 from mc.estimate.cells.study import trials_present
-from mc.estimate.cells.verdicts import flow_implications, implied, together
+from mc.estimate.cells.verdicts import flow_implications, implied
 from mc.estimate.numbers import significant
+from mc.estimate.probability.support import together
 from mc.estimate.widths.median_width import pooled
 from mc.estimate.widths.predicted import TheoryCurve
 from mc.theory import bounds

@@ -13,10 +13,11 @@ import pytest
 from mc.cli.main import main
 from mc.estimate.cells.verdicts import implication
 from mc.estimate.claims.findings import Finding, of_implication
-from mc.estimate.claims.pooled import ClaimRow, Source, claim_rows, together
+from mc.estimate.claims.pooled import ClaimRow, Source, claim_rows
 from mc.estimate.flows.protocol import answers, protocol, step_pairs, stepped
 from mc.estimate.probability.counts import Decision
 from mc.estimate.probability.intervals import upper_limit
+from mc.estimate.probability.support import together
 from mc.report.claims import claims_rows, factor, replay_command
 from mc.report.slack_figure import slacks
 from mc.store.results import CellResults

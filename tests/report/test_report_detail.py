@@ -47,8 +47,7 @@ def test_thresholds_name_the_widths_and_survive_separation() -> None:
     half = len(WIDTHS) // 2
     made.data["exact"][:] = np.where(np.arange(len(WIDTHS)) < half, Exact.CANNOT, Exact.REACHES_ZERO)
     study = study_run(results(made))
-    detail = cell_detail(made, study.experiment, regressions=False)
-    assert detail.fits["hidden", "exact"] == ()
+    detail = cell_detail(made, study.experiment)
     table = dict(thresholds_table(study.cells[0], detail))
     assert list(table) == ["exact", "conserved", "sharp", "trial", "paper"]
     assert all(len(entries) == 6 for entries in table.values())
@@ -61,7 +60,7 @@ def test_thresholds_name_the_widths_and_survive_separation() -> None:
 
 def test_neighbouring_rungs_are_compared_on_the_same_draws(report: Path) -> None:
     study = study_run(results(timed()))
-    found = pairs_table(cell_detail(study.cells[0].cell, study.experiment, regressions=False), 0.95)
+    found = pairs_table(cell_detail(study.cells[0].cell, study.experiment), 0.95)
     pair = next(row for row in found if (row["strong"], row["weak"], row["mode"]) == ("sharp", "trial", "hidden"))
     assert re.fullmatch(r"\d+ of 14 widths, k = .* to .*", pair["where"])
     assert re.fullmatch(r"\d+ against 0 of 60 draws at k = .*", pair["most"])

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from mc.errors import InputError
-from mc.estimate.cells.verdicts import Implication, Support, flow_implications, ladder_implications, together
+from mc.estimate.cells.verdicts import Implication, flow_implications, ladder_implications
 from mc.estimate.probability.counts import EVENTS, CellLike, dataset, failed
 from mc.estimate.probability.methods import get_method
+from mc.estimate.probability.support import Support, together
 from mc.estimate.sampling.adaptive import AdaptivePlan, Progress
 from mc.estimate.sampling.goals import progress_of
 from mc.estimate.widths.curves import Curve, curve
@@ -221,7 +222,7 @@ def failures_of(cell: CellLike, attrs: Mapping[str, Any]) -> tuple[str, ...]:
 def _theory_claim(measured: Curve, bound: TheoryCurve, width_for: float, level: float) -> TheoryClaim:
     compared, counts = measured.against(bound), measured.counts
     says = np.flatnonzero((bound.p > 0.0) & (counts.trials > 0))
-    verdict, trials = together(compared.verdicts or ()), int(counts.trials.max(initial=0))
+    verdict, trials = Support(together(compared.verdicts or ())), int(counts.trials.max(initial=0))
     if not len(says):
         nan = math.nan
         return TheoryClaim(bound.form, measured.mode, verdict, 0, trials, None, nan, nan, nan, width_for, compared)

@@ -1,85 +1,18 @@
-"""Verdicts on "P >= p" and on implications, from counts (design §7, theory §8)."""
+"""Verdicts on implications, from counts (design §7, theory §8)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from mc.estimate.probability.counts import CellLike, Counts, Decision, Decisions, dataset, decisions, mode_index
+from mc.estimate.probability.counts import CellLike, Decision, Decisions, dataset, decisions, mode_index
 from mc.estimate.probability.methods import get_method
-from mc.estimate.probability.undecided import Policy, reading
 from mc.model.arrays import Array, IntArray, Mask
 from mc.theory.codes import NOT_COMPUTED, Outcome, Verdict
-
-
-class Support(StrEnum):
-    """What the data say of a claim "P >= p"."""
-
-    SUPPORTED = "supported"
-    CONTRADICTED = "contradicted"
-    UNDECIDED = "undecided"
-    VACUOUS = "vacuous"
-
-
-def at_least(
-    counts: Counts,
-    p: ArrayLike,
-    alpha: float = 0.05,
-    tests: int = 1,
-    p_error: ArrayLike = 0.0,
-    method: str = "clopper-pearson",
-    policy: Policy = "bracket",
-) -> tuple[Support, ...]:
-    """Verdict on "P >= p" at each width.
-
-    Both limits are one-sided at level alpha/tests (Bonferroni: the widths of a trial are dependent). Undecided trials
-    count as failures for support and as holds for contradiction, so neither verdict can come from how they are read.
-
-    Parameters
-    ----------
-    counts : Counts
-        Trials per width.
-    p : array_like, shape (widths,)
-        The claimed lower bounds; p <= 0 or NaN claims nothing.
-    alpha : float
-        Error probability of all the verdicts of one kind together.
-    tests : int
-        Number of widths the claim is tested at.
-    p_error : array_like
-        How far `p` itself may be off (several standard errors when it is a mean over sampled problems).
-    method : str
-        A name of `methods.METHODS`; "beta-binomial" where the number of trials followed the data.
-    policy : str
-        What undecided trials count as; "bracket" as said above.
-
-    Returns
-    -------
-    tuple of Support, one per width
-    """
-    bound, slack = (np.broadcast_to(np.asarray(x, dtype=np.float64), counts.holds.shape) for x in (p, p_error))
-    tail = alpha / max(tests, 1)
-    read, found = reading(counts, policy), get_method(method)
-    lower, upper = found.lower(read.least, read.trials, tail), found.upper(read.most, read.trials, tail)
-    verdicts = np.full(bound.shape, Support.UNDECIDED, dtype=object)
-    verdicts[lower >= bound + slack] = Support.SUPPORTED
-    verdicts[upper < bound - slack] = Support.CONTRADICTED
-    verdicts[~(bound > 0.0)] = Support.VACUOUS
-    return tuple(verdicts.tolist())
-
-
-def together(verdicts: tuple[Support, ...]) -> Support:
-    """One verdict for a claim made at several widths: one contradiction refutes it, support must be everywhere."""
-    said = [v for v in verdicts if v is not Support.VACUOUS]
-    if not said:
-        return Support.VACUOUS
-    if Support.CONTRADICTED in said:
-        return Support.CONTRADICTED
-    return Support.SUPPORTED if all(v is Support.SUPPORTED for v in said) else Support.UNDECIDED
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mc.estimate.cells.verdicts import Implication, Support, Tally
+from mc.estimate.cells.verdicts import Implication, Tally
 from mc.estimate.claims.points import Judgement, Side
+from mc.estimate.probability.support import Support
 from mc.estimate.probability.tests import holm
 
 NOT_CONTRADICTED = "not contradicted"

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from mc.estimate.cells.verdicts import Support
 from mc.estimate.claims.findings import Finding, of_judgement
 from mc.estimate.claims.points import Points, Side, judge, stacked
 from mc.estimate.probability.counts import CellLike, Counts, dataset, decisions, event_widths, failed
+from mc.estimate.probability.support import Support
 from mc.estimate.probability.tests import exact_p_value
 from mc.estimate.widths.predicted import named
 from mc.model.arrays import Array, IntArray

@@ -13,10 +13,10 @@ from enum import StrEnum
 
 import numpy as np
 
-from mc.estimate.cells.verdicts import Support
 from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.methods import get_method
 from mc.estimate.probability.p_values import p_value
+from mc.estimate.probability.support import Support
 from mc.estimate.probability.undecided import reading
 from mc.model.arrays import Array, IntArray, Mask
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mc.estimate.cells.verdicts import Support, Tally
+from mc.estimate.cells.verdicts import Tally
 from mc.estimate.claims.findings import NOT_CONTRADICTED, VACUOUS_REASONS, Finding, vacuous_words, words_of_points
 from mc.estimate.probability.methods import get_method
+from mc.estimate.probability.support import Support, together
 from mc.model.arrays import Array, Mask
 from mc.theory.claims import CLAIMS
 from mc.theory.claims.registry import Claim
@@ -176,16 +177,6 @@ def _of_trials(claim: Claim, hypothesis: str, members: Sequence[Member], alpha: 
         detail=vacuous_words(claim.name, count["vacuous"]) if count["true"] else "",
         figure=tightest[1].figure,
     )
-
-
-def together(verdicts: Sequence[str]) -> str:
-    """One verdict for what several cells say: one contradiction refutes, support must be everywhere it is claimed."""
-    said = [verdict for verdict in verdicts if verdict != Support.VACUOUS]
-    if not said:
-        return Support.VACUOUS.value
-    if Support.CONTRADICTED in said:
-        return Support.CONTRADICTED.value
-    return said[0] if len(set(said)) == 1 else Support.UNDECIDED.value
 
 
 def _slacks(members: Sequence[Member]) -> Iterator[Array]:

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from mc.estimate.cells.verdicts import Support
 from mc.estimate.claims.findings import Finding
 from mc.estimate.numbers import short
 from mc.estimate.probability.counts import CellLike, Counts, Decision, Decisions, dataset, decisions
+from mc.estimate.probability.support import Support
 from mc.estimate.widths.crossings import CrossingWidth, crossing_width
 from mc.theory.bounds import PublishedForm
 

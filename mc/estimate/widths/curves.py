@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mc.errors import InputError
-from mc.estimate.cells.verdicts import Support, at_least
 from mc.estimate.probability.counts import CellLike, Counts, decisions, event_widths
 from mc.estimate.probability.methods import get_method
+from mc.estimate.probability.support import Support, at_least
 from mc.estimate.probability.undecided import Policy, reading
 from mc.estimate.widths.predicted import TheoryCurve
 from mc.model.arrays import Array, IntArray

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 from mc.estimate.cells.factor_gaps import Rung, rungs
-from mc.estimate.cells.verdicts import at_least
 from mc.estimate.flows.stuck import Stuck, exact_counts, stuck
 from mc.estimate.numbers import spaced
 from mc.estimate.probability.counts import Counts
+from mc.estimate.probability.support import at_least
 from mc.report.panels import Figure
 from mc.report.paper.activations_figure import Ensemble, medians_figure, stuck_figure
 from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mc.estimate.cells.verdicts import at_least
 from mc.estimate.flows.protocol import Protocol, StepPair, protocol, step_pairs, stepped
 from mc.estimate.numbers import short, spaced
 from mc.estimate.probability.counts import Counts, mode_index
+from mc.estimate.probability.support import at_least
 from mc.report.panels import Figure
 from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table
 from mc.report.protocol_figure import protocols_figure, steps_table

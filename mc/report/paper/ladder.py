@@ -10,10 +10,10 @@ import numpy as np
 
 from mc.estimate.cells.factor_gaps import Gap, Rung, gaps, rungs
 from mc.estimate.cells.study import CellStudy
-from mc.estimate.cells.verdicts import at_least
 from mc.estimate.claims.run_findings import run_findings
 from mc.estimate.numbers import short, spaced
 from mc.estimate.probability.counts import Counts
+from mc.estimate.probability.support import at_least
 from mc.estimate.widths.crossings import crossing_width
 from mc.report.figures import ladder
 from mc.report.panels import Figure, mode_name
