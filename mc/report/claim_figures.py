@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from mc.estimate.claims.findings import Finding
-from mc.report.panels import Figure, Panel, Row, csv_text
+from mc.report.figures import Figure, Panel, Row, csv_text
 from mc.report.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, VERMILLION, log_ticks, panel, to_svg
 
 LEAST = 1e-4

@@ -17,8 +17,8 @@ from mc.estimate.flows.protocol import StepPair
 from mc.estimate.numbers import short, spaced
 from mc.estimate.probability.support import Support
 from mc.report.claim_figures import law, tails
-from mc.report.panels import Figure
-from mc.report.protocol_figure import Named, protocols_figure, protocols_table, steps_table
+from mc.report.figures import Figure
+from mc.report.flow_figures import Named, protocols_figure, protocols_table, steps_table
 from mc.report.published_figure import constants_figure
 from mc.report.slack_figure import slacks
 from mc.report.tables import tone

@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from mc.errors import InputError
-from mc.report.panels import Figure, mode_name
+from mc.report.figures import Figure, mode_name
 
 
 def environment() -> jinja2.Environment:

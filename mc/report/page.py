@@ -19,17 +19,13 @@ from mc.experiment.experiment import Experiment
 from mc.report.citations import Citation, for_experiment
 from mc.report.claims import ClaimsPage, claims_page, source_of
 from mc.report.detail_tables import Threshold, pairs_table, thresholds_table
-from mc.report.figures import ladder
-from mc.report.flow_figures import trajectories
+from mc.report.figures import Figure, ladder, margins, outcomes, trials_words
+from mc.report.flow_figures import times, trajectories
 from mc.report.html import environment, files, inlined, try_folder
-from mc.report.margin_figure import margins
-from mc.report.outcome_figure import outcomes
-from mc.report.panels import Figure, trials_words
 from mc.report.rare_figures import rare_failures, rare_summary, rare_table
 from mc.report.scaling_figures import ScalingPage, scaling
 from mc.report.summary import plain, summary, to_json
 from mc.report.tables import claims_table, medians_table, notes, undecided_share
-from mc.report.time_figure import times
 from mc.store import blocks as store
 from mc.store.files import write_bytes
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from mc.estimate.claims.published import EVENTS, Constant
-from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
+from mc.report.figures import Figure, Panel, Row, csv_text, mode_name
 from mc.report.style import EVENT_LINES, log_ticks, panel, to_svg
 
 LINES = {"zero loss": EVENT_LINES["exact"], **{event: EVENT_LINES[event] for event in EVENTS[1:]}}

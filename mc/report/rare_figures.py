@@ -15,7 +15,7 @@ from mc.estimate.numbers import significant, spaced
 from mc.estimate.rare.probability import METHOD, METHOD_CLASS
 from mc.estimate.rare.study import RareStudy
 from mc.model.arrays import Array
-from mc.report.panels import Figure, Panel, Row, cell_prefix, csv_text
+from mc.report.figures import Figure, Panel, Row, cell_prefix, csv_text
 from mc.report.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION, panel, power_of_ten, to_svg
 from mc.report.summary import plain
 

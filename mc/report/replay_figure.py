@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from mc.errors import InputError
 from mc.estimate.numbers import spaced
-from mc.report.panels import mode_name
+from mc.report.figures import mode_name
 from mc.report.style import BLUE, GREEN, MUTED, ORANGE, PURPLE, VERMILLION, grid, log_ticks, to_svg
 from mc.trial.curves import Trace
 

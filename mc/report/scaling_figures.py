@@ -14,7 +14,7 @@ from mc.estimate.cells.study import Study
 from mc.estimate.numbers import spaced
 from mc.estimate.probability.counts import Decision
 from mc.estimate.widths.scaling import NAMES, CellCurve, ScalingLaw, cell_curve, scaling_law
-from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
+from mc.report.figures import Figure, Panel, Row, csv_text, mode_name
 from mc.report.style import BLUE, EVENT_LINES, GREEN, MUTED, ORANGE, PURPLE, SKY, VERMILLION, log_ticks, panel, to_svg
 
 LEAST_CELLS = 4

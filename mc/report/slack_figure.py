@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from mc.estimate.claims.pooled import ClaimRow
-from mc.report.panels import Figure, Panel, Row, csv_text
+from mc.report.figures import Figure, Panel, Row, csv_text
 from mc.report.style import BLUE, GREEN, INK, PURPLE, VERMILLION, log_ticks, panel, to_svg
 from mc.theory.claims.registry import Kind
 

@@ -10,7 +10,8 @@ from scipy import stats
 
 from mc.errors import InputError
 from mc.estimate import Counts, Decision, crossing_width, first_widths_of
-from mc.estimate.widths.first_widths import LAST, MONOTONE, dkw_radius
+from mc.estimate.flows.survival import dkw_radius
+from mc.estimate.widths.first_widths import LAST, MONOTONE
 
 WIDTHS = np.array([10, 20, 40, 80, 160])
 F, H, U, O = (int(d) for d in (Decision.FAILS, Decision.HOLDS, Decision.UNDECIDED, Decision.NOT_COUNTED))

@@ -20,9 +20,10 @@ from mc.estimate.claims.findings import NOT_CONTRADICTED, Finding, adjudicate
 from mc.estimate.claims.half_width import HEURISTIC, half_width, heuristic_width
 from mc.estimate.claims.orthant import orthant, orthant_law
 from mc.estimate.claims.points import Points, Side, judge
-from mc.estimate.claims.published import constant, constants, published, zero_loss
+from mc.estimate.claims.published import constant, constants, published
 from mc.estimate.claims.run_findings import of_theory, run_findings
 from mc.estimate.claims.tails import DELTAS, chernoff, concentration, initial_error, smallest_eigenvalue
+from mc.estimate.flows.protocol import zero_loss
 from mc.estimate.probability.counts import Counts, Decision
 from mc.estimate.widths.predicted import Ensemble
 from mc.experiment.experiment import Experiment

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from paper_cases import without
 
 import mc
-from mc.estimate.flows.medians import median_of
-from mc.estimate.flows.rates import exponential_rate, power_exponent
+from mc.estimate.flows.losses import exponential_rate, median_of, power_exponent
 from mc.report.paper.losses import Measured, _claims, _measured, section
 from mc.report.paper.section import Run, Runs
 

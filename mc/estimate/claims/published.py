@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from mc.estimate.claims.findings import Finding
+from mc.estimate.flows.protocol import zero_loss
 from mc.estimate.numbers import short
-from mc.estimate.probability.counts import CellLike, Counts, Decision, Decisions, dataset, decisions
+from mc.estimate.probability.counts import CellLike, Counts, dataset, decisions
 from mc.estimate.probability.support import Support
 from mc.estimate.widths.crossings import CrossingWidth, crossing_width
 from mc.theory.bounds import PublishedForm
@@ -61,20 +62,6 @@ class Constant:
     estimate: float
     interval: tuple[float, float]
     crossing: CrossingWidth
-
-
-def zero_loss(cell: CellLike, mode: str) -> Decisions | None:
-    """Whether training reaches zero loss: exactly for `hidden`; proved or open for `both` (theory §7.4, §7.5)."""
-    if mode == "hidden":
-        return decisions(cell, "exact", mode)
-    proofs = [found for event in ("conserved", "sharp") if (found := decisions(cell, event, mode)) is not None]
-    if not proofs:
-        return None
-    proved = np.any([found == Decision.HOLDS for found in proofs], axis=0)
-    counted = np.any([found != Decision.NOT_COUNTED for found in proofs], axis=0)
-    # what no certificate proves may still converge
-    found = np.where(proved, Decision.HOLDS, Decision.UNDECIDED)
-    return np.where(counted, found, Decision.NOT_COUNTED).astype(np.int8)
 
 
 def constant(

@@ -1,4 +1,4 @@
-"""The saved trajectories of one mode and width of a cell, with what was known of them at the start."""
+"""Losses along saved trajectories: the trajectories of a mode and width, rates of decay, medians over trials."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import binom
 
 from mc.estimate.probability.counts import CellLike, mode_index
 from mc.model import losses
@@ -82,3 +83,114 @@ def loss_of(experiment_text: str) -> Loss:
     """The loss of a frozen experiment file."""
     table = tomllib.loads(experiment_text).get("loss", {})
     return losses.get(table.get("kind", "mse"), table.get("p"))
+
+
+LATE_DECADES = 1.0
+"""A polynomial rate is read off the last decade of time."""
+
+LATE_LOSS = 1e3
+"""An exponential rate is read off the last factor of the loss of this size."""
+
+FEWEST = 3
+"""Times that a slope needs."""
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """Rates of T trials, (T,) each, with intervals that hold the slope of the exact losses; NaN where none was seen."""
+
+    value: Array
+    low: Array
+    high: Array
+
+
+def power_exponent(t: Array, loss: Array, error: Array) -> Slopes:
+    """Exponent q of L ~ t^-q in the last decade of time.
+
+    Parameters
+    ----------
+    t, loss, error : (T, P) arrays
+        Times, losses and the errors of their integration; NaN where there is none.
+
+    Returns
+    -------
+    Slopes
+        Of least squares of log L on log t.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        seen = (loss > 0.0) & (t > 0.0)
+        last = np.where(seen, t, 0.0).max(axis=1, keepdims=True)
+        return _fall(np.log(t), loss, error, seen & (t >= last * 10.0**-LATE_DECADES))
+
+
+def exponential_rate(t: Array, loss: Array, error: Array) -> Slopes:
+    """Rate of L ~ exp(-rate t) over the last factor `LATE_LOSS` of the loss; see `power_exponent`."""
+    with np.errstate(invalid="ignore"):
+        seen = loss > 0.0
+        least = np.where(seen, loss, np.inf).min(axis=1, keepdims=True)
+        return _fall(t, loss, error, seen & (loss <= LATE_LOSS * least))
+
+
+def _fall(x: Array, loss: Array, error: Array, late: Mask) -> Slopes:
+    """Minus the slope of log L on x where `late`; it is linear in the logarithms, so that their errors add up."""
+    count = late.sum(axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centred = np.where(late, x, 0.0) - np.where(
+            late, np.where(late, x, 0.0).sum(axis=1, keepdims=True) / count, 0.0
+        )
+        weights = centred / np.square(centred).sum(axis=1, keepdims=True)
+        logs = np.where(late, np.log(np.where(late, loss, 1.0)), 0.0)
+        share = np.where(np.isnan(error), np.inf, error) / loss
+        room = np.where(late, -np.log1p(-np.minimum(share, 1.0)), 0.0)
+        slope = -(weights * logs).sum(axis=1)
+        # a weight of zero takes nothing from an error, however large
+        spread = np.where(weights == 0.0, 0.0, np.abs(weights) * room).sum(axis=1)
+    few = count[:, 0] < FEWEST
+    return Slopes(*(np.where(few, np.nan, s) for s in (slope, slope - spread, slope + spread)))
+
+
+@dataclass(frozen=True)
+class Median:
+    """A median with a confidence interval.
+
+    Attributes
+    ----------
+    value : float
+        Median of the middles of what is known; NaN without any.
+    low, high : float
+        Interval; infinite where there are too few trials, or too many of which nothing is known.
+    trials : int
+        All of them.
+    """
+
+    value: float
+    low: float
+    high: float
+    trials: int
+
+
+def median_of(low: Array, high: Array, level: float) -> Median:
+    """Median over independent trials from order statistics.
+
+    With j the largest rank such that P(Bin(N, 1/2) < j) <= (1 - level)/2, the j-th smallest and the j-th largest value
+    enclose every median with probability `level` or more. Taken of the lower ends, resp. of the upper ends, of the
+    trials' own intervals they enclose it whatever the values in these intervals are.
+
+    Parameters
+    ----------
+    low, high : (N,) arrays
+        Interval of each trial's value; NaN where nothing is known, which leaves everything open.
+    level : float
+    """
+    trials = low.size
+    middle = np.where(np.isfinite(low) & np.isfinite(high), 0.5 * (low + high), np.where(np.isfinite(low), low, high))
+    middle = middle[~np.isnan(middle)]
+    value = float(np.median(middle)) if middle.size else float("nan")
+    rank = int(binom.ppf(0.5 * (1.0 - level), trials, 0.5)) if trials else 0
+    # ppf is the smallest c with P(Bin <= c) >= tail; j - 1 is c where that is an equality, else c - 1
+    rank += int(bool(trials) and bool(binom.cdf(rank, trials, 0.5) <= 0.5 * (1.0 - level)))
+    if rank < 1:
+        return Median(value, -np.inf, np.inf, trials)
+    least = np.sort(np.where(np.isnan(low), -np.inf, low))
+    most = np.sort(np.where(np.isnan(high), np.inf, high))
+    return Median(value, float(least[rank - 1]), float(most[trials - rank]), trials)

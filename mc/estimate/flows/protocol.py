@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mc.estimate.claims.published import zero_loss
-from mc.estimate.probability.counts import CellLike, Counts, Decision, Decisions, dataset, mode_index
+from mc.estimate.probability.counts import CellLike, Counts, Decision, Decisions, dataset, decisions, mode_index
 from mc.estimate.probability.paired import Comparison, compare
 from mc.model.arrays import Array, IntArray, Mask
 from mc.theory.codes import NOT_COMPUTED, Outcome
@@ -24,6 +23,20 @@ FAILED = (Outcome.STEP_BUDGET, Outcome.HORIZON, Outcome.NON_FINITE, Outcome.NOT_
 
 The last takes no steps: no network whatever comes within the tolerance, hence no number of steps does (theory §9).
 """
+
+
+def zero_loss(cell: CellLike, mode: str) -> Decisions | None:
+    """Whether training reaches zero loss: exactly for `hidden`; proved or open for `both` (theory §7.4, §7.5)."""
+    if mode == "hidden":
+        return decisions(cell, "exact", mode)
+    proofs = [found for event in ("conserved", "sharp") if (found := decisions(cell, event, mode)) is not None]
+    if not proofs:
+        return None
+    proved = np.any([found == Decision.HOLDS for found in proofs], axis=0)
+    counted = np.any([found != Decision.NOT_COUNTED for found in proofs], axis=0)
+    # what no certificate proves may still converge
+    found = np.where(proved, Decision.HOLDS, Decision.UNDECIDED)
+    return np.where(counted, found, Decision.NOT_COUNTED).astype(np.int8)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from scipy import stats
 
 from mc.estimate.probability.counts import CONVERGED, CellLike, dataset, mode_index
 from mc.estimate.probability.intervals import checked_level
-from mc.estimate.widths.first_widths import dkw_radius
 from mc.model.arrays import Array, IntArray
 from mc.theory.codes import NOT_COMPUTED, Outcome
 
@@ -23,6 +22,11 @@ CENSORED = (Outcome.HORIZON, Outcome.STEP_BUDGET, Outcome.UNDECIDED, Outcome.NON
 looking at the trial."""
 LEFT_OUT = (Outcome.NOT_ATTEMPTED,)
 """Not asked for: no time is known."""
+
+
+def dkw_radius(trials: int, level: float = 0.95) -> float:
+    """Half-width sqrt(log(2/(1 - level))/2N) of the band around an empirical distribution function (Massart 1990)."""
+    return math.sqrt(math.log(2.0 / (1.0 - level)) / (2.0 * trials)) if trials else 1.0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mc.errors import InputError
+from mc.estimate.flows.survival import dkw_radius
 from mc.estimate.probability.counts import Decision, Decisions
 from mc.estimate.probability.intervals import checked_level
 from mc.estimate.probability.undecided import POLICIES, Policy
@@ -70,11 +71,6 @@ class FirstWidths:
         first = int(np.argmax(possible)) if possible.any() else len(self.widths)
         low = float(self.widths[first - 1]) if first else 0.0
         return low, float(self.widths[int(np.argmax(certain))]) if certain.any() else math.inf
-
-
-def dkw_radius(trials: int, level: float = 0.95) -> float:
-    """Half-width sqrt(log(2/(1 - level))/2N) of the band around an empirical distribution function (Massart 1990)."""
-    return math.sqrt(math.log(2.0 / (1.0 - level)) / (2.0 * trials)) if trials else 1.0
 
 
 def _from_there_on(holds: Mask, widths: IntArray) -> IntArray:

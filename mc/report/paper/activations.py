@@ -10,7 +10,7 @@ from mc.estimate.flows.stuck import Stuck, exact_counts, stuck
 from mc.estimate.numbers import spaced
 from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.support import at_least
-from mc.report.panels import Figure
+from mc.report.figures import Figure
 from mc.report.paper.activations_figure import Ensemble, medians_figure, stuck_figure
 from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table
 from mc.report.paper.widths import factor_limits, limits_words, width_words

@@ -13,7 +13,7 @@ from mc.estimate.cells.factor_gaps import Rung
 from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.methods import get_method
 from mc.model.arrays import IntArray
-from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
+from mc.report.figures import Figure, Panel, Row, csv_text, mode_name
 from mc.report.paper.section import DIGITS
 from mc.report.paper.widths import width_words
 from mc.report.style import BLUE, EVENT_LINES, GREEN, MUTED, VERMILLION, log_ticks, log_width_axis, panel, to_svg

@@ -11,9 +11,9 @@ from mc.estimate.flows.protocol import Protocol, StepPair, protocol, step_pairs,
 from mc.estimate.numbers import short, spaced
 from mc.estimate.probability.counts import Counts, mode_index
 from mc.estimate.probability.support import at_least
-from mc.report.panels import Figure
+from mc.report.figures import Figure
+from mc.report.flow_figures import protocols_figure, steps_table
 from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table
-from mc.report.protocol_figure import protocols_figure, steps_table
 from mc.theory.codes import Outcome
 
 AGREE = 0.95

@@ -13,7 +13,7 @@ from mc.estimate.flows.recovery import Course, courses, truth_of
 from mc.estimate.probability.counts import mode_index
 from mc.estimate.probability.intervals import clopper_pearson
 from mc.experiment.experiment import Experiment
-from mc.report.panels import Figure, mode_name
+from mc.report.figures import Figure, mode_name
 from mc.report.paper.image_words import meaning, operator_word, verdict
 from mc.report.paper.images_figure import Shown, courses_figure, grouped, sheet_figure, signals_figure
 from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table

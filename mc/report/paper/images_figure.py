@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from mc.estimate.flows.recovery import Course, Truth
 from mc.estimate.numbers import spaced
 from mc.model.arrays import Array
-from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
+from mc.report.figures import Figure, Panel, Row, csv_text, mode_name
 from mc.report.paper.section import DIGITS
 from mc.report.style import BLUE, GREEN, GREY, INK, MUTED, ORANGE, PURPLE, VERMILLION, grid, log_ticks, panel, to_svg
 

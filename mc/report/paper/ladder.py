@@ -15,8 +15,7 @@ from mc.estimate.numbers import short, spaced
 from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.support import at_least
 from mc.estimate.widths.crossings import crossing_width
-from mc.report.figures import ladder
-from mc.report.panels import Figure, mode_name
+from mc.report.figures import Figure, ladder, mode_name
 from mc.report.paper.ladder_figure import Column, medians_figure
 from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table
 from mc.report.paper.widths import factor_limits, factor_words, limits_words, width_words

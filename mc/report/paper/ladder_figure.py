@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 
 from mc.estimate.cells.factor_gaps import Gap, Rung
-from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
+from mc.report.figures import Figure, Panel, Row, csv_text, mode_name
 from mc.report.paper.section import DIGITS
 from mc.report.paper.widths import factor_words, width_words
 from mc.report.style import EVENT_LINES, INK, MUTED, ORANGE, Line, log_ticks, panel, to_svg

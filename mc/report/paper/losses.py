@@ -7,12 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mc.estimate.flows.losses import Saved, loss_of, saved_of
-from mc.estimate.flows.medians import Median, median_of
-from mc.estimate.flows.rates import Slopes, exponential_rate, power_exponent
+from mc.estimate.flows.losses import (
+    Median,
+    Saved,
+    Slopes,
+    exponential_rate,
+    loss_of,
+    median_of,
+    power_exponent,
+    saved_of,
+)
 from mc.estimate.numbers import short
 from mc.model.losses import Power
-from mc.report.panels import Figure, mode_name
+from mc.report.figures import Figure, mode_name
 from mc.report.paper.losses_figures import exponents, over_time
 from mc.report.paper.section import PaperClaim, Runs, Section, Table
 

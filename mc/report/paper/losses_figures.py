@@ -7,10 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from mc.estimate.flows.error_bands import band, common_times
-from mc.estimate.flows.losses import Saved
-from mc.estimate.flows.medians import Median
-from mc.estimate.flows.rates import Slopes
-from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
+from mc.estimate.flows.losses import Median, Saved, Slopes
+from mc.report.figures import Figure, Panel, Row, csv_text, mode_name
 from mc.report.paper.section import DIGITS
 from mc.report.style import BLUE, INK, MUTED, VERMILLION, log_ticks, panel, to_svg
 

@@ -15,7 +15,7 @@ from mc.estimate.numbers import short, spaced
 from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.intervals import clopper_pearson
 from mc.estimate.widths.contour import Crossing
-from mc.report.panels import Figure
+from mc.report.figures import Figure
 from mc.report.paper.map_words import (
     ANCHORS,
     LEAST_M,

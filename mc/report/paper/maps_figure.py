@@ -18,7 +18,7 @@ from mc.estimate.numbers import significant, spaced
 from mc.estimate.probability.methods import get_method
 from mc.estimate.widths.contour import Crossing
 from mc.model.arrays import Array
-from mc.report.panels import Figure, Panel, Row, csv_text
+from mc.report.figures import Figure, Panel, Row, csv_text
 from mc.report.paper.section import DIGITS
 from mc.report.style import INK, VERMILLION, log_width_axis, panel, to_svg
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mc.estimate.flows.error_bands import Settled, Stops, settled, stopping_bound, stops
-from mc.estimate.flows.losses import Saved, loss_of, saved_of
-from mc.estimate.flows.medians import Median, median_of
+from mc.estimate.flows.losses import Median, Saved, loss_of, median_of, saved_of
 from mc.estimate.numbers import short, spaced
 from mc.model.arrays import Array
 from mc.model.losses import Loss
-from mc.report.panels import Figure, mode_name
+from mc.report.figures import Figure, mode_name
 from mc.report.paper.noise_figures import against_bound, against_noise, over_time, parts
 from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table
 

@@ -12,7 +12,7 @@ from mc.estimate.flows.error_bands import Settled, Stops, band, common_times
 from mc.estimate.flows.losses import Saved
 from mc.estimate.numbers import short, spaced
 from mc.model.arrays import Array
-from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
+from mc.report.figures import Figure, Panel, Row, csv_text, mode_name
 from mc.report.paper.section import DIGITS
 from mc.report.style import BLUE, GREEN, MUTED, ORANGE, PURPLE, VERMILLION, log_ticks, panel, to_svg
 

@@ -17,8 +17,8 @@ from mc.estimate.probability.counts import dataset
 from mc.experiment.experiment import Experiment
 from mc.experiment.studies import PaperStudy
 from mc.report.citations import for_experiment
+from mc.report.figures import Figure
 from mc.report.html import environment, files, inlined, try_folder
-from mc.report.panels import Figure
 from mc.report.paper.claims import Row, own_row, registry_rows
 from mc.report.paper.section import Run, Runs, Section
 from mc.report.paper.sections import section_of

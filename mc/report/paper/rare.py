@@ -10,7 +10,7 @@ from itertools import pairwise
 from mc.estimate.cells.study import CellStudy
 from mc.estimate.numbers import short, significant, spaced
 from mc.estimate.rare.study import RareStudy, rare_study
-from mc.report.panels import Figure
+from mc.report.figures import Figure
 from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table
 from mc.report.rare_figures import failure_words, rare_failures, rare_table
 

@@ -10,7 +10,7 @@ from mc.estimate.cells.factors import Point, law, points, power, residual_along,
 from mc.estimate.cells.study import CellStudy
 from mc.estimate.numbers import short
 from mc.estimate.widths.scaling import NAMES, THEORY, Exponent, ScalingLaw
-from mc.report.panels import Figure, mode_name
+from mc.report.figures import Figure, mode_name
 from mc.report.paper.scaling_panels import SYMBOLS, factor_figure
 from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import NullLocator
 
 from mc.estimate.cells.factors import Point
 from mc.estimate.widths.scaling import THEORY, Exponent
-from mc.report.panels import Figure, Panel, Row, csv_text, mode_name
+from mc.report.figures import Figure, Panel, Row, csv_text, mode_name
 from mc.report.paper.section import DIGITS
 from mc.report.style import EVENT_LINES, MUTED, log_ticks, panel, to_svg
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mc.errors import InputError
 from mc.estimate.cells.study import Study, study_run
-from mc.report.panels import Figure
+from mc.report.figures import Figure
 from mc.store import blocks as store
 from mc.store.results import Results
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from mc.report.figures import ladder
-from mc.report.outcome_figure import outcomes
+from mc.report.figures import ladder, outcomes
 from mc.report.paper import activations, descent, images, losses, maps, noise, rare, scaling
 from mc.report.paper import ladder as rungs
 from mc.report.paper.section import Runs, Section
