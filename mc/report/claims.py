@@ -22,7 +22,7 @@ from mc.report.flow_figures import Named, protocols_figure, protocols_table, ste
 from mc.report.published_figure import constants_figure
 from mc.report.slack_figure import slacks
 from mc.report.tables import tone
-from mc.theory.claims.registry import Kind
+from mc.theory.claims import Kind
 
 NO_BREAK = "\u00a0"
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from mc.estimate.claims.pooled import ClaimRow
 from mc.report.figures import Figure, Panel, Row, csv_text
 from mc.report.style import BLUE, GREEN, INK, PURPLE, VERMILLION, log_ticks, panel, to_svg
-from mc.theory.claims.registry import Kind
+from mc.theory.claims import Kind
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 TITLES = ("Along trajectories", "From one certificate to the next")

@@ -16,10 +16,8 @@ from mc.flow.settings import Case, FlowSettings
 from mc.flow.stepper import norm
 from mc.model.arrays import Array, Index, Mask
 from mc.model.problem import Problem
-from mc.theory.claims import CLAIMS, TRAJECTORY_CLAIMS
-from mc.theory.claims.checks import CHECKERS, Watched
-from mc.theory.claims.promises import Promise, descent_promises, flow_promises, loss_bound
-from mc.theory.claims.sides import Sides, Slack, smallest_slack
+from mc.theory.claim_checks import Promise, Watched, descent_promises, flow_promises, loss_bound
+from mc.theory.claims import CLAIMS, TRAJECTORY_CLAIMS, Sides, Slack, smallest_slack
 from mc.theory.codes import NOT_COMPUTED, Outcome, Verdict
 
 Arrays = dict[str, NDArray[Any]]
@@ -67,11 +65,11 @@ class Asked:
         """Claims that are checked and speak of this rule."""
         names = self.claims or (TRAJECTORY_CLAIMS if self.saved else ())
         kind = "descent" if rule == "gd" else "flow"
-        return tuple(name for name in names if kind in CHECKERS[name].rules)
+        return tuple(name for name in names if kind in CLAIMS[name].rules)
 
     def observables(self, rule: str) -> tuple[str, ...]:
         """All that has to be looked at."""
-        needed = {name for claim in self.checked(rule) for name in CHECKERS[claim].observables}
+        needed = {name for claim in self.checked(rule) for name in CLAIMS[claim].observables}
         return tuple(dict.fromkeys((*(OBSERVABLES if self.saved else ()), *sorted(needed))))
 
 
@@ -155,7 +153,7 @@ def follow(
         again = np.flatnonzero(open_)
         tight = tightened(controls)
         part, few = case.take(again), drawn.take(again)
-        retried = tuple(name for name in claims if CHECKERS[name].retry)
+        retried = tuple(name for name in claims if CLAIMS[name].retry)
         closer = watch_flow(part, tight, few, names)
         # one that its budget ends earlier has not seen what was open
         far = np.flatnonzero(closer.ending.time >= 0.999 * found.ending.time[again])
@@ -209,17 +207,18 @@ def _judge(
     watched = _watched(case, facts, drawn, found)
     open_ = np.zeros(place.rows.size, dtype=bool)
     for name in claims:
-        if mode not in CLAIMS[name].modes:
+        claim = CLAIMS[name]
+        if mode not in claim.modes or claim.sides is None:
             continue
-        for hypothesis in CLAIMS[name].hypotheses:
+        for hypothesis in claim.hypotheses:
             promise = promises[hypothesis]
-            sides = CHECKERS[name].sides(watched, promise)
+            sides = claim.sides(watched, promise)
             if witness is not None:
                 witness(mode, case.flow.width, place.rows, f"{name}_{hypothesis}", sides)
             slack = smallest_slack(sides)
             _write(out, place, f"{name}_{hypothesis}", promise, slack)
             unsure = np.isin(slack.verdict, (Verdict.UNDECIDED, Verdict.VIOLATED))
-            open_ |= unsure & promise.holds & CHECKERS[name].retry
+            open_ |= unsure & promise.holds & claim.retry
     return open_
 
 

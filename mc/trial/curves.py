@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from mc.model.arrays import Array
-from mc.theory.claims.promises import flow_promises
+from mc.theory.claim_checks import flow_promises
 
 PROMISED_FROM = (
     "sigma_A psi_0 sigma_0 radius_needed margin_paper margin_trial margin_sharp sigma_star radius_sharp sigma_low"
 ).split()
-"""Datasets that `mc.theory.claims.promises.flow_promises` takes."""
+"""Datasets that `mc.theory.claim_checks.flow_promises` takes."""
 
 SIDES: Mapping[str, tuple[str, ...]] = {
     "loss": ("rate", "conserved-rate"),

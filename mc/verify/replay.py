@@ -21,7 +21,7 @@ from mc.store.blocks import parts, read_block
 from mc.store.layout import SAVED, Field, field_of
 from mc.store.provenance import blas_identity
 from mc.store.records import Arrays, Block, BlockHeader, CellPlan, RunPlan, check_header
-from mc.theory.claims.sides import Sides
+from mc.theory.claims import Sides
 from mc.theory.codes import NOT_COMPUTED
 from mc.trial.block import compute_block
 from mc.trial.claims import Witness

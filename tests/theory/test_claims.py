@@ -16,10 +16,8 @@ from hypothesis.extra.numpy import arrays
 import mc.trial.claims
 from mc.estimate.cells.verdicts import implication
 from mc.model.losses import get as get_loss
-from mc.theory.claims import CLAIMS, TRAJECTORY_CLAIMS
-from mc.theory.claims.checks import CHECKERS, Checker, Watched
-from mc.theory.claims.promises import Promise
-from mc.theory.claims.sides import Bounded, Sides, smallest_slack
+from mc.theory.claim_checks import Promise, Watched
+from mc.theory.claims import CLAIMS, TRAJECTORY_CLAIMS, Bounded, Sides, smallest_slack
 from mc.theory.codes import Verdict
 from mc.trial.block import BlockTask, FlowSettings, compute_block
 
@@ -196,14 +194,14 @@ BROKEN = [
 def test_a_broken_right_hand_side_is_seen(
     claim: str, hypothesis: str, mode: str, name: str, broken: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checker = CHECKERS[claim]
+    checker = CLAIMS[claim]
     if broken.__qualname__.startswith("scaled"):
         for kind in ("flow_promises", "descent_promises"):
             true = getattr(mc.trial.claims, kind)
             monkeypatch.setattr(mc.trial.claims, kind, lambda *given, true=true: broken(true(*given)))
     else:
         wrong = replace(checker, sides=lambda watched, promise: checker.sides(*broken(watched, promise)))
-        monkeypatch.setattr(mc.trial.claims, "CHECKERS", {**CHECKERS, claim: wrong})
+        monkeypatch.setattr(mc.trial.claims, "CLAIMS", {**CLAIMS, claim: wrong})
     row = ("hidden", "both").index(mode)
     settings = {key: dict(v) if isinstance(v, dict) else v for key, v in CASES[name].items()}
     out = followed(**{**settings, "claims": (claim,), "modes": (mode,)})
@@ -220,18 +218,22 @@ def test_a_broken_right_hand_side_is_seen(
 
 
 def test_each_checker_has_been_falsified() -> None:
-    assert {entry[0] for entry in BROKEN} == set(TRAJECTORY_CLAIMS) == set(CHECKERS)
+    assert (
+        {entry[0] for entry in BROKEN}
+        == set(TRAJECTORY_CLAIMS)
+        == {name for name, claim in CLAIMS.items() if claim.sides}
+    )
 
 
 def test_a_wrong_exact_verdict_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial that converges, called one that cannot with a distance it keeps: the integration says otherwise."""
-    checker = CHECKERS["zonotope"]
+    checker = CLAIMS["zonotope"]
 
     def sides(watched: Watched, promise: Promise) -> Sides:
         far = np.full(watched.exact.shape, 0.05)
         return checker.sides(replace(watched, exact=np.ones_like(watched.exact), limit_residual=far), promise)
 
-    monkeypatch.setattr(mc.trial.claims, "CHECKERS", {**CHECKERS, "zonotope": replace(checker, sides=sides)})
+    monkeypatch.setattr(mc.trial.claims, "CLAIMS", {**CLAIMS, "zonotope": replace(checker, sides=sides)})
     out = followed(claims=("zonotope",), modes=("hidden",))
     assert (out["verdict_zonotope_always"] == Verdict.VIOLATED).all()
 
@@ -293,9 +295,8 @@ def test_the_verdict_is_right_for_any_truth_within_the_errors(
 def test_a_checker_names_observables_that_exist() -> None:
     from mc.flow.observables import CHECKED, SAVED
 
-    for checker in CHECKERS.values():
-        assert isinstance(checker, Checker)
-        assert set(checker.observables) <= {*SAVED, *CHECKED}
+    for claim in CLAIMS.values():
+        assert set(claim.observables) <= {*SAVED, *CHECKED}
 
 
 def test_a_witness_sees_the_sides_that_the_slack_comes_from() -> None:

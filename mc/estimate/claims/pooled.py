@@ -18,8 +18,7 @@ from mc.estimate.claims.findings import NOT_CONTRADICTED, VACUOUS_REASONS, Findi
 from mc.estimate.probability.methods import get_method
 from mc.estimate.probability.support import Support, together
 from mc.model.arrays import Array, Mask
-from mc.theory.claims import CLAIMS
-from mc.theory.claims.registry import Claim
+from mc.theory.claims import CLAIMS, Claim
 from mc.theory.codes import Verdict
 
 FEW = 3
