@@ -1,4 +1,4 @@
-"""What all tests share: one BLAS thread, no window, reproducible hypothesis examples, a generator."""
+"""What all tests share: one BLAS thread, no window, reproducible hypothesis examples, a generator, the command line."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ os.environ["MPLBACKEND"] = "Agg"
 import hypothesis
 import numpy as np
 import pytest
+from command_line import Finished, Invoke
+
+from mc.cli.main import main
 
 # The examples of "ci" are functions of the test alone, so a failure is one for everybody; "explore" looks for new ones.
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
@@ -23,3 +26,16 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 def rng() -> np.random.Generator:
     """A generator of one fixed seed, new for every test, so tests do not depend on their order."""
     return np.random.Generator(np.random.PCG64DXSM(20231))
+
+
+@pytest.fixture
+def invoke(capfd: pytest.CaptureFixture[str]) -> Invoke:
+    """Run a command in this process: status, lines of stdout, lines of stderr."""
+
+    def run(*arguments: object) -> Finished:
+        capfd.readouterr()
+        status = main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return status, out.splitlines(), err.splitlines()
+
+    return run

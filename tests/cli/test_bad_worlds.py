@@ -12,9 +12,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from block_stub import slow_stub
-from test_cli import OTHER, SMALL, Tell, done, everything, here, refused, tell
-from test_store import datasets
+from block_stub import datasets, slow_stub
+from command_line import OTHER, SMALL, Invoke, everything, refused
 
 from mc.experiment.experiment import Experiment
 from mc.runner.execute import run
@@ -22,8 +21,6 @@ from mc.runner.jobs import build_job, work
 from mc.runner.plan import Gap, load_frozen, run_plan, stream_digests
 from mc.store.blocks import load, read_block
 from mc.store.records import BLOCKS
-
-__all__ = ["done", "here", "tell"]  # fixtures
 
 
 def blocks(folder: str | Path = "run") -> list[Path]:
@@ -34,7 +31,7 @@ def blocks(folder: str | Path = "run") -> list[Path]:
 
 
 @pytest.mark.parametrize("how", ["flipped", "truncated", "emptied"])
-def test_a_damaged_block_is_named_and_computed_again(here: Path, tell: Tell, how: str) -> None:
+def test_a_damaged_block_is_named_and_computed_again(here: Path, invoke: Invoke, how: str) -> None:
     good, whole = datasets(here / "run/results.h5"), blocks()[0].read_bytes()
     bad = bytearray(whole)
     with h5py.File(blocks()[0]) as file:
@@ -43,77 +40,77 @@ def test_a_damaged_block_is_named_and_computed_again(here: Path, tell: Tell, how
     blocks()[0].write_bytes({"flipped": bytes(bad), "truncated": whole[:-1], "emptied": b""}[how])
     before = everything(here)
     for words in (["merge", "run"], ["replay", "run", "--trial", 0]):
-        refused(tell(*words), str(blocks()[0].name), "delete it and run again")
-    status, out, err = tell("verify", "run")
+        refused(invoke(*words), str(blocks()[0].name), "delete it and run again")
+    status, out, err = invoke("verify", "run")
     assert (status, err) == (1, [])
     assert any("FAILED" in line and "files" in line for line in out)
     assert everything(here) == before
     blocks()[0].unlink()
-    assert tell("run", "small.toml", "-o", "run", "--quiet")[0] == 0
+    assert invoke("run", "small.toml", "-o", "run", "--quiet")[0] == 0
     assert datasets(here / "run/results.h5") == good
     assert read_block(blocks()[0]).arrays.keys()
 
 
-def test_blocks_of_another_experiment(here: Path, tell: Tell) -> None:
+def test_blocks_of_another_experiment(here: Path, invoke: Invoke) -> None:
     Path("seed.toml").write_text(SMALL.replace("seed = 3", "seed = 4"))
-    assert tell("run", "seed.toml", "-o", "mixed", "--quiet")[0] == 0
+    assert invoke("run", "seed.toml", "-o", "mixed", "--quiet")[0] == 0
     for path in blocks("mixed"):
         path.unlink()
     for path in blocks("run"):
         shutil.copy(path, "mixed/blocks")
     before = everything(here)
     for words in (["run", "seed.toml", "-o", "mixed", "--quiet"], ["merge", "mixed"], ["status", "mixed"]):
-        refused(tell(*words), "made by another experiment: seed is 3 there and 4 here", "use another run folder")
+        refused(invoke(*words), "made by another experiment: seed is 3 there and 4 here", "use another run folder")
     assert everything(here) == before
 
 
-def test_blocks_of_another_cell_are_left_alone(here: Path, tell: Tell) -> None:
+def test_blocks_of_another_cell_are_left_alone(here: Path, invoke: Invoke) -> None:
     Path("other.toml").write_text(OTHER)
-    assert tell("run", "other.toml", "-o", "two", "--quiet")[0] == 0
+    assert invoke("run", "other.toml", "-o", "two", "--quiet")[0] == 0
     alone = datasets(here / "two/results.h5")
     for path in blocks("run"):
         shutil.copy(path, "two/blocks")
-    assert tell("merge", "two")[0] == 0
+    assert invoke("merge", "two")[0] == 0
     assert datasets(here / "two/results.h5") == alone
 
 
 # the experiment
 
 
-def test_a_lost_experiment_file_is_written_again(here: Path, tell: Tell) -> None:
+def test_a_lost_experiment_file_is_written_again(here: Path, invoke: Invoke) -> None:
     good = datasets(here / "run/results.h5")
     frozen = Path("run/experiment.toml")
     text = frozen.read_text()
     frozen.unlink()
     for words in (["merge", "run"], ["status", "run"], ["verify", "run"], ["replay", "run", "--trial", 0]):
-        refused(tell(*words), "run: not a run folder (no experiment.toml in it)")
+        refused(invoke(*words), "run: not a run folder (no experiment.toml in it)")
     # another experiment of the same cell does not take the blocks for its own
     Path("seed.toml").write_text(SMALL.replace("seed = 3", "seed = 4"))
     before = everything(here)
-    refused(tell("run", "seed.toml", "-o", "run", "--quiet"), "seed is 3 there and 4 here")
+    refused(invoke("run", "seed.toml", "-o", "run", "--quiet"), "seed is 3 there and 4 here")
     assert everything(here) == before
-    status, out, _ = tell("run", "small.toml", "-o", "run")
+    status, out, _ = invoke("run", "small.toml", "-o", "run")
     assert status == 0
     assert "0 block(s) computed, 2 were there" in out[0]
     assert frozen.read_text() == text
     assert datasets(here / "run/results.h5") == good
 
 
-def test_an_operator_file_that_changes_after_the_run_began(here: Path, tell: Tell) -> None:
+def test_an_operator_file_that_changes_after_the_run_began(here: Path, invoke: Invoke) -> None:
     np.save("A.npy", np.array([[1.0, 0.0, 2.0], [0.0, 3.0, 0.0]]))
     text = SMALL.replace('operator = "gaussian"', 'operator = "file"\npath = "A.npy"')
     Path("file.toml").write_text(text.replace("trials = 4", "trials = 8"))
-    assert tell("run", "file.toml", "-o", "kept", "--quiet")[0] == 0
+    assert invoke("run", "file.toml", "-o", "kept", "--quiet")[0] == 0
     blocks("kept")[-1].unlink()
     good = Path("A.npy").read_bytes()
     np.save("A.npy", np.array([[1.0, 0.0, 2.0], [0.0, 3.0, 1e-9]]))
     before = everything(here)
-    refused(tell("run", "file.toml", "-o", "kept", "--quiet"), "holds another experiment: problem")
+    refused(invoke("run", "file.toml", "-o", "kept", "--quiet"), "holds another experiment: problem")
     assert everything(here) == before
     # to merge and to look back the numbers that are there need no file
-    assert tell("merge", "kept")[0] == 0
+    assert invoke("merge", "kept")[0] == 0
     Path("A.npy").write_bytes(good)
-    assert tell("run", "file.toml", "-o", "kept", "--quiet")[0] == 0
+    assert invoke("run", "file.toml", "-o", "kept", "--quiet")[0] == 0
     assert load("kept").attrs["complete"] == 1
 
 
@@ -124,23 +121,23 @@ NAMES = ["k" * 255, "ä" * 127, "a folder with spaces", "Größe 中文 ½", "-o
 
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
-def test_strange_names_of_the_run_folder(here: Path, tell: Tell, name: str) -> None:
+def test_strange_names_of_the_run_folder(here: Path, invoke: Invoke, name: str) -> None:
     folder = f"./{name}"
-    assert tell("run", "small.toml", "-o", folder, "--quiet") == (0, [], [])
+    assert invoke("run", "small.toml", "-o", folder, "--quiet") == (0, [], [])
     assert datasets(here / name / "results.h5") == datasets(here / "run/results.h5")
     for words in (["merge", folder, "--virtual"], ["status", folder], ["verify", folder]):
-        assert tell(*words)[0] == 0
+        assert invoke(*words)[0] == 0
     assert datasets(here / name / "results.h5") == datasets(here / "run/results.h5")
-    assert tell("report", folder, "-o", f"{folder}/{name}")[0] == 0
+    assert invoke("report", folder, "-o", f"{folder}/{name}")[0] == 0
     assert (here / name / name / "index.html").is_file()
 
 
-def test_an_output_whose_name_has_255_bytes(here: Path, tell: Tell) -> None:
+def test_an_output_whose_name_has_255_bytes(here: Path, invoke: Invoke) -> None:
     for name in ("x" * 251 + ".npz", "ü" * 125 + "x.npz"):
         assert len(os.fsencode(name)) == 255
-        assert tell("export", "run", "--trial", 0, "--width", 4, "-o", name)[0] == 0
+        assert invoke("export", "run", "--trial", 0, "--width", 4, "-o", name)[0] == 0
         assert set(np.load(name)) >= {"A", "y"}
-    refused(tell("export", "run", "--trial", 0, "--width", 4, "-o", "x" * 252 + ".npz"), "File name too long")
+    refused(invoke("export", "run", "--trial", 0, "--width", 4, "-o", "x" * 252 + ".npz"), "File name too long")
     assert [path for path in here.iterdir() if path.name.startswith(".")] == []
 
 
@@ -194,11 +191,11 @@ def test_a_task_that_runs_twice_writes_once(here: Path) -> None:
     assert [path.stat().st_mtime_ns for path in blocks_of_b()] == computed[1:]
 
 
-def test_a_report_while_another_process_merges(here: Path, tell: Tell) -> None:
+def test_a_report_while_another_process_merges(here: Path, invoke: Invoke) -> None:
     command = [sys.executable, "-m", "mc", "merge", "run"]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     for _ in range(3):
-        assert tell("report", "run", "-o", "rep")[0] == 0
+        assert invoke("report", "run", "-o", "rep")[0] == 0
     assert first.wait(60) == 0
     assert load("run").attrs["complete"] == 1
 
@@ -207,7 +204,7 @@ def test_a_report_while_another_process_merges(here: Path, tell: Tell) -> None:
 
 
 @pytest.mark.parametrize("change", [lambda now: 0.0, lambda now: now + 10 * 365 * 86400.0], ids=["1970", "2036"])
-def test_files_whose_times_are_nonsense(here: Path, tell: Tell, change: Callable[[float], float]) -> None:
+def test_files_whose_times_are_nonsense(here: Path, invoke: Invoke, change: Callable[[float], float]) -> None:
     good = datasets(here / "run/results.h5")
     for path in Path("run").rglob("*"):
         os.utime(path, (change(path.stat().st_mtime),) * 2)
@@ -217,17 +214,17 @@ def test_files_whose_times_are_nonsense(here: Path, tell: Tell, change: Callable
         ["verify", "run"],
         ["merge", "run"],
     ):
-        assert tell(*words)[0] == 0
+        assert invoke(*words)[0] == 0
     assert datasets(here / "run/results.h5") == good
 
 
-def test_status_reads_new_blocks_whatever_their_time(here: Path, tell: Tell) -> None:
+def test_status_reads_new_blocks_whatever_their_time(here: Path, invoke: Invoke) -> None:
     newest = blocks()[-1]
     content = newest.read_bytes()
     newest.unlink()
-    assert tell("merge", "run")[0] == 0
+    assert invoke("merge", "run")[0] == 0
     newest.write_bytes(content)
     os.utime(newest, (0, 0))  # older than results.h5, by its time
-    _, out, _ = tell("status", "run")
+    _, out, _ = invoke("status", "run")
     assert "2/2 blocks complete" in out[1]
     assert any("4 trials" in line for line in out[2:])

@@ -16,15 +16,16 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import numpy as np
 import pytest
-from test_store import datasets
+from block_stub import datasets
+from command_line import OTHER, SMALL, Invoke, everything, refused
 
-from mc.cli.main import cli, main
+from mc.cli.main import cli
 from mc.cli.progress import progress_bar
 from mc.experiment.experiment import Experiment
 from mc.model import activations, losses
@@ -37,77 +38,6 @@ from mc.version import __version__
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(cli.commands)
 
-SMALL = """
-[experiment]
-name = "small"
-seed = 3
-trials = 4
-block_size = 2
-[problem]
-n = 3
-m = 2
-operator = "gaussian"
-noise = 0.1
-[network]
-mode = ["hidden", "both"]
-[widths]
-values = [4, 16]
-"""
-OTHER = SMALL.replace('"small"', '"other"').replace("n = 3", "n = 4")
-SUITE = '[suite]\nexperiments = ["small.toml", "other.toml"]\n'
-
-Told = tuple[int, list[str], list[str]]
-Tell = Callable[..., Told]
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with experiment files and a finished run; read only."""
-    folder = tmp_path_factory.mktemp("done")
-    (folder / "small.toml").write_text(SMALL)
-    (folder / "other.toml").write_text(OTHER)
-    (folder / "suite.toml").write_text(SUITE)
-    assert main(["run", str(folder / "small.toml"), "-o", str(folder / "run"), "--quiet"]) == 0
-    return folder
-
-
-@pytest.fixture
-def here(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it to work in."""
-    folder = tmp_path / "here"
-    shutil.copytree(done, folder)
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
-def tell(capfd: pytest.CaptureFixture[str]) -> Tell:
-    """Runs a command in this process: status, lines of stdout, lines of stderr."""
-
-    def run(*words: object) -> Told:
-        capfd.readouterr()
-        status = main([str(word) for word in words])
-        out, err = capfd.readouterr()
-        return status, out.splitlines(), err.splitlines()
-
-    return run
-
-
-def everything(folder: Path) -> dict[str, bytes]:
-    """Every file and folder below, with what it holds."""
-    return {str(path): path.read_bytes() if path.is_file() else b"/" for path in sorted(folder.rglob("*"))}
-
-
-def refused(told: Told, *said: str) -> None:
-    """Exit status 2 and one line on stderr that says it."""
-    status, _, err = told
-    assert status == 2, told
-    assert len(err) == 1, err
-    assert err[0].startswith("dipmc: ")
-    for words in said:
-        assert words in err[0]
-
-
 # the words
 
 
@@ -117,8 +47,8 @@ def test_every_promised_command_is_there() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_help(tell: Tell, name: str, flag: str) -> None:
-    status, out, err = tell(name, flag)
+def test_help(invoke: Invoke, name: str, flag: str) -> None:
+    status, out, err = invoke(name, flag)
     assert (status, err) == (0, [])
     assert out[0].startswith(f"Usage: dipmc {name}")
     first = (cli.commands[name].help or "").split("\n")[0]
@@ -126,16 +56,16 @@ def test_help(tell: Tell, name: str, flag: str) -> None:
     assert first in " ".join(" ".join(out).split())
 
 
-def test_help_of_all_lists_every_command(tell: Tell) -> None:
-    status, out, err = tell("--help")
+def test_help_of_all_lists_every_command(invoke: Invoke) -> None:
+    status, out, err = invoke("--help")
     assert (status, err) == (0, [])
     assert set(COMMANDS) <= {line.split()[0] for line in out if line.startswith("  ")}
-    refused(tell(), "Missing command", "`dipmc --help`")
-    assert tell()[1] == out
+    refused(invoke(), "Missing command", "`dipmc --help`")
+    assert invoke()[1] == out
 
 
-def test_version(tell: Tell) -> None:
-    assert tell("--version") == (0, [f"dipmc, version {__version__}"], [])
+def test_version(invoke: Invoke) -> None:
+    assert invoke("--version") == (0, [f"dipmc, version {__version__}"], [])
 
 
 @pytest.mark.parametrize(
@@ -205,19 +135,19 @@ def test_version(tell: Tell) -> None:
     ],
     ids=lambda value: " ".join(value).encode("unicode_escape").decode() if isinstance(value, list) else "",
 )
-def test_a_mistake_is_one_line_and_writes_nothing(here: Path, tell: Tell, words: list[str], said: str) -> None:
+def test_a_mistake_is_one_line_and_writes_nothing(here: Path, invoke: Invoke, words: list[str], said: str) -> None:
     before = everything(here)
-    refused(tell(*words), said)
+    refused(invoke(*words), said)
     assert everything(here) == before
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_wrong_words_of_any_command_point_to_its_help(here: Path, tell: Tell, name: str) -> None:
+def test_wrong_words_of_any_command_point_to_its_help(here: Path, invoke: Invoke, name: str) -> None:
     before = everything(here)
     needs = [p for p in cli.commands[name].params if isinstance(p, click.Argument) and p.required]
-    refused(tell(name, "--frobnicate"), f"see `dipmc {name} --help`")
+    refused(invoke(name, "--frobnicate"), f"see `dipmc {name} --help`")
     if needs:
-        refused(tell(name), f"Missing argument '{needs[0].human_readable_name}'", f"see `dipmc {name} --help`")
+        refused(invoke(name), f"Missing argument '{needs[0].human_readable_name}'", f"see `dipmc {name} --help`")
     assert everything(here) == before
 
 
@@ -234,10 +164,10 @@ def process(*words: str, how: str = "module", cwd: Path) -> subprocess.Completed
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["module", "script"])
-def test_all_ways_to_start_it_agree(here: Path, tell: Tell, how: str) -> None:
+def test_all_ways_to_start_it_agree(here: Path, invoke: Invoke, how: str) -> None:
     for words in (["status", "run"], ["run", "run/results.h5"]):
         found = process(*words, how=how, cwd=here)
-        assert (found.returncode, found.stdout.splitlines(), found.stderr.splitlines()) == tell(*words)
+        assert (found.returncode, found.stdout.splitlines(), found.stderr.splitlines()) == invoke(*words)
 
 
 def test_an_output_that_takes_nothing_is_one_line(here: Path) -> None:
@@ -258,81 +188,81 @@ def test_an_output_that_takes_nothing_is_one_line(here: Path) -> None:
 # what the commands do
 
 
-def test_plan_says_what_would_be_computed(here: Path, tell: Tell) -> None:
+def test_plan_says_what_would_be_computed(here: Path, invoke: Invoke) -> None:
     before = everything(here)
-    status, out, err = tell("plan", "small.toml")
+    status, out, err = invoke("plan", "small.toml")
     assert (status, err) == (0, [])
     assert out[0] == "small: 1 cell(s), 2 block(s) of 2 trials each"
     assert "2 widths from 4 to 16; flow at none" in out[2]
     assert Experiment.from_toml("small.toml").cells()[0].key in out[3]
     assert re.search(r"about \S+ core-hours and \S+ GB \(4 trials", out[-1])
     assert re.search(r"storage: about \S+ bytes a trial before compression, .*results.h5 together", out[-2])
-    status, out, _ = tell("plan", "suite.toml")
+    status, out, _ = invoke("plan", "suite.toml")
     assert [line.split(":")[0] for line in out if not line.startswith(" ")] == ["small", "other"]
     assert everything(here) == before
 
 
-def test_run_status_merge_and_run_again(here: Path, tell: Tell) -> None:
+def test_run_status_merge_and_run_again(here: Path, invoke: Invoke) -> None:
     shutil.rmtree("run")
-    status, out, err = tell("run", "small.toml")
+    status, out, err = invoke("run", "small.toml")
     assert status == 0
     assert re.fullmatch(r"small: 2 block\(s\) computed, \d+\.\d s", out[0])
     assert out[1].strip() == "data/small/results.h5"
     assert re.fullmatch(r"small: 2/2 blocks, \d+\.\d\d blocks/s, 0 s left", err[0])
     there = datasets(Path("data/small/results.h5"))
-    status, out, err = tell("status", "data/small")
+    status, out, err = invoke("status", "data/small")
     assert (status, err) == (0, [])
     assert out[0] == "data/small: 4 trials in 2 block(s) of 2"
     assert out[1].endswith("2/2 blocks complete, 4 trials at every width")
     Path("data/small/results.h5").unlink()
-    assert tell("merge", "data/small") == (0, ["data/small/results.h5"], [])
+    assert invoke("merge", "data/small") == (0, ["data/small/results.h5"], [])
     assert datasets(Path("data/small/results.h5")) == there
-    status, out, err = tell("run", "small.toml")
+    status, out, err = invoke("run", "small.toml")
     assert (status, err) == (0, [])
     assert "0 block(s) computed, 2 were there" in out[0]
-    assert tell("run", "small.toml", "--quiet") == (0, [], [])
+    assert invoke("run", "small.toml", "--quiet") == (0, [], [])
 
 
-def test_a_run_in_shards(here: Path, tell: Tell) -> None:
-    status, out, _ = tell("run", "small.toml", "-o", "s", "--shard", "0/2")
+def test_a_run_in_shards(here: Path, invoke: Invoke) -> None:
+    status, out, _ = invoke("run", "small.toml", "-o", "s", "--shard", "0/2")
     assert status == 0
     assert "not complete, other shards are missing" in out[1]
-    assert tell("status", "s")[1][1].endswith("1/2 blocks complete, 2 trials at every width")
-    assert tell("run", "small.toml", "-o", "s", "--shard", "1/2", "--quiet")[0] == 0
+    assert invoke("status", "s")[1][1].endswith("1/2 blocks complete, 2 trials at every width")
+    assert invoke("run", "small.toml", "-o", "s", "--shard", "1/2", "--quiet")[0] == 0
     assert datasets(here / "s" / "results.h5") == datasets(here / "run" / "results.h5")
 
 
-def test_a_failed_block_is_status_one_and_a_line(here: Path, tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_block_is_status_one_and_a_line(here: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ArithmeticError("no\nsuch number")
 
     monkeypatch.setattr("mc.runner.jobs.write_block", broken)
-    status, _, err = tell("run", "small.toml", "-o", "f", "--quiet")
+    status, _, err = invoke("run", "small.toml", "-o", "f", "--quiet")
     assert status == 1
     assert len(err) == 2
     place = r"failed: cell 0 \([0-9a-f]{16}\), block \d \(trials \d to \d\): "
     assert all(re.match(place + "ArithmeticError: no such number", line) for line in err)
     monkeypatch.setattr("mc.cli.run.MOST_FAILURES", 1)
-    assert tell("run", "small.toml", "-o", "f", "--quiet") == (1, [], [err[0], "failed: 1 more"])
+    assert invoke("run", "small.toml", "-o", "f", "--quiet") == (1, [], [err[0], "failed: 1 more"])
 
 
 @pytest.mark.slow
-def test_a_suite_runs_and_reports_each_experiment_in_its_place(here: Path, tell: Tell) -> None:
+def test_a_suite_runs_and_reports_each_experiment_in_its_place(here: Path, invoke: Invoke) -> None:
     for name, text in (("small", SMALL), ("other", OTHER)):
         # one figure each
         less = text.replace('["hidden", "both"]', '"hidden"') + '[certificates]\nladder = ["exact"]\n'
         Path(f"{name}.toml").write_text(less)
-    status, out, _ = tell("run", "suite.toml", "--quiet")
+    status, out, _ = invoke("run", "suite.toml", "--quiet")
     assert (status, out) == (0, [])
     names = ["other", "small"]
     assert sorted(path.name for path in Path("data/suite").iterdir()) == names
     alone = load("run").cells[0]
     for name in ("exact", "psi_0", "norm_y"):
         np.testing.assert_array_equal(load("data/suite/small").cells[0][name], alone[name])
-    status, out, _ = tell("status", "data/suite")
+    status, out, _ = invoke("status", "data/suite")
     assert [line.split(":")[0] for line in out if not line.startswith(" ")] == [f"data/suite/{x}" for x in names]
-    assert tell("merge", "data/suite")[1] == [f"data/suite/{name}/results.h5" for name in names]
-    status, out, err = tell("report", "data/suite")
+    assert invoke("merge", "data/suite")[1] == [f"data/suite/{name}/results.h5" for name in names]
+    status, out, err = invoke("report", "data/suite")
     assert (status, err) == (0, [])
     assert {f"reports/suite/{name}/index.html" for name in names} | {"reports/suite/index.html"} == set(out)
     contents = Path("reports/suite/index.html").read_text()
@@ -342,34 +272,34 @@ def test_a_suite_runs_and_reports_each_experiment_in_its_place(here: Path, tell:
         assert summary["provenance"]["name"] == name
 
 
-def test_a_report_is_named_after_its_experiment(here: Path, tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_is_named_after_its_experiment(here: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     def written(run: Path, out: Path) -> Path:
         assert load(run).cells
         return out / "index.html"
 
     monkeypatch.setattr("mc.report.write_report", written)
-    assert tell("report", "run") == (0, ["reports/small/index.html"], [])
+    assert invoke("report", "run") == (0, ["reports/small/index.html"], [])
     # results passed on without their run have a report too
     Path("passed").mkdir()
     shutil.copy("run/results.h5", "passed")
-    assert tell("report", "passed/results.h5", "-o", "mine") == (0, ["mine/index.html"], [])
-    assert tell("report", "passed") == (0, ["reports/passed/index.html"], [])
+    assert invoke("report", "passed/results.h5", "-o", "mine") == (0, ["mine/index.html"], [])
+    assert invoke("report", "passed") == (0, ["reports/passed/index.html"], [])
 
 
-def test_claims_are_those_of_the_registry(tell: Tell) -> None:
-    status, out, err = tell("claims")
+def test_claims_are_those_of_the_registry(invoke: Invoke) -> None:
+    status, out, err = invoke("claims")
     assert (status, err) == (0, [])
     assert [line.split(" ")[0] for line in out if not line.startswith(" ")] == list(CLAIMS)
 
 
 @pytest.mark.slow
-def test_theory_is_that_of_the_cell_an_experiment_would_have(here: Path, tell: Tell) -> None:
+def test_theory_is_that_of_the_cell_an_experiment_would_have(here: Path, invoke: Invoke) -> None:
     options = ["-n", "2", "-m", "1", "--seed", "5", "--noise", "0.1", "--delta", "0.5", "--delta", "0.1"]
-    status, out, err = tell("theory", *options)
+    status, out, err = invoke("theory", *options)
     assert (status, err) == (0, [])
     text = SMALL.replace("seed = 3", "seed = 5").replace("n = 3\nm = 2", 'n = 2\nm = 1\nresample = "cell"')
     Path("cell.toml").write_text(text.replace('"gaussian"', '"orthonormal"').replace("trials = 4", "trials = 1"))
-    assert tell("run", "cell.toml", "-o", "cell", "--quiet")[0] == 0
+    assert invoke("run", "cell.toml", "-o", "cell", "--quiet")[0] == 0
     cell = load("cell").cells[0]
     assert f"|y| = {cell['norm_y'][0]:.4g};" in out[0]
     facts = {name: float(cell[name][0]) for name in ("sigma_A", "norm_A", "frobenius_A", "frobenius_AAT", "norm_y")}
@@ -388,35 +318,35 @@ def test_theory_is_that_of_the_cell_an_experiment_would_have(here: Path, tell: T
 # bad worlds
 
 
-def test_a_file_where_a_folder_should_be(here: Path, tell: Tell) -> None:
+def test_a_file_where_a_folder_should_be(here: Path, invoke: Invoke) -> None:
     Path("taken").write_text("a file")
     before = everything(here)
     for place in ("taken", "taken/below"):
-        refused(tell("run", "small.toml", "-o", place, "--quiet"), place, "choose another")
-        refused(tell("report", "run", "-o", place), place, "another folder")
-    refused(tell("export", "run", "--trial", 0, "--width", 4, "-o", "taken/a.npz"), "taken", "a.npz was not written")
+        refused(invoke("run", "small.toml", "-o", place, "--quiet"), place, "choose another")
+        refused(invoke("report", "run", "-o", place), place, "another folder")
+    refused(invoke("export", "run", "--trial", 0, "--width", 4, "-o", "taken/a.npz"), "taken", "a.npz was not written")
     assert everything(here) == before
 
 
-def test_a_folder_of_the_system_that_takes_no_files(here: Path, tell: Tell) -> None:
+def test_a_folder_of_the_system_that_takes_no_files(here: Path, invoke: Invoke) -> None:
     if not Path("/proc/self").is_dir():
         pytest.skip("needs /proc")
-    refused(tell("run", "small.toml", "-o", "/proc/dipmc", "--yes", "--quiet"), "/proc/dipmc")
-    refused(tell("report", "run", "-o", "/proc/dipmc"), "/proc/dipmc")
-    refused(tell("export", "run", "--trial", 0, "--width", 4, "-o", "/proc/a.npz"), "/proc")
+    refused(invoke("run", "small.toml", "-o", "/proc/dipmc", "--yes", "--quiet"), "/proc/dipmc")
+    refused(invoke("report", "run", "-o", "/proc/dipmc"), "/proc/dipmc")
+    refused(invoke("export", "run", "--trial", 0, "--width", 4, "-o", "/proc/a.npz"), "/proc")
 
 
-def test_a_damaged_result_file(here: Path, tell: Tell) -> None:
+def test_a_damaged_result_file(here: Path, invoke: Invoke) -> None:
     whole = Path("run/results.h5").read_bytes()
     for content in (b"", b"results", whole[:500], whole[: len(whole) // 2]):
         Path("run/results.h5").write_bytes(content)
-        refused(tell("report", "run", "-o", "rep"), "run/results.h5: damaged", "`dipmc merge run`")
+        refused(invoke("report", "run", "-o", "rep"), "run/results.h5: damaged", "`dipmc merge run`")
         assert not Path("rep/index.html").exists()
-    assert tell("merge", "run")[0] == 0
-    assert tell("run", "small.toml", "-o", "run", "--quiet") == (0, [], [])
+    assert invoke("merge", "run")[0] == 0
+    assert invoke("run", "small.toml", "-o", "run", "--quiet") == (0, [], [])
 
 
-def test_a_report_of_a_running_experiment_says_how_much_is_there(here: Path, tell: Tell) -> None:
+def test_a_report_of_a_running_experiment_says_how_much_is_there(here: Path, invoke: Invoke) -> None:
     def page() -> str:
         return Path("rep/index.html").read_text()
 
@@ -425,7 +355,7 @@ def test_a_report_of_a_running_experiment_says_how_much_is_there(here: Path, tel
     Path("run/results.h5").unlink()
     for path in kept:
         path.unlink()
-    assert tell("report", "run", "-o", "rep")[0] == 0
+    assert invoke("report", "run", "-o", "rep")[0] == 0
     assert load("run").attrs["complete"] == 0
     assert "not complete" in page()
     assert "Incomplete: 2 of 4 trials are there at every width." in page()
@@ -434,32 +364,32 @@ def test_a_report_of_a_running_experiment_says_how_much_is_there(here: Path, tel
     for path, content in kept.items():
         path.write_bytes(content)
         os.utime(path, (0, 0))
-    assert tell("report", "run", "-o", "rep")[0] == 0
+    assert invoke("report", "run", "-o", "rep")[0] == 0
     assert load("run").attrs["complete"] == 1
     assert "not complete" not in page()
     assert (load("run").cells[0]["trials_present"] > few).all()
     # one that is up to date is not written again
     before = Path("run/results.h5").read_bytes()
-    assert tell("report", "run", "-o", "rep")[0] == 0
+    assert invoke("report", "run", "-o", "rep")[0] == 0
     assert Path("run/results.h5").read_bytes() == before
 
 
-def test_a_truncated_block_is_named_by_all_who_read_it(here: Path, tell: Tell) -> None:
+def test_a_truncated_block_is_named_by_all_who_read_it(here: Path, invoke: Invoke) -> None:
     block = min(Path("run/blocks").iterdir())
     os.truncate(block, block.stat().st_size // 2)
     before = everything(here)
     for words in (["run", "small.toml", "-o", "run", "--quiet"], ["merge", "run"], ["status", "run"]):
-        refused(tell(*words), str(block), "delete it and run again")
+        refused(invoke(*words), str(block), "delete it and run again")
     assert everything(here) == before
     block.unlink()
-    assert tell("run", "small.toml", "-o", "run", "--quiet")[0] == 0
+    assert invoke("run", "small.toml", "-o", "run", "--quiet")[0] == 0
     assert everything(here).keys() == before.keys()
 
 
-def test_a_damaged_frozen_copy(here: Path, tell: Tell) -> None:
+def test_a_damaged_frozen_copy(here: Path, invoke: Invoke) -> None:
     Path("run/experiment.toml").write_bytes(b"\x89HDF")
     for words in (["run", "small.toml", "-o", "run"], ["merge", "run"], ["status", "run"]):
-        refused(tell(*words), "run/experiment.toml")
+        refused(invoke(*words), "run/experiment.toml")
 
 
 @pytest.mark.parametrize(
@@ -475,22 +405,22 @@ def test_a_damaged_frozen_copy(here: Path, tell: Tell) -> None:
     ],
 )
 def test_another_experiment_into_the_same_folder_names_the_field(
-    here: Path, tell: Tell, old: str, new: str, said: str
+    here: Path, invoke: Invoke, old: str, new: str, said: str
 ) -> None:
     assert old in SMALL
     Path("changed.toml").write_text(SMALL.replace(old, new))
     before = everything(here)
-    refused(tell("run", "changed.toml", "-o", "run"), "run: holds another experiment: ", said, "-o")
+    refused(invoke("run", "changed.toml", "-o", "run"), "run: holds another experiment: ", said, "-o")
     assert everything(here) == before
 
 
 HUGE = SMALL.replace("trials = 4\nblock_size = 2", "trials = 1_000_000_000_000")
 
 
-def test_a_huge_run_is_planned_and_refused(here: Path, tell: Tell) -> None:
+def test_a_huge_run_is_planned_and_refused(here: Path, invoke: Invoke) -> None:
     assert HUGE != SMALL
     Path("huge.toml").write_text(HUGE)
-    status, out, err = tell("plan", "huge.toml")
+    status, out, err = invoke("plan", "huge.toml")
     assert (status, err) == (0, [])
     found = re.search(r"about (\S+) core-hours and (\S+) GB", out[-1])
     assert found is not None
@@ -498,41 +428,41 @@ def test_a_huge_run_is_planned_and_refused(here: Path, tell: Tell) -> None:
     assert float(found[1]) > 1e12 * 1e-6 / 3600
     assert float(found[2]) > 1e12 * 100 / 1e9
     before = everything(here)
-    refused(tell("run", "huge.toml"), "core-hours", "GB free", "--yes")
-    refused(tell("run", "huge.toml", "--yes"), "use fewer trials")
+    refused(invoke("run", "huge.toml"), "core-hours", "GB free", "--yes")
+    refused(invoke("run", "huge.toml", "--yes"), "use fewer trials")
     assert everything(here) == before
 
 
-def test_a_costly_run_goes_on_with_yes(here: Path, tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_costly_run_goes_on_with_yes(here: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mc.runner.cost.LIMIT_SECONDS", 1e-3)
     before = everything(here)
-    refused(tell("run", "small.toml", "-o", "new"), "core-hours", "--yes")
+    refused(invoke("run", "small.toml", "-o", "new"), "core-hours", "--yes")
     assert everything(here) == before
-    assert tell("run", "small.toml", "-o", "new", "--yes", "--quiet") == (0, [], [])
+    assert invoke("run", "small.toml", "-o", "new", "--yes", "--quiet") == (0, [], [])
 
 
 def test_a_refused_run_leaves_the_folder_that_is_there_as_it_was(
-    here: Path, tell: Tell, monkeypatch: pytest.MonkeyPatch
+    here: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mc.runner.cost.LIMIT_SECONDS", 1e-3)
     Path("huge.toml").write_text(HUGE.replace("trials = 1", "block_size = 2\ntrials = 1"))
     Path("long.toml").write_text(SMALL.replace("trials = 4", "trials = 40"))
     before = everything(here)
-    refused(tell("run", "huge.toml", "-o", "run"), "fewer trials")
-    refused(tell("run", "long.toml", "-o", "run"), "--yes")
+    refused(invoke("run", "huge.toml", "-o", "run"), "fewer trials")
+    refused(invoke("run", "long.toml", "-o", "run"), "--yes")
     assert everything(here) == before
-    assert tell("status", "run")[0] == 0
+    assert invoke("status", "run")[0] == 0
 
 
-def test_a_suite_is_refused_before_its_first_experiment(here: Path, tell: Tell) -> None:
+def test_a_suite_is_refused_before_its_first_experiment(here: Path, invoke: Invoke) -> None:
     Path("other.toml").write_text(HUGE.replace('"small"', '"other"'))
     before = everything(here)
-    refused(tell("run", "suite.toml", "-o", "all"), "core-hours", "--yes")
+    refused(invoke("run", "suite.toml", "-o", "all"), "core-hours", "--yes")
     assert everything(here) == before
     Path("other.toml").write_text(OTHER.replace("seed = 3", "seed = 4"))
     shutil.copytree("run", "all/other")
     before = everything(here)
-    refused(tell("run", "suite.toml", "-o", "all"), "all/other: holds another experiment")
+    refused(invoke("run", "suite.toml", "-o", "all"), "all/other: holds another experiment")
     assert everything(here) == before
 
 
@@ -583,43 +513,43 @@ def half_written(folder: Path) -> list[str]:
     return found
 
 
-def test_a_disk_that_fills_up_keeps_what_is_whole(here: Path, tell: Tell, disk: Disk) -> None:
+def test_a_disk_that_fills_up_keeps_what_is_whole(here: Path, invoke: Invoke, disk: Disk) -> None:
     run = disk.path / "run"
     size = max(path.stat().st_size for path in (here / "run/blocks").iterdir())
     for step, room in enumerate(("no block", "one block", "no results")):
         # tmpfs counts pages of 4 kB: the files of the folder and one page for what is being renamed
         free = {"no block": size // 2, "one block": size + size // 2, "no results": size + 8192}[room]
         disk.mount(f"size={disk.used + 8192 + free}")
-        refused(tell("run", "small.toml", "-o", run, "--quiet", "--yes"), "no space left", "not written")
+        refused(invoke("run", "small.toml", "-o", run, "--quiet", "--yes"), "no space left", "not written")
         assert half_written(disk.path) == []
         assert len(list(run.glob("blocks/*.h5"))) == step
         assert not (run / "results.h5").exists()
     disk.mount("size=20m")
-    assert tell("run", "small.toml", "-o", run, "--quiet") == (0, [], [])
+    assert invoke("run", "small.toml", "-o", run, "--quiet") == (0, [], [])
     assert datasets(run / "results.h5") == datasets(here / "run/results.h5")
 
 
-def test_a_full_disk_under_export_and_report(here: Path, tell: Tell, disk: Disk) -> None:
+def test_a_full_disk_under_export_and_report(here: Path, invoke: Invoke, disk: Disk) -> None:
     with open(disk.path / "fill", "wb", buffering=0) as fill, contextlib.suppress(OSError):
         while True:
             fill.write(b"0" * 1024)
-    refused(tell("export", "run", "--trial", 0, "--width", 16, "-o", disk.path / "a.npz"), "no space left")
-    refused(tell("report", "run", "-o", disk.path / "rep"), "no space left")
+    refused(invoke("export", "run", "--trial", 0, "--width", 16, "-o", disk.path / "a.npz"), "no space left")
+    refused(invoke("report", "run", "-o", disk.path / "rep"), "no space left")
     assert not (disk.path / "a.npz").exists()
     assert list((disk.path / "rep").iterdir()) == []
 
 
-def test_a_disk_that_is_read_only(here: Path, tell: Tell, disk: Disk) -> None:
+def test_a_disk_that_is_read_only(here: Path, invoke: Invoke, disk: Disk) -> None:
     disk.mount("size=20m")
     shutil.copytree("run", disk.path / "run")
     disk.mount("size=20m,ro")
-    refused(tell("run", "small.toml", "-o", disk.path / "new", "--quiet"), "cannot be written", "-o")
-    refused(tell("merge", disk.path / "run"), "cannot be written")
-    refused(tell("export", "run", "--trial", 0, "--width", 4, "-o", disk.path / "a.npz"), "cannot be written")
-    refused(tell("report", "run", "-o", disk.path / "rep"), "another folder")
+    refused(invoke("run", "small.toml", "-o", disk.path / "new", "--quiet"), "cannot be written", "-o")
+    refused(invoke("merge", disk.path / "run"), "cannot be written")
+    refused(invoke("export", "run", "--trial", 0, "--width", 4, "-o", disk.path / "a.npz"), "cannot be written")
+    refused(invoke("report", "run", "-o", disk.path / "rep"), "another folder")
     # to read it is enough for these
-    assert tell("status", disk.path / "run")[0] == 0
-    assert tell("export", disk.path / "run", "--trial", 0, "--width", 4, "-o", "a.npz")[0] == 0
+    assert invoke("status", disk.path / "run")[0] == 0
+    assert invoke("export", disk.path / "run", "--trial", 0, "--width", 4, "-o", "a.npz")[0] == 0
 
 
 # progress
@@ -657,8 +587,8 @@ def test_progress_of_a_run_that_has_done_nothing(
     assert capsys.readouterr().err.splitlines() == ["name: 0/3 blocks, 0.00 blocks/s, time left unknown"]
 
 
-def test_quiet_says_nothing(here: Path, tell: Tell) -> None:
-    assert tell("run", "small.toml", "-o", "q", "--quiet") == (0, [], [])
+def test_quiet_says_nothing(here: Path, invoke: Invoke) -> None:
+    assert invoke("run", "small.toml", "-o", "q", "--quiet") == (0, [], [])
     assert Path("q/results.h5").is_file()
 
 

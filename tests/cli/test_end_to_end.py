@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tomli_w
+from block_stub import datasets
 from scipy.stats import beta
-from test_store import datasets
 
 from mc.cli.main import main
 from mc.experiment.experiment import Experiment

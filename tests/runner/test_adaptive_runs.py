@@ -7,18 +7,16 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from block_stub import stub
-from test_store import datasets
+from block_stub import datasets, stub
+from command_line import Invoke
 
 import mc
-from mc.cli.main import main
 from mc.errors import InputError
 from mc.estimate import Check, Counts, SelfTest
 from mc.estimate.cells.study import study_run
@@ -370,21 +368,6 @@ def test_the_report_of_an_adaptive_run_is_time_uniform(tmp_path: Path, done: tup
 
 # the command line
 
-Told = tuple[int, list[str], list[str]]
-
-
-@pytest.fixture
-def tell(capfd: pytest.CaptureFixture[str]) -> Callable[..., Told]:
-    """Runs a command in this process: status, lines of stdout, lines of stderr."""
-
-    def run(*words: object) -> Told:
-        capfd.readouterr()
-        status = main([str(word) for word in words])
-        out, err = capfd.readouterr()
-        return status, out.splitlines(), err.splitlines()
-
-    return run
-
 
 SMALL = """
 [experiment]
@@ -410,24 +393,24 @@ min_trials = 20
 
 @pytest.mark.slow
 def test_run_status_and_report_of_an_adaptive_experiment(
-    tmp_path: Path, tell: Callable[..., Told], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("small.toml").write_text(SMALL)
-    status, out, err = tell("run", "small.toml", "--backend", "inline")
+    status, out, err = invoke("run", "small.toml", "--backend", "inline")
     assert status == 0
     assert re.fullmatch(r"small: \d+ block\(s\) computed, \d+\.\d s", out[0])
     assert err[-1].endswith("0 s left")
-    status, out, err = tell("status", "data/small")
+    status, out, err = invoke("status", "data/small")
     assert (status, err) == (0, [])
     assert re.match(r"data/small: \d+ trials in \d+ block\(s\) of 16", out[0])
     assert "complete rounds, finished" in out[3]
     assert re.search(r"c000 both +trial +\d+ .*at target 2 of 2 widths; half-width at most 0\.\d+ \(k = \d+\)", out[4])
-    assert tell("merge", "data/small")[:2] == (0, ["data/small/results.h5"])
+    assert invoke("merge", "data/small")[:2] == (0, ["data/small/results.h5"])
     # an unfinished one says what is left
     for path in sorted(Path("data/small/blocks").iterdir())[1:]:
         path.unlink()
-    status, out, _ = tell("status", "data/small")
+    status, out, _ = invoke("status", "data/small")
     assert status == 0
     assert "0 complete rounds, round 1 is next" in out[3]
     assert re.search(
@@ -435,9 +418,9 @@ def test_run_status_and_report_of_an_adaptive_experiment(
     )
 
 
-def test_a_plan_says_what_can_be_decided(tmp_path: Path, tell: Callable[..., Told]) -> None:
+def test_a_plan_says_what_can_be_decided(tmp_path: Path, invoke: Invoke) -> None:
     (tmp_path / "small.toml").write_text(SMALL)
-    status, out, err = tell("plan", tmp_path / "small.toml")
+    status, out, err = invoke("plan", tmp_path / "small.toml")
     assert (status, err) == (0, [])
     assert out[0].startswith("small: 1 cell(s), at most ")
     text = "\n".join(out)
@@ -451,26 +434,26 @@ def test_a_plan_says_what_can_be_decided(tmp_path: Path, tell: Callable[..., Tol
         SMALL.replace("target_half_width = 0.2", "decide = true").replace('"cell"', '"trial"')
     )
     for words in (("plan",), ("run",)):
-        status, _, err = tell(*words, tmp_path / "decide.toml")
+        status, _, err = invoke(*words, tmp_path / "decide.toml")
         assert (status, len(err)) == (2, 1)
         assert "use resample = 'cell'" in err[0]
 
 
 def test_status_of_a_fixed_run_says_how_wide_its_intervals_are(
-    tmp_path: Path, tell: Callable[..., Told], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fixed = experiment(sampling=None, experiment__trials=16)
     run(fixed, tmp_path / "r", backend="inline", compute=coins)
-    with_results = tell("status", tmp_path / "r")
+    with_results = invoke("status", tmp_path / "r")
     (tmp_path / "r" / "results.h5").unlink()
-    status, out, err = tell("status", tmp_path / "r")
+    status, out, err = invoke("status", tmp_path / "r")
     assert (status, out, err) == with_results  # results.h5 only saves reading the blocks
     assert (status, err) == (0, [])
     assert "clopper-pearson, 0.95 at all widths together" in out[2]
     assert re.search(r"c000 hidden trial +16 trials +half-width at most 0\.\d+ \(k = \d+\)", out[3])
 
 
-def test_selftest_says_ok_or_fails(tell: Callable[..., Told], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_selftest_says_ok_or_fails(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     checks = tuple(Check(name, 0.5, 1.0, "exact") for name in ("first", "second"))
     found = SelfTest(checks, 1e-6)
     asked = []
@@ -480,11 +463,11 @@ def test_selftest_says_ok_or_fails(tell: Callable[..., Told], monkeypatch: pytes
         return SelfTest((Check("broken", 1.0, 0.0, "exact"),), 1e-6) if long else found
 
     monkeypatch.setattr("mc.estimate.selftest.selftest.run_selftest", told)
-    status, out, err = tell("selftest", "--seed", 1)
+    status, out, err = invoke("selftest", "--seed", 1)
     assert (status, err) == (0, [])
     assert out == list(found.lines())
     assert out[-1].startswith("2 of 2 checks passed")
-    status, out, _ = tell("selftest", "--long")
+    status, out, _ = invoke("selftest", "--long")
     assert status == 1
     assert out[0].startswith("FAIL broken")
     assert asked == [(1, False), (0, True)]

@@ -21,9 +21,8 @@ import pytest
 
 pytest.importorskip("distributed", reason="dask[distributed] is not installed: pip install 'dipmc[dask]'")
 
-from block_stub import Counted, KilledOnce, slow_stub, stub, threads_stub
+from block_stub import Counted, KilledOnce, datasets, slow_stub, stub, threads_stub
 from test_execute import SCRIPT, experiment, start
-from test_store import datasets
 
 from mc.cli.main import main
 from mc.errors import InputError

@@ -20,9 +20,8 @@ import block_stub
 import h5py
 import numpy as np
 import pytest
-from block_stub import Crowded, KilledOnce, failing_stub, misshapen_stub, refusing_stub, stub, threads_stub
+from block_stub import Crowded, KilledOnce, datasets, failing_stub, misshapen_stub, refusing_stub, stub, threads_stub
 from joblib.externals.loky import get_reusable_executor
-from test_store import datasets
 
 from mc.cli.status import run_lines
 from mc.errors import InputError

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from block_stub import stub
+from block_stub import FLOW_WIDTHS, SIZE, TRIALS, WIDTHS, datasets, make_block, run_plan, stub, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -18,7 +18,6 @@ from test_adaptive_runs import Counting, coins
 from test_adaptive_runs import experiment as adaptive
 from test_estimate import cell
 from test_execute import experiment
-from test_store import FLOW_WIDTHS, SIZE, TRIALS, WIDTHS, datasets, make_block, run_plan, write
 
 from mc.cli.status import run_lines
 from mc.estimate import Counts

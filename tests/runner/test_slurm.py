@@ -9,14 +9,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import private_slurm
 import pytest
+from block_stub import datasets
+from command_line import OTHER, SMALL, SUITE, Invoke, refused
 from paper_folder import write_studies
-from test_cli import OTHER, SMALL, SUITE, refused
-from test_store import datasets
 
 from mc.cli.main import main
 from mc.errors import InputError
@@ -25,22 +25,6 @@ from mc.runner import slurm
 from mc.runner.interrupts import parse_signals
 from mc.runner.plan import gaps, run_plan
 from mc.store.blocks import load
-
-Told = tuple[int, list[str], list[str]]
-Tell = Callable[..., Told]
-
-
-@pytest.fixture
-def tell(capfd: pytest.CaptureFixture[str]) -> Tell:
-    """Runs a command in this process: status, lines of stdout, lines of stderr."""
-
-    def run(*words: object) -> Told:
-        capfd.readouterr()
-        status = main([str(word) for word in words])
-        out, err = capfd.readouterr()
-        return status, out.splitlines(), err.splitlines()
-
-    return run
 
 
 @pytest.fixture
@@ -55,10 +39,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # the script
 
 
-def test_the_script_is_plain_and_whole(tell: Tell, here: Path) -> None:
+def test_the_script_is_plain_and_whole(invoke: Invoke, here: Path) -> None:
     setup = ("--setup", "module load python", "--setup", 'export GREETING="a b"')
     asked = ("--time", "2-0", "--mem", "4G", "--cpus", 2, "--partition", "long", "--account", "theory", "--warn", 300)
-    status, out, err = tell("slurm", "small.toml", "--tasks", 8, *asked, *setup, "-o", "my 5% run")
+    status, out, err = invoke("slurm", "small.toml", "--tasks", 8, *asked, *setup, "-o", "my 5% run")
     assert (status, err) == (0, [])
     script = here / "my 5% run" / "slurm" / "array.sh"
     assert "tasks 0-1 of 8, 4G and 2 cpu(s) each" in out[0]  # small.toml has two blocks
@@ -85,29 +69,29 @@ def test_the_script_is_plain_and_whole(tell: Tell, here: Path) -> None:
     assert '--requeue-on USR1,TERM --shard "$SLURM_ARRAY_TASK_ID/8" -j 2 &' in text
     assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
     # its folder is a run from now on, so that its state can be asked for
-    assert tell("status", "my 5% run")[0] == 0
+    assert invoke("status", "my 5% run")[0] == 0
 
 
-def test_only_missing_shards_are_asked_for(tell: Tell, here: Path) -> None:
+def test_only_missing_shards_are_asked_for(invoke: Invoke, here: Path) -> None:
     assert main(["run", "small.toml", "-o", "r", "--shard", "1/2", "--quiet"]) == 0
-    assert tell("slurm", "small.toml", "--tasks", 2, "-o", "r")[0] == 0
+    assert invoke("slurm", "small.toml", "--tasks", 2, "-o", "r")[0] == 0
     assert "#SBATCH --array=0\n" in (here / "r" / "slurm" / "array.sh").read_text()
     assert main(["run", "small.toml", "-o", "r", "--quiet"]) == 0
-    status, out, _ = tell("slurm", "small.toml", "--tasks", 2, "-o", "r")
+    status, out, _ = invoke("slurm", "small.toml", "--tasks", 2, "-o", "r")
     assert (status, out) == (0, ["r: nothing is missing; `dipmc merge r` writes results.h5"])
 
 
-def test_a_suite_has_its_runs_below_one_folder(tell: Tell, here: Path) -> None:
+def test_a_suite_has_its_runs_below_one_folder(invoke: Invoke, here: Path) -> None:
     assert main(["run", "suite.toml", "-o", "r", "--shard", "0/2", "--quiet"]) == 0
-    assert tell("slurm", "suite.toml", "--tasks", 2, "-o", "r")[0] == 0
+    assert invoke("slurm", "suite.toml", "--tasks", 2, "-o", "r")[0] == 0
     assert "#SBATCH --array=1\n" in (here / "r" / "slurm" / "array.sh").read_text()
     assert {path.parent.name for path in (here / "r").glob("*/experiment.toml")} == {"small", "other"}
 
 
-def test_rounds_ask_for_the_next_one(tell: Tell, here: Path) -> None:
+def test_rounds_ask_for_the_next_one(invoke: Invoke, here: Path) -> None:
     text = SMALL.replace("trials = 4\n", "") + "[sampling]\ntarget_half_width = 0.3\nmin_trials = 4\nmax_trials = 16\n"
     (here / "rounds.toml").write_text(text)
-    status, out, _ = tell("slurm", "rounds.toml", "--tasks", 2, "-o", "r")
+    status, out, _ = invoke("slurm", "rounds.toml", "--tasks", 2, "-o", "r")
     assert status == 0
     assert "round by round" in out[-2]
     assert "#SBATCH --array=0-1\n" in (here / "r" / "slurm" / "array.sh").read_text()
@@ -131,28 +115,28 @@ def test_rounds_ask_for_the_next_one(tell: Tell, here: Path) -> None:
     ],
 )
 def test_mistakes_are_one_line_and_nothing_is_written(
-    tell: Tell, here: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
+    invoke: Invoke, here: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
 ) -> None:
     before = sorted(here.iterdir())
     monkeypatch.setattr("mc.runner.slurm.shutil.which", lambda _: None)
-    refused(tell("slurm", "small.toml", "--tasks", 2, *words), said)
+    refused(invoke("slurm", "small.toml", "--tasks", 2, *words), said)
     assert sorted(here.iterdir()) == before
 
 
-def test_a_plan_says_what_a_task_takes(tell: Tell, here: Path) -> None:
-    status, out, _ = tell("plan", "small.toml", "--tasks", 8)
+def test_a_plan_says_what_a_task_takes(invoke: Invoke, here: Path) -> None:
+    status, out, _ = invoke("plan", "small.toml", "--tasks", 8)
     assert status == 0
     assert re.fullmatch(r"  as 8 tasks: 1 block\(s\) and about [0-9.e-]+ core-hours each", out[-1])
-    refused(tell("plan", "small.toml", "--tasks", 0), "--tasks")
+    refused(invoke("plan", "small.toml", "--tasks", 0), "--tasks")
 
 
-def test_a_costly_array_is_refused(tell: Tell, here: Path) -> None:
+def test_a_costly_array_is_refused(invoke: Invoke, here: Path) -> None:
     (here / "huge.toml").write_text(SMALL.replace("trials = 4\n", "trials = 100000\n").replace("16]", "100000000]"))
-    refused(tell("slurm", "huge.toml", "--tasks", 100), "core-hours", "add --yes")
+    refused(invoke("slurm", "huge.toml", "--tasks", 100), "core-hours", "add --yes")
     assert not (here / "data").exists()
 
 
-def test_what_sbatch_refuses_is_told(tell: Tell, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_sbatch_refuses_is_told(invoke: Invoke, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "bin").mkdir()
     for name, body in (
         ("squeue", "exit 0"),
@@ -161,7 +145,7 @@ def test_what_sbatch_refuses_is_told(tell: Tell, here: Path, monkeypatch: pytest
         (here / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
         (here / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{here / 'bin'}:{os.environ['PATH']}")
-    status, _, err = tell("slurm", "small.toml", "--tasks", 2, "--submit")
+    status, _, err = invoke("slurm", "small.toml", "--tasks", 2, "--submit")
     assert (status, err) == (2, ["dipmc: --submit: sbatch refused: sbatch: error: no such partition"])
 
 
@@ -228,8 +212,8 @@ def test_the_status_says_whether_to_requeue(here: Path, options: list[str], numb
     assert list((here / "r" / "blocks").glob(".*")) == []  # the blocks in work were written
 
 
-def test_wrong_names_of_signals_are_one_line(tell: Tell, here: Path) -> None:
-    refused(tell("run", "small.toml", "--requeue-on", "KILL"), "--requeue-on KILL: no such signal 'KILL'")
+def test_wrong_names_of_signals_are_one_line(invoke: Invoke, here: Path) -> None:
+    refused(invoke("run", "small.toml", "--requeue-on", "KILL"), "--requeue-on KILL: no such signal 'KILL'")
     assert not (here / "data").exists()
 
 
@@ -329,9 +313,9 @@ def begun(log: Path) -> list[tuple[str, int, int]]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
-def test_a_cancelled_array_stops_in_order_and_is_not_requeued(tell: Tell, tmp_path: Path) -> None:
+def test_a_cancelled_array_stops_in_order_and_is_not_requeued(invoke: Invoke, tmp_path: Path) -> None:
     command = array_of(tmp_path, tmp_path / "r", HOOK.replace("CANCELLED", "True"))
-    status, out, _ = tell(*command)
+    status, out, _ = invoke(*command)
     assert status == 0
     job, end = number(out), time.monotonic() + 60
     while len({task for _, task, _ in begun(tmp_path / "log")}) < TASKS:
@@ -348,11 +332,11 @@ def test_a_cancelled_array_stops_in_order_and_is_not_requeued(tell: Tell, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
-def test_an_array_is_killed_warned_and_timed_out_and_nothing_is_lost(tell: Tell, tmp_path: Path) -> None:
+def test_an_array_is_killed_warned_and_timed_out_and_nothing_is_lost(invoke: Invoke, tmp_path: Path) -> None:
     log, run = tmp_path / "log", tmp_path / "a run"
     command = array_of(tmp_path, run, HOOK.replace("CANCELLED", "False"))
     # the warning comes 50 to 110 s after the start, the limit is noticed at 120 to 150 s
-    status, out, err = tell(*command, "--time", "2", "--warn", "10")
+    status, out, err = invoke(*command, "--time", "2", "--warn", "10")
     assert (status, err) == (0, [])
     job = number(out)
     end = time.monotonic() + 60
@@ -360,7 +344,7 @@ def test_an_array_is_killed_warned_and_timed_out_and_nothing_is_lost(tell: Tell,
         assert time.monotonic() < end, states(job)
         time.sleep(0.1)
     os.kill(next(pid for _, task, pid in begun(log) if task == KILLED), signal.SIGKILL)
-    status, out, _ = tell(*command, "--time", "2", "--warn", "10")
+    status, out, _ = invoke(*command, "--time", "2", "--warn", "10")
     assert status == 0
     assert out[0].startswith("already in the queue: ")  # what runs is not submitted again
     if not out[-1].startswith("already"):  # the killed task is, if SLURM has noticed
@@ -376,7 +360,7 @@ def test_an_array_is_killed_warned_and_timed_out_and_nothing_is_lost(tell: Tell,
     assert lacking == {KILLED, TIMED_OUT}
 
     (log / "second").touch()
-    status, out, _ = tell(*command)
+    status, out, _ = invoke(*command)
     assert f"tasks {slurm.array([KILLED, TIMED_OUT])} of {TASKS}," in out[0]
     job = number(out)
     merge = next(match[1] for line in out if (match := re.search(r"or now: (sbatch .*)", line)))
@@ -386,7 +370,7 @@ def test_an_array_is_killed_warned_and_timed_out_and_nothing_is_lost(tell: Tell,
     while not (run / "results.h5").exists():
         assert time.monotonic() < end, merging
         time.sleep(0.2)
-    assert tell(*command)[1] == [f"{run}: nothing is missing; `dipmc merge {run}` writes results.h5"]
+    assert invoke(*command)[1] == [f"{run}: nothing is missing; `dipmc merge {run}` writes results.h5"]
 
     # nothing is lost, and what was done twice are the blocks that were at work in the two tasks that were killed
     executions = Counter(block for block, _, _ in begun(log))
@@ -399,23 +383,23 @@ def test_an_array_is_killed_warned_and_timed_out_and_nothing_is_lost(tell: Tell,
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
-def test_the_report_of_all_studies_is_made_by_a_job_array(tell: Tell, here: Path) -> None:
+def test_the_report_of_all_studies_is_made_by_a_job_array(invoke: Invoke, here: Path) -> None:
     write_studies(here / "studies")
     setup = ("--setup", f"export PYTHONPATH='{Path(__file__).parents[2]}'")
     command = ("reproduce", "--scale", "cluster", "--studies", "studies", "--tasks", 2, "--quiet", *setup)
-    status, out, err = tell(*command, "--submit")
+    status, out, err = invoke(*command, "--submit")
     assert (status, err) == (0, [])
     assert re.search(r"forecast: [0-9.e-]+ core-hours", out[1])
     assert not Path("reports").exists()
     assert set(await_end(number(out), 90).values()) == {"COMPLETED"}
-    status, told, err = tell(*command, "--submit")
+    status, told, err = invoke(*command, "--submit")
     assert (status, err) == (0, [])
     assert told[-1] == "reports/paper-cluster/index.html"
     # the cost of the whole is what `plan` says of the suite it wrote
-    status, plan, _ = tell("plan", "data/paper-cluster/experiments/suite.toml", "--tasks", 2)
+    status, plan, _ = invoke("plan", "data/paper-cluster/experiments/suite.toml", "--tasks", 2)
     assert sum("cost: about" in line for line in plan) == 3
     # and the numbers are those of one process
     suite = "data/paper-cluster/experiments/suite.toml"
-    assert tell("run", suite, "-o", "inline", "--backend", "inline", "--quiet")[0] == 0
+    assert invoke("run", suite, "-o", "inline", "--backend", "inline", "--quiet")[0] == 0
     for name in ("alpha", "beta", "gamma"):
         assert datasets(Path(f"data/paper-cluster/{name}/results.h5")) == datasets(Path(f"inline/{name}/results.h5"))

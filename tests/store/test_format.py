@@ -18,8 +18,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from block_stub import datasets
 from layout_doc import HEADER_WORDS, format_page
-from test_store import datasets
 
 from mc.runner.plan import load_frozen, run_plan
 from mc.store.blocks import load, read_block

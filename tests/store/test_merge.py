@@ -15,11 +15,11 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from block_stub import FLOW_WIDTHS, WIDTHS, cell_plan, datasets, make_block, run_plan, write
+from command_line import SMALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from test_cli import SMALL
-from test_store import FLOW_WIDTHS, WIDTHS, cell_plan, datasets, make_block, run_plan, write
 
 from mc.cli.main import main
 from mc.cli.plan import PACKED

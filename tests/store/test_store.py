@@ -16,7 +16,22 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from block_stub import FAMILY_MEMBERS, TIMES, block_arrays
+from block_stub import (
+    FAMILY_MEMBERS,
+    FIELDS,
+    FLOW_WIDTHS,
+    LADDER,
+    MODES,
+    SAVED,
+    TIMES,
+    TRIALS,
+    WIDTHS,
+    cell_plan,
+    datasets,
+    make_block,
+    run_plan,
+    write,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -26,89 +41,8 @@ from mc.store import files as atomic
 from mc.store.blocks import load, parts, read_block, read_header, write_block
 from mc.store.layout import BLOCK_LAYOUT, COORDINATES, FAMILIES, LAYOUT, MERGE_LAYOUT, check_arrays, field_of
 from mc.store.merge import merge
-from mc.store.records import BlockHeader, CellPlan, RunPlan, differences, part_digest, scan
+from mc.store.records import differences, part_digest, scan
 from mc.theory.codes import NOT_COMPUTED, Exact
-
-MODES = ("hidden", "both")
-LADDER = ("paper", "trial", "sharp", "exact", "conserved")
-WIDTHS = (10, 30, 100, 300)
-FLOW_WIDTHS = (10, 100)
-SIZE, TRIALS, SAVED = 4, 10, 6
-FIELDS = {"seed": 7, "loss": {"kind": "power", "p": 2.0}, "network": {"mode": list(MODES), "d": 500}}
-
-
-def cell_plan(index: int = 0) -> CellPlan:
-    canonical = f'{{"output_law":"uniform","problem":{{"m":2,"n":{4 + index}}}}}'
-    problem = {"n": 4 + index, "m": 2, "operator": "gaussian", "noise": 0.0}
-    return CellPlan(index, f"{index:016x}", canonical, problem, f"{index:064x}", {**FIELDS, "problem": problem})
-
-
-def run_plan(**changes: Any) -> RunPlan:
-    plan = RunPlan(
-        text='[experiment]\nname = "x"\n',
-        seed=7,
-        trials=TRIALS,
-        block_size=SIZE,
-        widths=WIDTHS,
-        flow_widths=FLOW_WIDTHS,
-        modes=MODES,
-        ladder=LADDER,
-        save_trials=SAVED,
-        cells=(cell_plan(0), cell_plan(1)),
-    )
-    return replace(plan, **changes)
-
-
-def make_block(
-    plan: RunPlan,
-    cell: CellPlan,
-    number: int,
-    widths: tuple[int, ...] = WIDTHS,
-    flow_widths: tuple[int, ...] = FLOW_WIDTHS,
-    **changes: Any,
-) -> tuple[BlockHeader, dict[str, NDArray[Any]]]:
-    first = number * plan.block_size
-    header = BlockHeader(
-        identity=cell.identity,
-        identity_fields=cell.identity_fields,
-        cell=cell.canonical,
-        key=cell.key,
-        block=number,
-        first_trial=first,
-        n_trials=plan.block_size,
-        widths=widths,
-        flow_widths=flow_widths,
-        ladder=plan.ladder,
-        modes=plan.modes,
-        seed=plan.seed,
-        stream_digest="ab" * 32,
-        facts={"seconds": 0.5, "numpy": "2.0.0"},
-    )
-    trials = range(first, first + plan.block_size)
-    arrays = block_arrays(
-        trials, widths, flow_widths, plan.modes, plan.ladder, save_trials=plan.save_trials, salt=cell.index
-    )
-    return replace(header, **changes), arrays
-
-
-def write(run: Path, plan: RunPlan, cell: CellPlan, number: int, *widths: tuple[int, ...], **changes: Any) -> Path:
-    return write_block(run / "blocks", *make_block(plan, cell, number, *widths, **changes))
-
-
-def datasets(path: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
-    """Type, shape and bytes of every dataset; of strings, the strings."""
-    found = {}
-
-    def visit(name: str, item: h5py.HLObject) -> None:
-        if isinstance(item, h5py.Dataset):
-            content = item[()]
-            raw = "|".join(item.asstr()[()]).encode() if content.dtype == object else content.tobytes()
-            found[name] = (str(content.dtype), content.shape, raw)
-
-    with h5py.File(path, "r") as handle:
-        handle.visititems(visit)
-    return found
-
 
 # the layout
 

@@ -15,11 +15,11 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from block_stub import datasets
+from command_line import Invoke, refused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from test_cli import Tell, refused, tell
-from test_store import datasets
 
 from mc.cli.main import main
 from mc.errors import InputError
@@ -34,8 +34,6 @@ from mc.store.records import BlockHeader
 from mc.verify import folder as verify
 from mc.verify.folder import Status, verify_run
 from mc.verify.replay import difference, replay_trial
-
-__all__ = ["tell"]  # a fixture
 
 TABLES: dict[str, dict[str, Any]] = {
     "experiment": {"name": "checked", "seed": 3, "trials": 5, "block_size": 2},
@@ -376,9 +374,9 @@ def test_replay_prints_the_trajectory(whole: Path, capsys: pytest.CaptureFixture
         assert re.search(rf" {re.escape(t)} +{re.escape(loss)} ", out)
 
 
-def test_replay_plots_the_two_sides_of_the_claims(whole: Path, tmp_path: Path, tell: Tell) -> None:
+def test_replay_plots_the_two_sides_of_the_claims(whole: Path, tmp_path: Path, invoke: Invoke) -> None:
     figure = tmp_path / "a" / "trial.svg"
-    status, out, _ = tell("replay", whole, "--trial", 0, "--plot", figure)
+    status, out, _ = invoke("replay", whole, "--trial", 0, "--plot", figure)
     assert (status, out[-1]) == (0, str(figure))
     svg = figure.read_text()
     assert svg.startswith("<?xml")
@@ -389,14 +387,14 @@ def test_replay_plots_the_two_sides_of_the_claims(whole: Path, tmp_path: Path, t
     expected = {rung for rung in ("paper", "trial", "sharp") if (cell[f"margin_{rung}"][:, 0, 1] > 1.0).any()}
     expected |= {"conserved"} if cell["sigma_low"][0, 1] > 0.0 else set()
     assert drawn == expected
-    assert tell("replay", whole, "--trial", 0, "--plot", tmp_path / "again.svg")[0] == 0
+    assert invoke("replay", whole, "--trial", 0, "--plot", tmp_path / "again.svg")[0] == 0
     assert (tmp_path / "again.svg").read_bytes() == figure.read_bytes()
     # width 3 has no flow
-    refused(tell("replay", whole, "--trial", 0, "--width", 3, "--plot", tmp_path / "none.svg"), "choose a flow width")
+    refused(invoke("replay", whole, "--trial", 0, "--width", 3, "--plot", tmp_path / "none.svg"), "choose a flow width")
     assert not (tmp_path / "none.svg").exists()
 
 
-def test_a_trial_that_was_not_saved_is_followed_when_it_is_drawn(whole: Path, tmp_path: Path, tell: Tell) -> None:
+def test_a_trial_that_was_not_saved_is_followed_when_it_is_drawn(whole: Path, tmp_path: Path, invoke: Invoke) -> None:
     tables = {**TABLES, "flow": {"widths": [64], "save": {"trials": 4, "times": 3}}}
     saved = run(Experiment.from_dict(tables), tmp_path / "saved").run
     (cell,) = load(saved).cells
@@ -413,7 +411,7 @@ def test_a_trial_that_was_not_saved_is_followed_when_it_is_drawn(whole: Path, tm
             assert (trace.columns["bound_ball_trial"] == cell["radius_needed"][mode, 3, 1]).all()
             assert (trace.columns["bound_jacobian_trial"] == cell["sigma_0"][mode, 3, 1] / 2.0).all()
     assert replay_trial(whole, 0, 3).traces == ()
-    status, out, _ = tell("replay", whole, "--trial", 3, "--plot", tmp_path / "trial.svg")
+    status, out, _ = invoke("replay", whole, "--trial", 3, "--plot", tmp_path / "trial.svg")
     assert status == 0
     assert sum("trajectory of loss:" in line for line in out) == 2
 
