@@ -104,7 +104,8 @@ def report(run: Path, out: Path | None, show: bool) -> None:
     found = runs_of(run)
     base = default_report(run) if out is None else out
     # matplotlib takes a second to import: only this command pays for it
-    from mc.report import write_report, write_suite
+    from mc.report.page import write_report
+    from mc.report.suite import write_suite
 
     for folder, _ in found:
         _merge_what_is_there(folder)

@@ -223,7 +223,7 @@ def test_the_ladder_holds_trial_by_trial(frequencies: CellResults, mode: str) ->
 
 def test_flows_without_saved_trajectories(tmp_path: Path) -> None:
     """[flow] without a save table, as in the README: outcomes are there, trajectories are not, and a report is made."""
-    from mc.report import write_report
+    from mc.report.page import write_report
 
     run(Experiment.from_dict(tables(flow__save={"trials": 0}, experiment__trials=4)), tmp_path / "run")
     (cell,) = load(tmp_path / "run").cells

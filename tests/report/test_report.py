@@ -16,7 +16,7 @@ import pytest
 from mc.errors import InputError
 from mc.estimate.probability.intervals import clopper_pearson
 from mc.experiment.experiment import Experiment
-from mc.report import report_results, write_report
+from mc.report.page import report_results, write_report
 from mc.report.style import inline, power_of_ten
 from mc.report.summary import CLAIM_KEYS, ROW_KEYS, plain, to_json
 from mc.runner import execute

@@ -12,9 +12,9 @@ import pytest
 from test_report import FLOW_WIDTHS, WIDTHS, cell, page, results, strict
 
 from mc.estimate import cell_detail, convergence_times, study_run
-from mc.report import report_results
 from mc.report.detail_tables import pairs_table, thresholds_table
 from mc.report.flow_figures import times
+from mc.report.page import report_results
 from mc.report.scaling_figures import scaling
 from mc.store.results import CellResults
 from mc.theory.codes import Exact, Outcome

@@ -24,7 +24,7 @@ from mc.estimate.probability.methods import get_method
 from mc.estimate.sampling.goals import forecast, most_trials
 from mc.experiment.experiment import Experiment
 from mc.model.draws import CHUNK
-from mc.report import report_results
+from mc.report.page import report_results
 from mc.runner import execute
 from mc.runner.adaptive import merge, run, sampling_plan
 from mc.runner.interrupts import Interrupted

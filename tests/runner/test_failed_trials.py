@@ -25,7 +25,7 @@ from mc.estimate.cells.study import claimed_trials, study_run
 from mc.estimate.cells.verdicts import flow_implications, implied, ladder_implications
 from mc.estimate.flows.survival import convergence_times
 from mc.estimate.probability.counts import decisions
-from mc.report import report_results
+from mc.report.page import report_results
 from mc.report.paper.page import totals
 from mc.report.paper.section import Run
 from mc.report.tables import notes
