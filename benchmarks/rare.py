@@ -93,7 +93,7 @@ def brute() -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     law, activation = get_law("uniform"), activations.get("sigmoid")
     for name, mode, threshold, n, m, widths in BRUTE:
-        settings = RareSettings(name, mode, threshold, 200, 32, 32, 0.25, 24, 100, 0)
+        settings = RareSettings(name, widths, mode, threshold, 200, 32, 32, 0.25, 24, 100, 0)
         problem = problem_of(n, m)
         for k, draws in zip(widths, DRAWS, strict=True):
             margin = make_margin(settings, activation, law, losses.get("mse"), problem, k)
@@ -102,9 +102,7 @@ def brute() -> Iterator[str]:
             for _ in range(0, draws, size):
                 fails += int(ensemble.draw([rng], size).failures()[0].sum())
             low, high = (float(limit) for limit in clopper_pearson(fails, draws))
-            found = rare_arrays(
-                settings, 9, (0, 1), range(128), (k,), (k,), activation, law, losses.get("mse"), problem
-            )
+            found = rare_arrays(settings, 9, (0, 1), range(128), (k,), activation, law, losses.get("mse"), problem)
             p = found["rare_probability"][:32, 0]
             lower, upper = log_interval(p)
             yield (
@@ -124,11 +122,11 @@ def cost() -> Iterator[str]:
     yield "| margin | k | P | 95 % interval | processor seconds |"
     yield "|---|---|---|---|---|"
     for margin, mode, name, threshold, n, m, k, particles, repetitions, moves in COSTS:
-        settings = RareSettings(margin, mode, threshold, particles, repetitions, repetitions, 0.25, moves, 100, 0)
+        settings = RareSettings(margin, (k,), mode, threshold, particles, repetitions, repetitions, 0.25, moves, 100, 0)
         problem = problem_of(n, m)
         begin = time.process_time()
         found = rare_arrays(
-            settings, 9, (0, 1), range(128), (k,), (k,), activations.get(name), get_law("uniform"),
+            settings, 9, (0, 1), range(128), (k,), activations.get(name), get_law("uniform"),
             losses.get("mse"), problem,
         )  # fmt: skip
         seconds = time.process_time() - begin

@@ -156,7 +156,7 @@ def stub(task: BlockTask) -> dict[str, NDArray[Any]]:
         task.flow_widths,
         task.modes,
         task.ladder,
-        save_trials=0 if task.flow is None else task.flow.save_trials,
+        save_trials=0 if task.flow is None else task.flow.save.trials,
         salt=task.cell[0] + task.seed,
     )
 

@@ -71,10 +71,10 @@ def plan_lines(experiment: Experiment, tasks: int | None = None) -> Iterator[str
 def _rare_line(experiment: Experiment, blocks: int) -> Iterator[str]:
     if experiment.rare is None:
         return
-    rare, settings = experiment.rare, experiment.rare.settings()
+    rare = experiment.rare
     size = experiment.block_size
-    carriers = min(blocks, settings.blocks(size))
-    own = sum(len(settings.trials(range(block * size, (block + 1) * size))) for block in range(carriers))
+    carriers = min(blocks, rare.blocks(size))
+    own = sum(len(rare.trials(range(block * size, (block + 1) * size))) for block in range(carriers))
     fewer = f" ({rare.repetitions} asked for: more trials are needed)" if own < rare.repetitions else ""
     yield (
         f"  rare failure of {rare.margin} at {len(rare.widths)} width(s): {own} repetitions{fewer} of {rare.particles} "

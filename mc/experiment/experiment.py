@@ -16,10 +16,9 @@ from pydantic import ValidationError
 from mc.errors import InputError
 from mc.experiment.arrays import ArrayFacts, object_token
 from mc.experiment.cells import Cell, block_size, canonical_json, resolve_cells
-from mc.experiment.flow import Flow
+from mc.experiment.flow import check_saved
 from mc.experiment.messages import Refusal, explain
 from mc.experiment.problem import Problem, StoredArray
-from mc.experiment.rare import Rare
 from mc.experiment.reading import absolute_paths, one_line, parse, plain_values, problem_files, read_text
 from mc.experiment.schema import (
     KEYS,
@@ -33,7 +32,10 @@ from mc.experiment.schema import (
     Sampling,
     SuiteDocument,
 )
+from mc.experiment.tables import plain
+from mc.flow.settings import FlowSettings
 from mc.theory.claims import TRAJECTORY_CLAIMS
+from mc.trial.rare import RareSettings
 from mc.version import NUMERICS_VERSION, SCHEMA_VERSION
 
 __all__ = ["Cell", "Experiment", "Suite", "block_size", "differing_fields", "load_file"]
@@ -103,7 +105,7 @@ class Experiment:
             tokens = _tokens(document)
             cells = resolve_cells(document.problem, tokens["output_law"], facts)
             if document.flow is not None:
-                document.flow.check_saved(max(cell.problem["n"] for cell in cells))
+                check_saved(document.flow, max(cell.problem["n"] for cell in cells))
             if document.experiment.block_size is None:
                 n, m = (max(cell.problem[side] for cell in cells) for side in ("n", "m"))
                 size = block_size(n, m, document.widths.resolved()[-1])
@@ -117,7 +119,7 @@ class Experiment:
 
     def to_dict(self) -> dict[str, Any]:
         """The tables as plain dictionaries with every default; Python objects stay objects."""
-        tables = self.document.plain()
+        tables = plain(self.document)
         chosen = self.document.problem.operator
         own = [choice.array if isinstance(choice, ArrayFacts) else choice for choice in chosen]
         tables["problem"]["operator"] = own[0] if len(own) == 1 else own
@@ -125,7 +127,7 @@ class Experiment:
 
     def to_toml(self) -> str:
         """The frozen copy: every default written out; Python objects as ``object:<name>:<digest>``."""
-        tables = self.document.plain()
+        tables = plain(self.document)
         operators = [str(choice) for choice in self.document.problem.operator]
         tables["problem"]["operator"] = operators[0] if len(operators) == 1 else operators
         tokens = self._tokens
@@ -184,7 +186,7 @@ class Experiment:
         return self.document.loss
 
     @property
-    def flow(self) -> Flow | None:
+    def flow(self) -> FlowSettings | None:
         """The table [flow], if there is one."""
         return self.document.flow
 
@@ -201,7 +203,7 @@ class Experiment:
         return () if self.flow is None else tuple(sorted(named))
 
     @property
-    def rare(self) -> Rare | None:
+    def rare(self) -> RareSettings | None:
         """The table [rare], if there is one."""
         return self.document.rare
 
@@ -243,19 +245,19 @@ class Experiment:
     def identity_fields(self, cell: Cell) -> dict[str, Any]:
         """All that changes a number at a given (cell, trial, width), nested as in the file (plain JSON values)."""
         tokens = self._tokens
-        network = {**self.network.plain(), "activation": tokens["activation"], "output_law": tokens["output_law"]}
+        network = {**plain(self.network), "activation": tokens["activation"], "output_law": tokens["output_law"]}
         fields = {
             "seed": self.seed,
             "problem": json.loads(cell.canonical)["problem"],
             "network": {**network, "mode": list(self.modes)},
-            "loss": {**self.loss.plain(), "kind": tokens["loss"]},
+            "loss": {**plain(self.loss), "kind": tokens["loss"]},
             "schema_version": SCHEMA_VERSION,
             "numerics_version": NUMERICS_VERSION,
         }
         if self.flow is not None:
-            fields["flow"] = {key: value for key, value in self.flow.plain().items() if key != "widths"}
+            fields["flow"] = {key: value for key, value in plain(self.flow).items() if key != "widths"}
         if self.rare is not None:
-            fields["rare"] = self.rare.plain()
+            fields["rare"] = plain(self.rare)
         return fields
 
     def identity(self, cell: Cell) -> str:

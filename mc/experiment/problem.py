@@ -9,7 +9,7 @@ from pydantic import Field, PlainValidator, model_validator
 
 from mc.experiment.arrays import LARGEST_SIDE, ArrayFacts
 from mc.experiment.messages import Refusal, show
-from mc.experiment.tables import AUTO, Table, check_operator, distinct, listed
+from mc.experiment.tables import AUTO, Table, check_operator, distinct, keys, listed
 from mc.model.problem import OPERATORS, SIGNALS
 
 OPERATOR_KEYS = {"spectrum": "condition", "mask": "keep", "blur": "blur_width", "file": "path"}
@@ -103,7 +103,7 @@ class Problem(Table):
         for owner, key in owners.items():
             given = getattr(self, key) is not None
             if owner in chosen and not given:
-                raise Refusal(f"is missing; {chooser} {owner!r} needs it: write {key} = {self.keys()[key]}", key)
+                raise Refusal(f"is missing; {chooser} {owner!r} needs it: write {key} = {keys(type(self))[key]}", key)
             if given and owner not in chosen:
                 instead = f", not to {show(chosen[0])}" if chosen else ""
                 fix = f"drop it, or write {chooser} = {owner!r}"
@@ -112,10 +112,3 @@ class Problem(Table):
     def facts(self) -> dict[str, ArrayFacts]:
         """What the file keeps of its arrays, by absolute path."""
         return {path: ArrayFacts(stored.shape, stored.sha256) for path, stored in (self.files or {}).items()}
-
-    def plain(self) -> dict[str, Any]:
-        """The table as TOML holds it."""
-        found = super().plain()
-        if self.files is not None:
-            found["files"] = {path: stored.plain() for path, stored in self.files.items()}
-        return found

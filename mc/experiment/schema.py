@@ -7,10 +7,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PlainValidator, model_validator
 
-from mc.experiment.flow import LARGEST_WIDTH, Flow, Save, Width
+from mc.experiment.flow import Flow
 from mc.experiment.messages import Refusal, choose, show
 from mc.experiment.problem import Path, Problem
-from mc.experiment.rare import Rare
+from mc.experiment.rare import Rare, check_rare
 from mc.experiment.tables import (
     Table,
     check_activation,
@@ -18,14 +18,17 @@ from mc.experiment.tables import (
     check_output_law,
     distinct,
     increasing,
+    keys,
     listed,
 )
+from mc.flow.settings import FlowSettings, Save, Width
 from mc.model.activations import NAMES as ACTIVATIONS
 from mc.model.draws import OUTPUT_LAWS
 from mc.model.losses import NAMES as LOSSES
 from mc.model.losses import Loss as LossObject
 from mc.model.losses import get as get_loss
 from mc.theory.claims import CLAIMS
+from mc.trial.rare import RareSettings
 
 MODES = ("hidden", "both")
 LADDER = ("paper", "trial", "sharp", "exact", "conserved")
@@ -33,6 +36,7 @@ ONE_MODE = {"exact": "hidden", "conserved": "both"}
 """The certificates that only one mode has."""
 MOST_TRIALS = 10**15
 MOST_WIDTHS = 10**4
+LARGEST_WIDTH = 10**9
 
 _CLAIM_WORDS = ("saved", "all")
 _CLAIM_FIX = "'saved' (trajectories: the saved ones alone), 'all' or a list of names that `dipmc claims` lists"
@@ -258,7 +262,7 @@ class Document(Table):
             if self.sampling is not None:
                 raise Refusal("excludes [sampling]: repetitions go by trials; write trials = a number", "", "rare")
             network = self.network
-            self.rare.check(network.activation, network.output_law, network.mode, self.problem.resample)
+            check_rare(self.rare, network.activation, network.output_law, network.mode, self.problem.resample)
         return self
 
     def _own_widths(self, table: str, asked: tuple[int, ...]) -> None:
@@ -284,7 +288,7 @@ class SuiteTable(Table):
 class SuiteHeader(Table):
     """[experiment] of a suite."""
 
-    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description=Header.keys()["name"])
+    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description=keys(Header)["name"])
 
 
 class SuiteDocument(Table):
@@ -295,18 +299,18 @@ class SuiteDocument(Table):
 
 
 KEYS: dict[str, dict[str, str]] = {
-    "experiment": Header.keys(),
-    "problem": Problem.keys(),
-    "network": Network.keys(),
-    "widths": Widths.keys(),
-    "loss": Loss.keys(),
-    "certificates": Certificates.keys(),
-    "flow": Flow.keys(),
-    "flow.save": Save.keys(),
-    "claims": Claims.keys(),
-    "rare": Rare.keys(),
-    "sampling": Sampling.keys(),
-    "estimate": Estimate.keys(),
-    "suite": SuiteTable.keys(),
+    "experiment": keys(Header),
+    "problem": keys(Problem),
+    "network": keys(Network),
+    "widths": keys(Widths),
+    "loss": keys(Loss),
+    "certificates": keys(Certificates),
+    "flow": keys(FlowSettings),
+    "flow.save": keys(Save),
+    "claims": keys(Claims),
+    "rare": keys(RareSettings),
+    "sampling": keys(Sampling),
+    "estimate": keys(Estimate),
+    "suite": keys(SuiteTable),
 }
 """Every table and key of the file and what it takes."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from mc.experiment.tables import Table
+from mc.experiment.tables import Table, keys
 
 Changes = dict[str, dict[str, dict[str, Any]]]
 """By experiment, or `EVERY`, the tables that replace keys of its own."""
@@ -39,4 +39,4 @@ class StudiesDocument(Table):
     study: tuple[StudyTable, ...] = Field(min_length=1, description="one [[study]] or more")
 
 
-KEYS = {"study": StudyTable.keys()}
+KEYS = {"study": keys(StudyTable)}

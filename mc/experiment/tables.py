@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args, get_type_hints
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationInfo
+from annotated_types import DocInfo
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetPydanticSchema, ValidationInfo, create_model
+from pydantic_core.core_schema import CoreSchema, no_info_after_validator_function
 
 from mc.errors import InputError
 from mc.experiment.arrays import OBJECT, ArrayFacts, array_facts
 from mc.experiment.messages import Refusal, choose, one_of, show
+from mc.flow.settings import FlowSettings, Save
 from mc.model import activations, losses
 from mc.model.activations import Activation
 from mc.model.draws import OUTPUT_LAWS, OutputLaw, get_law
 from mc.model.problem import OPERATORS
+from mc.trial.rare import RareSettings
 
 AUTO = "auto"
 
@@ -28,23 +33,66 @@ class Table(BaseModel):
     # Keys that take a value or a list of values; kept as tuples, written as a plain value when there is one.
     grid: ClassVar[tuple[str, ...]] = ()
 
-    @classmethod
-    def keys(cls) -> dict[str, str]:
-        """Every key and what it takes, in the words of the messages."""
-        return {info.alias or name: info.description or "" for name, info in cls.model_fields.items()}
 
-    def plain(self) -> dict[str, Any]:
-        """The table as TOML holds it: lists, numbers, text; absent keys left out, Python objects left as they are."""
-        found: dict[str, Any] = {}
-        for name, info in type(self).model_fields.items():
-            value = getattr(self, name)
-            if isinstance(value, Table):
-                value = value.plain()
-            elif isinstance(value, tuple):
-                value = value[0] if name in self.grid and len(value) == 1 else list(value)
-            if value is not None:
-                found[info.alias or name] = value
-        return found
+def _table_of(settings: type) -> type[Table]:
+    """Build the table that validates a frozen dataclass: a key a field, its constraint, its default, its text."""
+    hints = get_type_hints(settings, include_extras=True)
+    definitions: dict[str, Any] = {}
+    kind: Any
+    for item in fields(settings):
+        kind, *constraints = get_args(hints[item.name])
+        (text,) = (c.documentation for c in constraints if isinstance(c, DocInfo))
+        default: Any = ... if item.default is MISSING else item.default
+        info = Field(default, description=text)
+        if isinstance(kind, type) and is_dataclass(kind):
+            info = Field(default_factory=kind, description=text)
+            kind = Annotated[kind, AS_TABLE]
+        for constraint in constraints:
+            kind = Annotated[kind, constraint]
+        definitions[item.name] = (kind, info)
+    return create_model(settings.__name__, __base__=Table, **definitions)
+
+
+def _read_as_table(settings: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def build(table: Table) -> Any:
+        return settings(**{name: getattr(table, name) for name in type(table).model_fields})
+
+    return no_info_after_validator_function(build, handler(_table_of(settings)))
+
+
+AS_TABLE = GetPydanticSchema(_read_as_table)
+"""Marks a frozen dataclass of another room, whose fields carry constraints and texts, as a table of the file."""
+
+
+def keys(table: type) -> dict[str, str]:
+    """Return every key of a table, and the text that says what it takes."""
+    model = table if issubclass(table, Table) else _table_of(table)
+    return {info.alias or name: info.description or "" for name, info in model.model_fields.items()}
+
+
+TABLES = (Table, FlowSettings, Save, RareSettings)
+
+
+def plain(table: Any) -> dict[str, Any]:
+    """Return a table as TOML holds it: lists, numbers, text, tables; no absent key; Python objects as they are."""
+    names = type(table).model_fields if isinstance(table, Table) else {item.name: item for item in fields(table)}
+    grid = getattr(table, "grid", ())
+    values: dict[str, Any] = {}
+    for name, info in names.items():
+        value = getattr(table, name)
+        if isinstance(value, TABLES):
+            value = plain(value)
+        elif isinstance(value, dict):
+            value = {key: plain(item) for key, item in value.items()}
+        elif isinstance(value, tuple):
+            value = value[0] if name in grid and len(value) == 1 else list(value)
+        if value is not None:
+            values[getattr(info, "alias", None) or name] = value
+    if isinstance(table, Save) and not table.signal:
+        del values["signal"]  # the key is younger than runs whose identities must stay the same
+    if isinstance(table, FlowSettings) and table.rule == "gd" and table.gamma is None:
+        values["gamma"] = AUTO
+    return values
 
 
 def listed(data: Any, grid: tuple[str, ...]) -> Any:

@@ -144,7 +144,7 @@ def watch_descent(case: Case, drawn: Drawn, names: Sequence[str], signals: bool 
 
 def _times(settings: FlowSettings, ending: Ending) -> Array:
     """Times to look at of each trial, (T, P)."""
-    if not isinstance(settings.save_times, int):
-        return np.tile(np.array(settings.save_times), (ending.time.size, 1))
+    if not isinstance(settings.save.times, int):
+        return np.tile(np.array(settings.save.times), (ending.time.size, 1))
     last = np.where(ending.time > 0.0, ending.time, 1.0)
-    return log_times(settings.save_times, np.fmin(ending.first_step, 1e-3 * last), last)
+    return log_times(settings.save.times, np.fmin(ending.first_step, 1e-3 * last), last)

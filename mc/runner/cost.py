@@ -82,7 +82,7 @@ def _rare_seconds(experiment: Experiment, plan: RunPlan, missing: Sequence[Gap] 
     """What the repetitions of [rare] take, in the blocks that carry them."""
     if experiment.rare is None:
         return 0.0
-    settings, size, total = experiment.rare.settings(), plan.block_size, 0.0
+    settings, size, total = experiment.rare, plan.block_size, 0.0
     if missing is None:
         carriers = range(min(plan.n_blocks, settings.blocks(size)))
         missing = [Gap(cell, block, plan.widths, ()) for cell in plan.cells for block in carriers]
@@ -132,8 +132,7 @@ def estimate_cost(experiment: Experiment, missing: Sequence[Gap] | None = None, 
         See `run_plan`.
     """
     plan = any_plan(experiment, trials)
-    times = 0 if experiment.flow is None else experiment.flow.save.times
-    save_times = times if isinstance(times, int) else len(times)
+    save_times = 0 if experiment.flow is None else experiment.flow.save.count
     signals = experiment.flow is not None and experiment.flow.save.signal
     if missing is None:
         last = plan.n_blocks - 1

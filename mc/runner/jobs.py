@@ -23,7 +23,6 @@ from mc.store.files import host_name
 from mc.store.provenance import blas_identity
 from mc.store.records import BlockHeader, RunPlan
 from mc.trial.block import BlockTask
-from mc.trial.flows import FlowSettings
 
 Compute = Callable[[BlockTask], Mapping[str, NDArray[Any]]]
 
@@ -67,26 +66,6 @@ class Record:
     again: bool = False
 
 
-def _flow_settings(experiment: Experiment) -> FlowSettings | None:
-    table = experiment.flow
-    if table is None:
-        return None
-    return FlowSettings(
-        rule=table.rule,
-        rtol=table.rtol,
-        atol=table.atol,
-        loss_tolerance=table.loss_tolerance,
-        horizon=table.horizon,
-        max_steps=table.max_steps,
-        method=table.method,
-        gamma=table.gamma,
-        gamma_scale=table.gamma_scale or 1.0,
-        save_trials=table.save.trials,
-        save_times=table.save.times,
-        save_signal=table.save.signal,
-    )
-
-
 def build_job(
     experiment: Experiment, plan: RunPlan, gap: Gap, digest: str, folder: Path, facts: Mapping[str, Any]
 ) -> Job:
@@ -119,13 +98,12 @@ def build_job(
         p=2.0 if experiment.loss.p is None else experiment.loss.p,
         ladder=plan.ladder,
         claims=plan.claims if gap.flow_widths else (),
-        flow=_flow_settings(experiment) if gap.flow_widths else None,
+        flow=experiment.flow if gap.flow_widths else None,
         first_trial=gap.block * size,
         n_trials=size,
         widths=gap.all_widths,
         flow_widths=gap.flow_widths,
-        rare=None if experiment.rare is None else experiment.rare.settings(),
-        rare_widths=() if experiment.rare is None else experiment.rare.widths,
+        rare=experiment.rare,
     )
     header = BlockHeader(
         identity=cell.identity,

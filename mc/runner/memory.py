@@ -37,8 +37,7 @@ def peak_memory(experiment: Experiment) -> float:
     trials, widths, flows = experiment.block_size, experiment.widths, experiment.flow_widths
     sizes = {"mode": len(experiment.modes), "trial": trials, "width": len(widths), "flow_width": len(flows)}
     save = None if experiment.flow is None else experiment.flow.save
-    times = 0 if save is None else save.times if isinstance(save.times, int) else len(save.times)
-    sizes |= {"saved_trial": min(trials, 0 if save is None else save.trials), "time": times}
+    sizes |= {"saved_trial": min(trials, 0 if save is None else save.trials), "time": 0 if save is None else save.count}
     longest = max(int(cell.problem["n"]) for cell in experiment.cells())
     sizes["entry"] = longest if save is not None and save.signal else 0
     block = 0.0
@@ -59,6 +58,6 @@ def peak_memory(experiment: Experiment) -> float:
         whole = 8.0 * widths[-1] * (n + 2.0 * rank + 2.0) if decides else 0.0
         rare = 0.0
         if experiment.rare is not None:
-            rare = experiment.rare.settings().bytes(int(n), experiment.rare.widths[-1])
+            rare = experiment.rare.bytes(int(n), experiment.rare.widths[-1])
         most = max(most, kept + stream + max(flow, whole), rare)
     return START_BYTES + block + most

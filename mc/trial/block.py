@@ -55,8 +55,6 @@ class BlockTask:
     first_trial, n_trials : int
     widths, flow_widths : increasing ints
     rare : RareSettings or None
-    rare_widths : increasing ints
-        Where the probability of a rare failure is estimated.
     """
 
     seed: int
@@ -76,7 +74,6 @@ class BlockTask:
     flow_widths: tuple[int, ...]
     claims: tuple[str, ...] = ()
     rare: RareSettings | None = None
-    rare_widths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ def compute_block(task: BlockTask, witness: Witness | None = None) -> Arrays:
         _compute_rows(out, model, rows, [problems[row] for row in rows], witness)
     if task.rare is not None:
         out |= rare_arrays(
-            task.rare, task.seed, task.cell, trials, task.widths, task.rare_widths, model.activation, model.law,
+            task.rare, task.seed, task.cell, trials, task.widths, model.activation, model.law,
             model.loss, problems[0],
         )  # fmt: skip
     return out

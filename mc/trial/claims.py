@@ -76,9 +76,9 @@ class Asked:
 def allocate(out: Arrays, settings: FlowSettings, asked: Asked, shape: tuple[int, int, int], n: int) -> None:
     """Add the datasets of followed trajectories, (modes, trials, flow widths) wide, to the arrays of a block."""
     for name in ("t", *OBSERVABLES, *(f"error_{name}" for name in OBSERVABLES), *BOUNDS):
-        out[name] = np.full((shape[0], asked.saved, shape[2], settings.times), np.nan)
-    if settings.save_signal:
-        out["signal"] = np.full((shape[0], asked.saved, shape[2], settings.times, n), np.nan)
+        out[name] = np.full((shape[0], asked.saved, shape[2], settings.save.count), np.nan)
+    if settings.save.signal:
+        out["signal"] = np.full((shape[0], asked.saved, shape[2], settings.save.count, n), np.nan)
     for claim in asked.checked(settings.rule):
         for hypothesis in CLAIMS[claim].hypotheses:
             member = f"{claim}_{hypothesis}"
@@ -141,7 +141,7 @@ def follow(
     if NEED_OUTPUT_LAYER & set(names) and any(problem.rank < problem.Z.shape[0] for problem in problems):
         V = [network(int(row)) for row in place.rows]
     drawn, controls = Drawn(problems, V), limited(case.settings.controls)
-    signals = case.settings.save_signal and asked.saved > 0
+    signals = case.settings.save.signal and asked.saved > 0
     if rule == "gd":
         found = watch_descent(case, drawn, names, signals)
     else:

@@ -57,7 +57,7 @@ def run_flows(
         Is shown the two sides of every claim along the trajectories.
     """
     n_trials = out["psi_0"].shape[0]
-    asked = Asked(min(max(settings.save_trials - first_trial, 0), n_trials), claims, witness)
+    asked = Asked(min(max(settings.save.trials - first_trial, 0), n_trials), claims, witness)
     batch = ProblemBatch.stack(problems)
     _allocate(out, settings, asked, (len(modes), n_trials, len(flow_widths)), batch.n)
     for at, width in enumerate(flow_widths):

@@ -86,7 +86,7 @@ def recompute(
         experiment, replace(plan, ladder=header.ladder, claims=header.claims), gap, header.stream_digest, Path(), {}
     ).task
     if save_trials is not None and task.flow is not None:
-        task = replace(task, flow=replace(task.flow, save_trials=save_trials))
+        task = replace(task, flow=replace(task.flow, save=replace(task.flow.save, trials=save_trials)))
     with threadpool_limits(limits=1):
         return compute_block(task, witness)
 

@@ -103,7 +103,7 @@ def test_tasks_say_what_the_experiment_says(tmp_path: Path) -> None:
     assert (task.modes, task.loss, task.p, task.d) == (("hidden", "both"), "power", 2.0, 7)
     assert task.problem["n"] == 5
     assert task.flow is not None
-    assert (task.flow.rule, task.flow.save_trials, task.flow.save_times) == ("restart", 6, 3)
+    assert (task.flow.rule, task.flow.save.trials, task.flow.save.times) == ("restart", 6, 3)
 
 
 def test_default_folder_and_experiment_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

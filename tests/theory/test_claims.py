@@ -15,11 +15,12 @@ from hypothesis.extra.numpy import arrays
 
 import mc.trial.claims
 from mc.estimate.cells.verdicts import implication
+from mc.flow.settings import FlowSettings, Save
 from mc.model.losses import get as get_loss
 from mc.theory.claim_checks import Promise, Watched
 from mc.theory.claims import CLAIMS, TRAJECTORY_CLAIMS, Bounded, Sides, smallest_slack
 from mc.theory.codes import Verdict
-from mc.trial.block import BlockTask, FlowSettings, compute_block
+from mc.trial.block import BlockTask, compute_block
 
 Arrays = dict[str, np.ndarray]
 WIDTH = 1000
@@ -39,7 +40,7 @@ BASE: dict[str, Any] = {
     "loss": "mse",
     "p": 2.0,
     "ladder": ("paper", "trial", "sharp", "exact", "conserved"),
-    "flow": FlowSettings(rule="tolerance", save_times=16),
+    "flow": FlowSettings(rule="tolerance", save=Save(times=16)),
     "first_trial": 0,
     "n_trials": 12,
     "widths": (WIDTH,),
@@ -54,7 +55,7 @@ def followed(**changes: Any) -> Arrays:
     return compute_block(BlockTask(**{**BASE, "problem": problem, **changes}))
 
 
-DESCENT = FlowSettings(rule="gd", gamma_scale=0.2, save_times=16, max_steps=400)
+DESCENT = FlowSettings(rule="gd", gamma_scale=0.2, max_steps=400, save=Save(times=16))
 CASES: dict[str, dict[str, Any]] = {
     "tight": {},
     "sigmoid": {"activation": "sigmoid"},
@@ -116,7 +117,7 @@ def test_what_is_vacuous_says_so() -> None:
 
 
 def test_the_first_rows_alone_are_followed_unless_claims_are_named() -> None:
-    out = followed(claims=(), flow=FlowSettings(save_trials=3, save_times=8), n_trials=5)
+    out = followed(claims=(), flow=FlowSettings(save=Save(trials=3, times=8)), n_trials=5)
     assert (out["verdict_ball_sharp"][:, :3] >= 0).all()
     assert (out["verdict_ball_sharp"][:, 3:] == -1).all()
     assert np.isnan(out["slack_ball_sharp"][:, 3:]).all()
@@ -307,7 +308,7 @@ def test_a_witness_sees_the_sides_that_the_slack_comes_from() -> None:
         assert rows.tolist() == [0, 1, 2]
         seen[mode, member] = sides
 
-    flow = FlowSettings(rule="tolerance", save_times=16)
+    flow = FlowSettings(rule="tolerance", save=Save(times=16))
     task = BlockTask(**{**BASE, "flow": flow, "n_trials": 3, "claims": ("ball", "mirror")})
     out = compute_block(task, witness)
     assert {member for _, member in seen} == {"ball_paper", "ball_trial", "ball_sharp", "mirror_always"}
@@ -318,7 +319,9 @@ def test_a_witness_sees_the_sides_that_the_slack_comes_from() -> None:
 
 
 def test_a_trajectory_that_begins_below_the_tolerance_is_followed_all_the_same() -> None:
-    out = followed(claims=("rate", "ball"), flow=FlowSettings(rule="tolerance", loss_tolerance=10.0, save_times=8))
+    out = followed(
+        claims=("rate", "ball"), flow=FlowSettings(rule="tolerance", loss_tolerance=10.0, save=Save(times=8))
+    )
     for claim in ("rate", "ball"):
         assert np.isin(out[f"verdict_{claim}_sharp"], (Verdict.HOLDS, Verdict.HYPOTHESIS_FALSE)).all()
         assert (out[f"verdict_{claim}_sharp"] == Verdict.HOLDS).any()
@@ -339,7 +342,7 @@ def test_an_equality_is_not_a_violation() -> None:
 @pytest.mark.parametrize("times", [(0.5, 1.0, 1e5), (1e-3,)])
 def test_times_of_ones_own_are_looked_at_where_there_is_a_trajectory(times: tuple[float, ...]) -> None:
     """Times beyond the end are not looked at, and what holds after the end rests on the end."""
-    out = followed(flow=FlowSettings(rule="tolerance", save_times=times), problem={"n": 2, "m": 2}, n_trials=6)
+    out = followed(flow=FlowSettings(rule="tolerance", save=Save(times=times)), problem={"n": 2, "m": 2}, n_trials=6)
     for member, found in verdicts(out).items():
         assert not (found == Verdict.VIOLATED).any(), member
         slack = out[f"slack_{member}"]
@@ -355,7 +358,7 @@ def test_a_second_integration_that_ends_earlier_decides_nothing(monkeypatch: pyt
     monkeypatch.setattr(mc.trial.claims, "flow_promises", lambda *given: scaled(radius=0.45)(true(*given)))
     monkeypatch.setattr("mc.flow.observe.MORE_STEPS", 1)
     for steps in (9, 2000):
-        flow = FlowSettings(rule="tolerance", save_times=16, max_steps=steps)
+        flow = FlowSettings(rule="tolerance", max_steps=steps, save=Save(times=16))
         out = followed(flow=flow, claims=("ball",), modes=("both",), n_trials=4)
         assert (out["verdict_ball_trial"] == Verdict.VIOLATED).any()
         assert not (out["verdict_ball_trial"] == Verdict.HOLDS).any()

@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mc.flow.settings import FlowSettings, Save
 from mc.model import activations, losses
 from mc.model.draws import draw_network, draw_problem, get_law
 from mc.model.network import Network
 from mc.theory.codes import CertifiedBy, Exact, Outcome
-from mc.trial.block import BlockTask, FlowSettings, compute_block
+from mc.trial.block import BlockTask, compute_block
 
 WIDTHS = (10, 40, 300, 4000)
 PROBLEM = {"operator": "orthonormal", "n": 6, "m": 3, "signal": "gaussian", "noise": 0.1, "resample": "trial"}
@@ -64,7 +65,9 @@ def test_outcomes_agree_with_the_exact_limit() -> None:
 
 @pytest.mark.parametrize("loss", [("mse", 2.0), ("power", 4.0), ("logcosh", 2.0)])
 def test_the_loss_stays_below_every_envelope(loss: tuple[str, float]) -> None:
-    out = block(FlowSettings(save_trials=3, save_times=12, rtol=1e-7, horizon=1e3), loss=loss[0], p=loss[1], n_trials=3)
+    out = block(
+        FlowSettings(rtol=1e-7, horizon=1e3, save=Save(trials=3, times=12)), loss=loss[0], p=loss[1], n_trials=3
+    )
     for name in ("bound_rate", "bound_rate_sharp", "bound_conserved-rate"):
         bound = out[name]
         defined = np.isfinite(bound) & np.isfinite(out["loss"])
@@ -75,7 +78,7 @@ def test_the_loss_stays_below_every_envelope(loss: tuple[str, float]) -> None:
         np.testing.assert_array_equal(np.isfinite(out[name]), np.isfinite(out["loss"]))
     # the companion's distance bounds the error of the loss where a tight run tells it
     times = tuple(out["t"][0, 0, 0, 1:4])
-    flow = FlowSettings(save_trials=3, save_times=times, rtol=1e-11, atol=1e-13, horizon=1e3)
+    flow = FlowSettings(rtol=1e-11, atol=1e-13, horizon=1e3, save=Save(trials=3, times=times))
     tight = block(flow, loss=loss[0], p=loss[1], n_trials=1, flow_widths=(10,), modes=("hidden",))
     error = np.abs(tight["loss"][0, 0, 0] - out["loss"][0, 0, 0, 1:4])
     assert (error <= out["error_loss"][0, 0, 0, 1:4] + 1e-13).all()
@@ -85,7 +88,7 @@ def test_the_loss_stays_below_every_envelope(loss: tuple[str, float]) -> None:
 
 def test_times_of_ones_own() -> None:
     times = (0.0, 1.0, 5.0, 1e5)
-    out = block(FlowSettings(save_trials=2, save_times=times), flow_widths=(300,))
+    out = block(FlowSettings(save=Save(trials=2, times=times)), flow_widths=(300,))
     np.testing.assert_array_equal(out["t"], np.broadcast_to(times, out["t"].shape))
     # all have converged long before 1e5: nothing is saved there
     assert np.isfinite(out["loss"][..., :3]).all()
@@ -93,7 +96,7 @@ def test_times_of_ones_own() -> None:
 
 
 def test_gradient_descent_saves_its_iterates() -> None:
-    out = block(FlowSettings(rule="gd", gamma=0.5, save_trials=2, save_times=10), flow_widths=(300,), n_trials=3)
+    out = block(FlowSettings(rule="gd", gamma=0.5, save=Save(trials=2, times=10)), flow_widths=(300,), n_trials=3)
     assert (out["outcome"] == Outcome.CONVERGED_GD).all()
     steps = out["t"] / 0.5
     np.testing.assert_array_equal(steps, np.round(steps))
@@ -103,7 +106,7 @@ def test_gradient_descent_saves_its_iterates() -> None:
 
 
 def test_only_the_first_trials_of_a_cell_are_saved() -> None:
-    settings = FlowSettings(save_trials=8, save_times=3)
+    settings = FlowSettings(save=Save(trials=8, times=3))
     assert block(settings, first_trial=6, flow_widths=(10,))["loss"].shape == (2, 2, 1, 3)
     assert block(settings, first_trial=12, flow_widths=(10,))["loss"].shape == (2, 0, 1, 3)
     assert block(settings, flow_widths=(10,))["loss"].shape == (2, 6, 1, 3)
@@ -123,7 +126,7 @@ def test_outcomes_do_not_depend_on_the_ladder(rule: str) -> None:
 
 def test_descent_is_judged_by_itself() -> None:
     """Of the flow's verdicts only that no activations come near enough is taken for descent, and no envelope of it."""
-    flow = FlowSettings(rule="gd", max_steps=200, save_trials=2, save_times=4)
+    flow = FlowSettings(rule="gd", max_steps=200, save=Save(trials=2, times=4))
     out = block(flow, flow_widths=(10,))
     # every "cannot" here is further from y than the tolerance: |e|^2/2 = 1e-7
     cannot = (out["exact"][:, 0] == Exact.CANNOT) & (0.5 * out["limit_residual"][:, 0] ** 2 > 1e-7)
@@ -141,7 +144,7 @@ def test_descent_is_judged_by_itself() -> None:
 
 
 def test_a_descent_that_diverges_is_recorded_as_such() -> None:
-    flow = FlowSettings(rule="gd", gamma=50.0, max_steps=300, save_trials=3, save_times=8)
+    flow = FlowSettings(rule="gd", gamma=50.0, max_steps=300, save=Save(trials=3, times=8))
     out = block(flow, flow_widths=(300,), loss="power", p=6.0, activation="softplus")
     assert (out["outcome"] == Outcome.NON_FINITE).sum() > 2
     assert np.isfinite(out["loss"][..., 0]).all()
@@ -172,9 +175,12 @@ def test_saved_signals_are_those_of_the_plain_network(mode: str) -> None:
     steps, gamma, k, seed, cell = (0, 1, 7, 20), 0.4, 30, 4, (1, 2)
     table = {"operator": "mask", "n": 4, "m": 2, "keep": 0.5, "signal": "gaussian", "noise": 0.3, "resample": "trial"}
     flow = FlowSettings(
-        rule="gd", gamma=gamma, max_steps=20, loss_tolerance=1e-30, save_trials=2, save_signal=True,
-        save_times=tuple(gamma * step for step in steps),
-    )  # fmt: skip
+        rule="gd",
+        gamma=gamma,
+        max_steps=20,
+        loss_tolerance=1e-30,
+        save=Save(trials=2, signal=True, times=tuple(gamma * step for step in steps)),
+    )
     out = block(flow, problem=table, modes=(mode,), widths=(k,), flow_widths=(k,), n_trials=3, seed=seed, cell=cell)
     assert out["signal"].shape == (1, 2, 1, len(steps), 4)
     u, loss = np.array([0.6, 0.8]), losses.get("mse")
@@ -195,8 +201,8 @@ def test_saved_signals_are_those_of_the_plain_network(mode: str) -> None:
 
 
 def test_signals_of_a_flow_fit_its_errors_and_change_nothing_else() -> None:
-    plain = FlowSettings(save_trials=2, save_times=5)
-    out, without = (block(flow, n_trials=3) for flow in (replace(plain, save_signal=True), plain))
+    plain = FlowSettings(save=Save(trials=2, times=5))
+    out, without = (block(flow, n_trials=3) for flow in (replace(plain, save=replace(plain.save, signal=True)), plain))
     assert out.keys() - without.keys() == {"signal"}
     for name, array in without.items():
         np.testing.assert_array_equal(out[name], array)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from rare_cases import ClosedForm, closed_forms, estimates, sign_sum, uniform_sum
@@ -24,7 +26,7 @@ NAMES = [form.name for form in closed_forms(1e-3)]
 def settings_of(margin: str = "lambda_min", **changes: object) -> RareSettings:
     values = {
         "margin": margin, "mode": "hidden", "threshold": 0.5, "particles": 80, "repetitions": 6, "per_block": 6,
-        "survival": 0.25, "moves": 12, "max_levels": 60, "tilted": 0,
+        "survival": 0.25, "moves": 12, "max_levels": 60, "tilted": 0, "widths": (20,),
     }  # fmt: skip
     return RareSettings(**{**values, **changes})
 
@@ -32,8 +34,8 @@ def settings_of(margin: str = "lambda_min", **changes: object) -> RareSettings:
 def arrays(settings: RareSettings, widths: tuple[int, ...] = (20,), law: str = "uniform", **changes: object) -> dict:
     spec = {**SPEC, **changes}
     return repetitions.rare_arrays(
-        settings, 1, (0, 0), range(8), widths, widths, activations.get("sigmoid"), get_law(law), losses.get("mse"),
-        draw_problem(spec, 2, (0, 0), 0),
+        replace(settings, widths=widths), 1, (0, 0), range(8), widths, activations.get("sigmoid"), get_law(law),
+        losses.get("mse"), draw_problem(spec, 2, (0, 0), 0),
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ def make_margin(
     settings: RareSettings, activation: Activation, law: OutputLaw, loss: Loss, problem: Problem, k: int
 ) -> Margin | None:
     """The margin of a study at one width; None for `exact`, which has a population of its own."""
-    name, threshold = settings.margin, settings.threshold
+    name, threshold = settings.margin, settings.threshold or 0.0
     if name == "lambda_min":
         return LambdaMin(activation, problem.A.shape[1], k, threshold)
     if name in ("activation_norm_low", "activation_norm_high"):
@@ -35,7 +35,7 @@ def make_margin(
     if name == "output_norm":
         return OutputNorm(activation, problem, k, threshold)
     if name in LADDER_MARGINS:
-        return LadderMargin(name, settings.mode, activation, loss, law.entry_bound, problem, k, threshold)
+        return LadderMargin(name, settings.mode or "hidden", activation, loss, law.entry_bound, problem, k, threshold)
     return None
 
 
@@ -57,7 +57,6 @@ def rare_arrays(
     cell: tuple[int, int],
     trials: range,
     widths: Sequence[int],
-    rare_widths: Sequence[int],
     activation: Activation,
     law: OutputLaw,
     loss: Loss,
@@ -72,8 +71,8 @@ def rare_arrays(
     cell : (int, int)
     trials : range
         Of the block.
-    widths, rare_widths : increasing ints
-        The axis of the arrays, and where something is computed.
+    widths : increasing ints
+        The axis of the arrays; where `settings` has no such width, nothing is computed.
     activation : Activation
     law : OutputLaw
     loss : Loss
@@ -93,7 +92,7 @@ def rare_arrays(
     out |= {f"rare_{name}": np.full(shape, np.nan) for name in ("tilted", "tilted_variance")}
     out |= {f"rare_{name}": np.full(shape, -1, np.int64) for name in COUNTS}
     for column, k in enumerate(widths):
-        if k not in rare_widths:
+        if k not in settings.widths:
             continue
         margin = make_margin(settings, activation, law, loss, problem, k)
         ensemble = make_ensemble(margin, activation, law, problem, k)

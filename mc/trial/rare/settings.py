@@ -1,8 +1,13 @@
-"""What a study of rare failures asks for."""
+"""The settings of a study of rare failures, and the forecast of its cost."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, MinLen, doc
+
+from mc.flow.settings import Width
 
 RELATIVE = {
     "lambda_min": "C_dphi^2",
@@ -45,44 +50,34 @@ def carriers(block: range, per_block: int, repetitions: int) -> range:
 
 @dataclass(frozen=True)
 class RareSettings:
-    """A failure, and how its probability is estimated.
+    """The table [rare]: a failure, and how its probability is estimated.
 
-    Attributes
-    ----------
-    margin : str
-        One of `MARGINS`.
-    mode : str
-        Which layers are trained; only the rungs of the ladder look at it.
-    threshold : float
-        ``lambda_min``: lambda_min(V Dphi^2 V^T/k) <= threshold C_dphi^2. ``activation_norm_low``, ``_high``:
-        |z|/sqrt k at most, at least threshold C_phi. ``output_norm``: |y(0)| >= threshold C_phi |A|_F. A rung: its
-        margin at most threshold. ``exact``: the flow of the hidden layer cannot reach zero loss, without a threshold.
-    particles : int
-        Networks of one repetition.
-    repetitions : int
-        Independent repetitions in all.
-    per_block : int
-        Repetitions of a block: its first trials, in the first blocks of a cell until there are enough.
-    survival : float
-        Share of the particles that survives a level.
-    moves : int
-        Proposals between two levels.
-    max_levels : int
-        Levels after which the pilot gives up.
-    tilted : int
-        Networks of the importance sampler in each repetition; 0: none.
+    Each field holds its constraint and the text that a message about a wrong value ends with.
+    The failure of `threshold` t is, by margin: ``lambda_min``: lambda_min(V Dphi^2 V^T/k) <= t C_dphi^2;
+    ``activation_norm_low``, ``_high``: |z|/sqrt k at most, at least t C_phi; ``output_norm``: |y(0)| >= t C_phi |A|_F;
+    a rung of the ladder: its margin at most t; ``exact``: the flow of the hidden layer cannot reach zero loss.
     """
 
-    margin: str
-    mode: str
-    threshold: float
-    particles: int
-    repetitions: int
-    per_block: int
-    survival: float
-    moves: int
-    max_levels: int
-    tilted: int
+    margin: Annotated[
+        Literal[
+            "lambda_min", "activation_norm_low", "activation_norm_high", "output_norm", "paper", "trial", "sharp",
+            "exact",
+        ],
+        doc("one of " + ", ".join(MARGINS)),
+    ]  # fmt: skip
+    widths: Annotated[tuple[Width, ...], MinLen(1), doc("an increasing list of widths among those of [widths]")] = ()
+    mode: Annotated[Literal["hidden", "both"] | None, doc("'hidden' or 'both' (a rung of the ladder only)")] = None
+    threshold: Annotated[float | None, Gt(0), doc("a number above 0")] = None  # None with the margin `exact` alone
+    particles: Annotated[int, Ge(50), Le(10**6), doc("a whole number from 50 to 10^6")] = 400  # of one repetition
+    repetitions: Annotated[int, Ge(1), Le(10**6), doc("a whole number from 1 to 10^6, in all")] = 16
+    # the first trials of a block carry them, in the first blocks of a cell until there are enough
+    per_block: Annotated[int, Ge(1), Le(128), doc("a whole number from 1 to 128 (repetitions of a block)")] = 4
+    # share of the particles that survives a level
+    survival: Annotated[float, Ge(0.05), Le(0.9), doc("a number from 0.05 to 0.9")] = 0.25
+    moves: Annotated[int, Ge(4), Le(10**5), doc("a whole number from 4 to 10^5")] = 32  # proposals between two levels
+    max_levels: Annotated[int, Ge(2), Le(10**4), doc("a whole number from 2 to 10^4")] = 100  # of the pilot
+    # networks of the importance sampler in each repetition
+    tilted: Annotated[int, Ge(0), Le(10**7), doc("a whole number from 0 to 10^7 (0: no importance sampling)")] = 0
 
     def trials(self, block: range) -> range:
         """The trials of a block that carry a repetition; each repetition has the address of its trial."""
