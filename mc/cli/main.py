@@ -174,7 +174,7 @@ def claims() -> None:
 @click.option("--bibtex", "as_bibtex", is_flag=True, help="As entries of a bibliography.")
 def cite(what: tuple[str, ...], as_bibtex: bool) -> None:
     """Say what to cite: of the methods that a run or an experiment file uses, of methods by name, or of all."""
-    from mc.report.citations.text import bibtex, cite_lines
+    from mc.report.citations import bibtex, cite_lines
 
     chosen = tuple(dict.fromkeys(each for word in what for each in _cited(word))) if what else (*CITATIONS.values(),)
     for line in [bibtex(chosen)] if as_bibtex else cite_lines(chosen):
