@@ -9,8 +9,8 @@ import pytest
 from mc.estimate.flows.protocol import Protocol, answers
 from mc.estimate.probability.counts import Decision
 from mc.estimate.probability.paired import compare
-from mc.report.paper.descent import Step, _agreement, _claim, _ending, section
-from mc.report.paper.section import Run, Runs, Section
+from mc.report.paper.descent import Step, agreement_claim, section
+from mc.report.paper.section import EMPTY, Run, Runs, Section
 from mc.store.results import CellResults
 from mc.theory.codes import NOT_COMPUTED, Outcome
 
@@ -42,23 +42,23 @@ def made(runs: Runs) -> Section:
 def test_an_open_trial_is_neither_agreement_nor_disagreement(runs: Runs) -> None:
     one = step([[HOLDS, FAILS], [FAILS, FAILS], [OPEN, HOLDS]], [[HOLDS, HOLDS], [FAILS, FAILS], [HOLDS, OPEN]],
                runs["descent-step-1"])  # fmt: skip
-    counts = _agreement(one)
+    counts = one.agreement()
     assert counts.holds.tolist() == [2, 1]
     assert counts.fails.tolist() == [0, 1]
     assert counts.undecided.tolist() == [1, 1]
-    assert (one.late, one.soon, _ending(one)) == (1, 0, (0, 11))
+    assert (one.late, one.soon, one.first_error()) == (1, 0, (0, 11))
 
 
 def test_many_that_agree_support_and_many_that_do_not_contradict(runs: Runs) -> None:
     run = runs["descent-step-1"]
     agree = step([[HOLDS]] * 100, [[HOLDS]] * 100, run)
-    assert _claim(agree, 0.95).verdict == "supported"
+    assert agreement_claim(agree, 0.95).verdict == "supported"
     differ = step([[FAILS]] * 30 + [[HOLDS]] * 70, [[HOLDS]] * 100, run)
-    found = _claim(differ, 0.95)
+    found = agreement_claim(differ, 0.95)
     assert found.verdict == "contradicted"
     assert "30 trials are called too late" in found.explanation
     few = step([[HOLDS]] * 10, [[HOLDS]] * 10, run)
-    assert _claim(few, 0.95).verdict == "undecided"
+    assert agreement_claim(few, 0.95).verdict == "undecided"
 
 
 def test_the_section_of_small_runs(made: Section, runs: Runs) -> None:
@@ -71,7 +71,7 @@ def test_the_section_of_small_runs(made: Section, runs: Runs) -> None:
 
 
 def test_without_a_trial_nothing_is_said() -> None:
-    assert section(Runs({})).verdict == "No trial is there yet."
+    assert section(Runs({})).verdict == EMPTY.verdict
 
 
 def test_what_no_network_can_reach_is_an_answer_of_the_protocol_too() -> None:

@@ -12,9 +12,16 @@ import pytest
 from mc.estimate.cells.factor_gaps import Rung, gaps
 from mc.estimate.probability.counts import Counts
 from mc.estimate.widths.crossings import crossing_width
-from mc.report.paper.ladder import _step_claim, section
-from mc.report.paper.section import Runs, Section
-from mc.report.paper.widths import factor_limits, factor_words, limits_words, width_words
+from mc.report.paper.ladder import section, step_claim
+from mc.report.paper.section import (
+    EMPTY,
+    Runs,
+    Section,
+    factor_limits,
+    factor_words,
+    limits_words,
+    width_words,
+)
 
 GRID = [1, 30, 100, 1_000, 10_000, 30_000]
 
@@ -55,9 +62,9 @@ def test_a_certificate_that_every_single_neuron_has_is_at_width_one() -> None:
 def test_words() -> None:
     assert width_words(math.inf, 3_000_000) == "> 3\u202f000\u202f000"
     assert width_words(1234.0, 10_000) == "1\u202f230"
-    assert limits_words((10.0, 46.0), 100) == "10 to 46"
-    assert limits_words((0.0, 46.0), 100) == "1 to 46"
-    assert limits_words((10.0, math.inf), 100) == "> 10"
+    assert limits_words((10.0, 46.0)) == "10 to 46"
+    assert limits_words((0.0, 46.0)) == "1 to 46"
+    assert limits_words((10.0, math.inf)) == "> 10"
     assert factor_words(12.34) == "×12"
     assert factor_limits((2.0, math.inf)) == "at least ×2"
 
@@ -87,7 +94,7 @@ def test_widths_come_in_the_order_of_the_ladder(made: Section) -> None:
 
 
 def test_without_a_trial_nothing_is_said() -> None:
-    assert section(Runs({})).verdict == "No trial is there yet."
+    assert section(Runs({})).verdict == EMPTY.verdict
 
 
 @pytest.mark.parametrize(
@@ -108,7 +115,7 @@ def test_a_step_is_judged_by_the_limits_of_its_two_widths(
     step = next(gap for gap in gaps((low, high)) if gap.upper.name == "paper")
     study = SimpleNamespace(trials=10, cell=SimpleNamespace(index=0))
     size = SimpleNamespace(label="n = 1", gaps=lambda _: [step], study=study, run=SimpleNamespace(name="one"))
-    claim = _step_claim([size], 0.95)
+    claim = step_claim([size], 0.95)
     assert claim is not None
     assert claim.verdict == verdict
     assert bool(claim.explanation) == (verdict == "contradicted")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mc.report.paper.typeset import typeset
+from mc.report.paper.section import typeset
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
 
 from mc.estimate.cells.factor_gaps import Rung, rungs
 from mc.estimate.flows.stuck import Stuck, exact_counts, stuck
 from mc.estimate.numbers import spaced
 from mc.estimate.probability.counts import Counts
+from mc.estimate.probability.methods import get_method
 from mc.estimate.probability.support import at_least
-from mc.report.figures import Figure
-from mc.report.paper.activations_figure import Ensemble, medians_figure, stuck_figure
-from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table
-from mc.report.paper.widths import factor_limits, limits_words, width_words
+from mc.report.figures import Figure, Panel, mode_name
+from mc.report.paper.section import (
+    EMPTY,
+    PaperClaim,
+    Run,
+    Runs,
+    Section,
+    Table,
+    Texts,
+    drawn,
+    limits_words,
+    together,
+    width_words,
+    within,
+)
+from mc.report.style import BLUE, EVENT_LINES, GREEN, MUTED, VERMILLION, log_ticks, log_width_axis
+
+TEXTS = Texts("activations")
+STUCK = "activations-stuck-"
+RUNGS = ("exact", "conserved", "sharp", "trial", "paper")
+COLOURS = (BLUE, VERMILLION, GREEN)
+MARKERS = "os^"
 
 RARE = 0.05
 """Share of stuck draws below which a width counts as safe."""
@@ -22,269 +45,315 @@ FEWER = (3.0, 5.0)
 """How many times fewer neurons tanh and arctan were expected to need than sigmoid."""
 
 
-def _network(run: Run) -> tuple[str, str]:
-    network = run.study.experiment["network"]
-    return str(network.get("activation", "sigmoid")), str(network.get("output_law", "uniform"))
+@dataclass(frozen=True)
+class Ensemble:
+    """An activation and a law of the output weights, with the rungs of the ladder by mode."""
+
+    activation: str
+    law: str
+    trials: int
+    rungs: Mapping[str, tuple[Rung, ...]]
+
+    @property
+    def label(self) -> str:
+        """Both names."""
+        return f"{self.activation}, {self.law}"
+
+    def rung(self, mode: str, name: str) -> Rung | None:
+        """Return one rung of the ladder."""
+        return next((rung for rung in self.rungs.get(mode, ()) if rung.name == name), None)
 
 
-def _ensembles(runs: Mapping[str, Run], level: float) -> dict[str, Ensemble]:
-    found = {}
-    for name, run in runs.items():
-        cells = [own for own in run.study.cells if own.trials]
-        if cells:
-            by_mode = {
-                mode: tuple(rung for rung in rungs(cells[0], mode, level) if rung.name != "theory")
-                for mode in cells[0].cell.modes
-            }
-            found[name] = Ensemble(*_network(run), by_mode)
-    return found
+@dataclass(frozen=True)
+class Boxed:
+    """A run of an activation whose neurons cannot cross a zero of the derivative."""
 
+    run: Run
+    endings: tuple[Stuck, ...]  # how the trajectories ended, by mode
+    counts: Counts | None  # draws that can reach zero loss, by width, hidden layer trained
 
-def _medians_table(ensembles: Mapping[str, Ensemble], level: float) -> Table:
-    names = ("exact", "conserved", "sharp", "trial", "paper")
-    rows = []
-    for own in ensembles.values():
-        for mode, found in own.rungs.items():
-            by_name = {rung.name: rung for rung in found}
-            entries = [
-                f"{width_words(r.estimate, r.top)} ({limits_words(r.interval, r.top)})"
-                if (r := by_name.get(n))
-                else "–"
-                for n in names
-            ]
-            rows.append((own.activation, own.law, mode, *entries))
-    return Table(
-        f"Width at which half of the draws have each certificate, with {level:.4g} limits; – where it does not apply",
-        ("activation", "law", "mode", *names),
-        tuple(rows),
-    )
+    @property
+    def name(self) -> str:
+        """The activation."""
+        return self.run.name.removeprefix(STUCK)
 
-
-def _stuck_table(found: Mapping[str, Sequence[Stuck]]) -> Table:
-    rows = [
-        (name.removeprefix("activations-stuck-"), own.mode, spaced(int(k)), spaced(int(own.trials[i])),
-         spaced(int(own.arrived[i])), spaced(int(own.cannot[i])), spaced(int(own.left_open[i])),
-         f"{spaced(int(own.broken[i]))} of {spaced(int(own.checked[i]))}" if own.checked[i] else "–")
-        for name, modes in found.items() for own in modes for i, k in enumerate(own.widths)
-    ]  # fmt: skip
-    return Table(
-        "How the trajectories ended: at zero loss, proved not to get there, or neither before the horizon; and how "
-        "many contradict the exact verdict",
-        ("activation", "mode", "width", "trajectories", "arrived", "cannot", "left open", "against the verdict"),
-        tuple(rows),
-    )
-
-
-def _examples_table(found: Mapping[str, Sequence[Stuck]]) -> Table:
-    rows = [
-        (name.removeprefix("activations-stuck-"), f"trial {trial}", spaced(width),
-         f"dipmc replay RUN --trial {trial} --width {width} (RUN: the run {name})")
-        for name, modes in found.items() for own in modes for trial, width in own.examples[:3]
-    ]  # fmt: skip
-    return Table(
-        "Draws that get stuck, the widest networks first: to be computed again",
-        ("activation", "draw", "width", "command"),
-        tuple(rows),
-    )
-
-
-def _rung(own: Ensemble, mode: str, name: str) -> Rung | None:
-    return next((rung for rung in own.rungs.get(mode, ()) if rung.name == name), None)
-
-
-def _ratio_claim(ensembles: Mapping[str, Ensemble], trials: Mapping[str, int], level: float) -> PaperClaim | None:
-    """How many times fewer neurons tanh and arctan need than sigmoid, exact widths, law by law."""
-    exact = {(own.activation, own.law): (name, _rung(own, "hidden", "exact")) for name, own in ensembles.items()}
-    found = []
-    for (activation, law), (name, rung) in exact.items():
-        base = exact.get(("sigmoid", law), ("", None))[1]
-        if activation not in ("tanh", "arctan") or rung is None or base is None or not rung.estimate > 0.0:
-            continue
-        low = base.interval[0] / rung.interval[1] if math.isfinite(rung.interval[1]) else 0.0
-        found.append((name, activation, law, rung, (low, base.interval[1] / max(rung.interval[0], 1.0))))
-    if not found:
-        return None
-    outside = [one for one in found if one[4][1] < FEWER[0] or one[4][0] > FEWER[1]]
-    inside = all(FEWER[0] <= low and high <= FEWER[1] for *_, (low, high) in found)
-    name, _, _, rung, _ = (outside or found)[0]
-    words = "; ".join(f"{activation}, {law}: {factor_limits(ends)}" for _, activation, law, _, ends in found)
-    return PaperClaim(
-        claim=f"exact: tanh and arctan need {FEWER[0]:g} to {FEWER[1]:g} times fewer neurons than sigmoid, each law",
-        verdict="contradicted" if outside else "supported" if inside else "undecided",
-        interval=f"factor, each at {level:.3g}: {words}",
-        trials=sum(trials[name] for name, own in ensembles.items() if own.activation in ("sigmoid", "tanh", "arctan")),
-        figure="activations-medians",
-        experiment=name,
-        address=(0, None, round(rung.estimate) if math.isfinite(rung.estimate) else rung.top),
-        explanation="" if not outside else "The width is about r + 2π(|A⁺y|² + r(a + b)²/4)/(b − a)² (theory 7.9): the "
-        "box of tanh is twice as long as that of sigmoid and centred at 0, that of arctan π times as long, and what is "
-        "left of it is the r that no box can lower; the factor depends on |A⁺y|.",
-    )  # fmt: skip
-
-
-def _gaussian_claim(ensembles: Mapping[str, Ensemble], trials: Mapping[str, int], level: float) -> PaperClaim | None:
-    found = [
-        (name, own.activation, mode, rung)
-        for name, own in ensembles.items() if own.law == "gaussian"
-        for mode in own.rungs if (rung := _rung(own, mode, "trial")) is not None
-    ]  # fmt: skip
-    if not found:
-        return None
-    # open at both ends is no information; beyond the grid for certain is a contradiction
-    beyond = [one for one in found if one[3].interval[0] >= one[3].top]
-    reached = all(math.isfinite(rung.interval[1]) for *_, rung in found)
-    name, _, _, rung = (beyond or found)[0]
-    words = "; ".join(f"{act} ({mode}): {limits_words(r.interval, r.top)}" for _, act, mode, r in found)
-    return PaperClaim(
-        claim="Gaussian output weights, outside the theorem: trial certifies half of the draws on the grid",
-        verdict="contradicted" if beyond else "supported" if reached else "undecided",
-        interval=f"median width, each at {level:.3g}: {words}",
-        trials=sum({name: trials[name] for name, *_ in found}.values()),
-        figure="activations-medians",
-        experiment=name,
-        address=(0, None, rung.top if math.isinf(rung.estimate) else round(max(rung.estimate, 1.0))),
-        explanation=""
-        if not beyond
-        else "The largest of k Gaussian columns is about √n + √(2 log k) long: it grows with the width, and the "
-        "Lipschitz constant of the draw with it.",
-    )
-
-
-def _safe_claim(exact: Mapping[str, tuple[Run, Counts]], level: float) -> PaperClaim | None:
-    found = {name: (run, counts) for name, (run, counts) in exact.items() if counts.trials[-1] > 0}
-    if not found:
-        return None
-    verdicts, words = {}, []
-    for name, (_, counts) in found.items():
-        last = Counts(counts.holds[-1:], counts.fails[-1:], counts.undecided[-1:])
-        verdicts[name] = str(at_least(last, [1.0 - RARE], 1.0 - level, tests=len(found))[0])
-        stuck_draws, trials = int(last.fails[0]), int(last.trials[0])
-        words.append(f"{name.removeprefix('activations-stuck-')}: {stuck_draws} of {spaced(trials)} draws")
-    verdict = next((v for v in ("contradicted", "undecided") if v in verdicts.values()), "supported")
-    name = next(n for n, v in verdicts.items() if v == verdict)
-    run = found[name][0]
-    width = int(run.study.cells[0].cell.widths[-1])
-    return PaperClaim(
-        claim=f"sin, silu, gelu, hidden: at k = {spaced(width)} at most {RARE:.0%} of the draws get stuck",
-        verdict=verdict,
-        interval=f"exact limits together at {level:.3g}; stuck: {'; '.join(words)}",
-        trials=sum(int(counts.trials[-1]) for _, counts in found.values()),
-        figure="activations-stuck",
-        experiment=name,
-        address=(0, None, width),
-        explanation=""
-        if verdict != "contradicted"
-        else "Neurons that start left of the minimum of the activation can "
-        "only move within a narrow box, so more of them are needed than the number of observations suggests.",
-    )
-
-
-def _meaning(ensembles: Mapping[str, Ensemble], found: Mapping[str, Sequence[Stuck]]) -> tuple[str, ...]:
-    widths = []
-    for own in ensembles.values():
-        rung = _rung(own, "hidden", "exact")
-        if own.law == "uniform" and rung is not None:
-            widths.append(f"{own.activation} {width_words(rung.estimate, rung.top)}")
-    hidden = [own for modes in found.values() for own in modes if own.mode == "hidden"]
-    both = [own for modes in found.values() for own in modes if own.mode == "both"]
-    broken, checked = (sum(int(getattr(own, key).sum()) for own in hidden) for key in ("broken", "checked"))
-    free, total = (sum(int(getattr(own, key).sum()) for own in both) for key in ("arrived", "trials"))
-    widest = [
-        f"{name.removeprefix('activations-stuck-')} k = {spaced(own.examples[0][1])} (trial {own.examples[0][0]})"
-        for name, modes in found.items() for own in modes if own.examples
-    ]  # fmt: skip
-    made = [
-        "What is proved: each rung is a proof for the drawn network, whatever drew it, so the order of the rungs "
-        "cannot depend on the activation or the law. What the constants B, C_φ, C_φ′ and V_max do depend on is the "
-        "activation and the law, and with them the widths.",
-        "Hidden layer trained, uniform weights: half of the draws reach zero loss at "
-        f"{', '.join(widths) or 'no width'} neurons. What counts is the range of the activation, (b − a)² in (theory "
-        "7.9), and its centre: an off-centre range puts r(a + b)²/4 on top of the observation. Softplus, which is "
-        "unbounded on one side, follows a law that is exact: 2r − 1. Each law was given a problem of its own: widths "
-        "compare between activations of one law, not between laws.",
-        "Gaussian weights are outside the theorem, as their entries have no bound: neither paper nor P_theory says "
-        "anything about them. trial and sharp use the columns that were drawn, and hold as they stand.",
-    ]
-    if hidden:
-        made.append(
-            "Where φ′ has zeros no neuron crosses one with the hidden layer trained: the derivative of its input "
-            "vanishes there. Each neuron is kept in the box it starts in, and y may lie outside what these boxes can "
-            f"produce. The widest networks that got stuck: {'; '.join(widest) or 'none'}. Of {spaced(checked)} "
-            f"trajectories that the exact verdict was compared with, {spaced(broken)} contradict it. "
-            + (
-                f"With both layers trained {spaced(free)} of {spaced(total)} trajectories arrived: the output weights "
-                "can move y where the boxes of the neurons cannot."
-                if total
-                else ""
-            )
-        )
-    return tuple(made)
-
-
-def _ordered(found: Sequence[Rung]) -> bool:
-    """Whether no rung comes before one that it implies, as far as the grid goes."""
-    widths = [rung.estimate for rung in found if not math.isnan(rung.estimate)]
-    return widths == sorted(widths)
-
-
-def _verdict(ensembles: Mapping[str, Ensemble], exact: Mapping[str, tuple[Run, Counts]]) -> str:
-    parts = []
-    for mode in ("hidden", "both"):
-        known = [
-            r.estimate for own in ensembles.values() if (r := _rung(own, mode, "sharp")) and 0 < r.estimate < math.inf
-        ]
-        if known:
-            low, high = (width_words(f(known), 0) for f in (min, max))
-            parts.append(f"{mode}: the median width of sharp runs from {low} to {high}")
-    for name, (run, counts) in exact.items():
-        at = [int(k) for k, n in zip(run.study.cells[0].cell.widths, counts.fails, strict=True) if n > 0]
-        where = f"up to k = {spaced(at[-1])}" if at else "at no width"
-        parts.append(f"{name.removeprefix('activations-stuck-')} gets stuck {where}")
-    ladders = [found for own in ensembles.values() for found in own.rungs.values()]
-    kept = (
-        f"The median widths stand in the order of the ladder in {sum(map(_ordered, ladders))} of {len(ladders)} cases"
-    )
-    return f"{kept}; {'; '.join(parts)}." if parts else "Nothing is there."
+    @property
+    def widths(self) -> np.ndarray:
+        """The widths of the counts."""
+        return np.asarray(self.run.study.cells[0].cell.widths)
 
 
 def section(runs: Runs) -> Section:
-    """The section of the study.
-
-    Parameters
-    ----------
-    runs : Runs
-
-    Returns
-    -------
-    Section
-    """
+    """Write the section of the study."""
     level = 1.0 - (1.0 - runs.level) / 2.0
-    boxed = {n: r for n, r in runs.by_name.items() if n.startswith("activations-stuck-") and r.study.cells}
-    ensembles = _ensembles({n: r for n, r in runs.by_name.items() if n not in boxed}, level)
-    cells = {name: run.study.cells[0].cell for name, run in boxed.items()}
-    ends = {n: tuple(own for mode in c.modes if (own := stuck(c, mode)) is not None) for n, c in cells.items()}
-    exact = {n: (boxed[n], counts) for n, c in cells.items() if (counts := exact_counts(c)) is not None}
-    if not ensembles and not exact:
-        return Section("No trial is there yet.", (), ())
+    present = {name: run for name, run in runs.by_name.items() if run.study.cells}
+    ensembles = {
+        name: ensemble
+        for name, run in present.items()
+        if not name.startswith(STUCK) and (ensemble := _ensemble(run, level)) is not None
+    }
+    boxed = [_boxed(run) for name, run in present.items() if name.startswith(STUCK)]
+    counted = [(one, one.counts) for one in boxed if one.counts is not None]
+    if not ensembles and not counted:
+        return EMPTY
     figures: list[Figure] = []
     tables: list[Table] = []
     if ensembles:
         figures.append(medians_figure(list(ensembles.values()), level))
-        tables.append(_medians_table(ensembles, level))
-    if exact:
-        curves = {n.removeprefix("activations-stuck-"): (cells[n].widths, c) for n, (_, c) in exact.items()}
-        figures.append(stuck_figure(curves, runs.level))
-        tables += [_stuck_table(ends), _examples_table(ends)]
-    trials = {name: runs[name].study.cells[0].trials for name in ensembles}
+        tables.append(_medians_table(list(ensembles.values()), level))
+    if counted:
+        figures.append(stuck_figure(counted, runs.level))
+        tables += [_stuck_table(boxed), _examples_table(boxed)]
     claims = (
-        _ratio_claim(ensembles, trials, runs.level),
-        _gaussian_claim(ensembles, trials, level),
-        _safe_claim(exact, runs.level),
-    )
+        _ratio_claim(ensembles, runs.level), _gaussian_claim(ensembles, level), _safe_claim(counted, runs.level)
+    )  # fmt: skip
     return Section(
-        verdict=_verdict(ensembles, exact),
+        verdict=_verdict(list(ensembles.values()), counted),
         claims=tuple(claim for claim in claims if claim is not None),
         figures=tuple(figures),
         tables=tuple(tables),
-        meaning=_meaning(ensembles, ends),
+        meaning=_meaning(list(ensembles.values()), boxed),
     )
+
+
+def _ensemble(run: Run, level: float) -> Ensemble | None:
+    cell = next((cell for cell in run.study.cells if cell.trials), None)
+    if cell is None:
+        return None
+    network = run.study.experiment["network"]
+    by_mode = {
+        mode: tuple(rung for rung in rungs(cell, mode, level) if rung.name != "theory") for mode in cell.cell.modes
+    }
+    trials = run.study.cells[0].trials
+    return Ensemble(network.get("activation", "sigmoid"), network.get("output_law", "uniform"), trials, by_mode)
+
+
+def _boxed(run: Run) -> Boxed:
+    cell = run.study.cells[0].cell
+    endings = (stuck(cell, mode) for mode in cell.modes)
+    return Boxed(run, tuple(ending for ending in endings if ending is not None), exact_counts(cell))
+
+
+def _medians_table(ensembles: Sequence[Ensemble], level: float) -> Table:
+    def entry(rung: Rung | None) -> str:
+        return f"{width_words(rung.estimate, rung.top)} ({limits_words(rung.interval)})" if rung else "–"
+
+    rows = [
+        (ensemble.activation, ensemble.law, mode, *(entry(ensemble.rung(mode, name)) for name in RUNGS))
+        for ensemble in ensembles
+        for mode in ensemble.rungs
+    ]
+    return TEXTS.table("medians_table", rows, level=level)
+
+
+def _stuck_table(boxed: Sequence[Boxed]) -> Table:
+    rows = [
+        (one.name, ending.mode, spaced(int(width)), *(spaced(int(count)) for count in counts),
+         f"{spaced(int(broken))} of {spaced(int(checked))}" if checked else "–")
+        for one in boxed for ending in one.endings
+        for width, *counts, broken, checked in zip(
+            ending.widths, ending.trials, ending.arrived, ending.cannot, ending.left_open, ending.broken,
+            ending.checked, strict=True,
+        )
+    ]  # fmt: skip
+    return TEXTS.table("stuck_table", rows)
+
+
+def _examples_table(boxed: Sequence[Boxed]) -> Table:
+    rows = [
+        (one.name, f"trial {trial}", spaced(width),
+         f"dipmc replay RUN --trial {trial} --width {width} (RUN: the run {one.run.name})")
+        for one in boxed for ending in one.endings for trial, width in ending.examples[:3]
+    ]  # fmt: skip
+    return TEXTS.table("examples_table", rows)
+
+
+def _ratio_claim(ensembles: Mapping[str, Ensemble], level: float) -> PaperClaim | None:
+    """Judge how many times fewer neurons tanh and arctan need than sigmoid: exact widths, law by law."""
+    sigmoid = {e.law: e.rung("hidden", "exact") for e in ensembles.values() if e.activation == "sigmoid"}
+    factors = []
+    for name, ensemble in ensembles.items():
+        rung, base = ensemble.rung("hidden", "exact"), sigmoid.get(ensemble.law)
+        if ensemble.activation not in ("tanh", "arctan") or rung is None or base is None or not rung.estimate > 0.0:
+            continue
+        low = base.interval[0] / rung.interval[1] if math.isfinite(rung.interval[1]) else 0.0
+        factors.append((name, ensemble, rung, (low, base.interval[1] / max(rung.interval[0], 1.0))))
+    if not factors:
+        return None
+    outside = [factor for factor in factors if factor[-1][1] < FEWER[0] or factor[-1][0] > FEWER[1]]
+    name, _, rung, _ = (outside or factors)[0]
+    compared = ("sigmoid", "tanh", "arctan")
+    return TEXTS.claim(
+        "ratio_claim",
+        verdict=within((limits, FEWER) for *_, limits in factors),
+        trials=sum(ensemble.trials for ensemble in ensembles.values() if ensemble.activation in compared),
+        figure="activations-medians",
+        experiment=name,
+        address=(0, None, round(rung.estimate) if math.isfinite(rung.estimate) else rung.top),
+        fewer=FEWER,
+        level=level,
+        factors=[(ensemble.label, limits) for _, ensemble, _, limits in factors],
+    )
+
+
+def _gaussian_claim(ensembles: Mapping[str, Ensemble], level: float) -> PaperClaim | None:
+    """Judge whether trial certifies half of the draws on the grid although the weights are Gaussian."""
+    medians = [
+        (name, ensemble, mode, rung)
+        for name, ensemble in ensembles.items() if ensemble.law == "gaussian"
+        for mode in ensemble.rungs if (rung := ensemble.rung(mode, "trial")) is not None
+    ]  # fmt: skip
+    if not medians:
+        return None
+    # open at both ends is no information; beyond the grid for certain is a contradiction
+    beyond = [median for median in medians if median[-1].interval[0] >= median[-1].top]
+    reached = all(math.isfinite(rung.interval[1]) for *_, rung in medians)
+    name, _, _, rung = (beyond or medians)[0]
+    return TEXTS.claim(
+        "gaussian_claim",
+        verdict="contradicted" if beyond else "supported" if reached else "undecided",
+        trials=sum({name: ensemble.trials for name, ensemble, *_ in medians}.values()),
+        figure="activations-medians",
+        experiment=name,
+        address=(0, None, rung.top if math.isinf(rung.estimate) else round(max(rung.estimate, 1.0))),
+        level=level,
+        medians=[(ensemble.activation, mode, rung.interval) for _, ensemble, mode, rung in medians],
+    )
+
+
+def _safe_claim(counted: Sequence[tuple[Boxed, Counts]], level: float) -> PaperClaim | None:
+    """Judge whether at most 5 % of the draws get stuck at the largest width."""
+    tested = [(one, counts) for one, counts in counted if counts.trials[-1] > 0]
+    if not tested:
+        return None
+    last = [Counts(counts.holds[-1:], counts.fails[-1:], counts.undecided[-1:]) for _, counts in tested]
+    verdicts = [str(at_least(counts, [1.0 - RARE], 1.0 - level, tests=len(tested))[0]) for counts in last]
+    verdict = together(verdicts)
+    run = tested[verdicts.index(verdict)][0].run
+    width = int(run.study.cells[0].cell.widths[-1])
+    return TEXTS.claim(
+        "safe_claim",
+        verdict=verdict,
+        trials=sum(int(counts.trials[0]) for counts in last),
+        figure="activations-stuck",
+        experiment=run.name,
+        address=(0, None, width),
+        width=width,
+        rare=RARE,
+        level=level,
+        stuck=[(one.name, counts.fails[0], counts.trials[0]) for (one, _), counts in zip(tested, last, strict=True)],
+    )
+
+
+def _meaning(ensembles: Sequence[Ensemble], boxed: Sequence[Boxed]) -> tuple[str, ...]:
+    uniform = [ensemble for ensemble in ensembles if ensemble.law == "uniform"]
+    endings = [(one, ending) for one in boxed for ending in one.endings]
+
+    def total(mode: str, key: str) -> int:
+        return sum(int(getattr(ending, key).sum()) for _, ending in endings if ending.mode == mode)
+
+    return TEXTS.paragraphs(
+        "meaning",
+        exact=[(e.activation, rung.estimate, rung.top) for e in uniform if (rung := e.rung("hidden", "exact"))],
+        hidden=any(ending.mode == "hidden" for _, ending in endings),
+        widest=[(one.name, *ending.examples[0]) for one, ending in endings if ending.examples],
+        broken=total("hidden", "broken"),
+        checked=total("hidden", "checked"),
+        arrived=total("both", "arrived"),
+        trained=total("both", "trials"),
+    )
+
+
+def _ordered(ladder: Sequence[Rung]) -> bool:
+    """Return whether no rung comes before one that it implies, as far as the grid goes."""
+    widths = [rung.estimate for rung in ladder if not math.isnan(rung.estimate)]
+    return widths == sorted(widths)
+
+
+def _verdict(ensembles: Sequence[Ensemble], counted: Sequence[tuple[Boxed, Counts]]) -> str:
+    sharp = []
+    for mode in ("hidden", "both"):
+        medians = [rung.estimate for ensemble in ensembles if (rung := ensemble.rung(mode, "sharp"))]
+        if on_grid := [median for median in medians if 0 < median < math.inf]:
+            sharp.append((mode, min(on_grid), max(on_grid)))
+    if not sharp and not counted:
+        return EMPTY.verdict
+    ladders = [ladder for ensemble in ensembles for ladder in ensemble.rungs.values()]
+    last = [(one.name, max((int(k) for k in one.widths[counts.fails > 0]), default=None)) for one, counts in counted]
+    return TEXTS.text("verdict", ordered=sum(map(_ordered, ladders)), ladders=len(ladders), sharp=sharp, last=last)
+
+
+def _draw(axes: Axes, ensembles: Sequence[Ensemble], mode: str) -> None:
+    for name, line in EVENT_LINES.items():
+        labelled = False
+        for i, ensemble in enumerate(ensembles):
+            rung = ensemble.rung(mode, name)
+            if rung is None or math.isnan(rung.estimate):
+                continue
+            beyond = math.isinf(rung.estimate)
+            x = float(rung.top) if beyond else max(rung.estimate, 1.0)
+            if not beyond:
+                ends = (max(rung.interval[0], 1.0), min(rung.interval[1], float(rung.top)))
+                axes.hlines(i, *ends, color=line.colour, linewidth=3.0, alpha=0.35)
+            axes.plot(
+                [x], [i], color=line.colour, marker="$→$" if beyond else line.marker,
+                markersize=8.0 if beyond else 5.0, linestyle="none", markeredgewidth=0,
+                label=None if labelled or beyond else line.label,
+            )  # fmt: skip
+            labelled = labelled or not beyond
+    for i in range(1, len(ensembles)):
+        if ensembles[i].activation != ensembles[i - 1].activation:
+            axes.axhline(i - 0.5, color=MUTED, linewidth=0.6)
+    axes.set_xscale("log")
+    log_ticks(axes, "x")
+    axes.set_yticks(range(len(ensembles)), [ensemble.label for ensemble in ensembles])
+    axes.invert_yaxis()
+    axes.set_xlabel("median width (neurons, log scale)")
+
+
+def medians_figure(ensembles: Sequence[Ensemble], level: float) -> Figure:
+    """Draw the median width of every rung: one row for each activation and law, one panel per mode."""
+    panels: list[Panel] = []
+    rows: list[Sequence[object]] = []
+    for mode in dict.fromkeys(mode for ensemble in ensembles for mode in ensemble.rungs):
+        words = TEXTS.text("medians_panel", mode=mode, ladders=[(e.label, e.rungs.get(mode, ())) for e in ensembles])
+        with drawn(panels, f"activations-medians-{mode}", words, height=4.6, ncols=2, handlelength=1.2) as axes:
+            _draw(axes, ensembles, mode)
+            axes.set_title(mode_name(mode).capitalize())
+        rows += [
+            (ensemble.activation, ensemble.law, mode, rung.name, rung.estimate, *rung.interval, rung.top)
+            for ensemble in ensembles
+            for rung in ensemble.rungs.get(mode, ())
+        ]
+    columns = ("activation", "law", "mode", "rung", "median_width", "low", "high", "grid_top")
+    return TEXTS.figure("activations-medians", "medians_figure", panels, columns, rows, level=level)
+
+
+def stuck_figure(counted: Sequence[tuple[Boxed, Counts]], level: float) -> Figure:
+    """Draw the share of the draws that cannot reach zero loss, hidden layer trained, against the width.
+
+    The limits hold at the given level over all widths of a curve together.
+    """
+    panels: list[Panel] = []
+    rows: list[Sequence[object]] = []
+    words = TEXTS.text("stuck_panel", activations=[one.name for one, _ in counted])
+    with drawn(panels, "activations-stuck-hidden", words, height=3.9, ncols=3) as axes:
+        for i, (one, counts) in enumerate(counted):
+            k, fails, either, trials = (
+                np.asarray(values)[counts.trials > 0]
+                for values in (one.widths, counts.fails, counts.fails + counts.undecided, counts.trials)
+            )
+            low, high = get_method("clopper-pearson").two_sided(fails, either, trials, (1.0 - level) / max(len(k), 1))
+            axes.fill_between(k, low, high, color=COLOURS[i % 3], alpha=0.14, linewidth=0)
+            axes.plot(
+                k, fails / trials, color=COLOURS[i % 3], marker=MARKERS[i % 3], markersize=4.5, linewidth=1.3,
+                markeredgewidth=0, label=one.name,
+            )  # fmt: skip
+            rows += zip([one.name] * len(k), k, trials, fails, either - fails, low, high, strict=True)
+        widths = counted[0][0].widths
+        log_width_axis(axes, widths[0], widths[-1])
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_ylabel("share of the draws that get stuck")
+        axes.set_title("Hidden layer trained: zero loss is out of reach")
+    columns = ("activation", "width", "trials", "stuck", "undecided", "lower", "upper")
+    return TEXTS.figure("activations-stuck", "stuck_figure", panels, columns, rows)

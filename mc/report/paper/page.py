@@ -20,9 +20,8 @@ from mc.report.citations import for_experiment
 from mc.report.figures import Figure
 from mc.report.html import environment, files, inlined, try_folder
 from mc.report.paper.claims import Row, own_row, registry_rows
-from mc.report.paper.section import Run, Runs, Section
+from mc.report.paper.section import Run, Runs, Section, typeset
 from mc.report.paper.sections import section_of
-from mc.report.paper.typeset import typeset
 from mc.report.summary import plain, row_entry, to_json
 from mc.store.blocks import RESULTS
 from mc.store.files import write_bytes

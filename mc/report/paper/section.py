@@ -1,69 +1,64 @@
-"""What a study of the paper's report is made of: its runs go in, claims, figures and words come out."""
+"""The shared form of the nine studies: runs go in; claims, figures, tables and sentences come out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from matplotlib.axes import Axes
 
 from mc.errors import InputError
 from mc.estimate.cells.study import Study, study_run
-from mc.report.figures import Figure
+from mc.estimate.numbers import short, significant, spaced
+from mc.report.figures import Figure, Panel, mode_name
+from mc.report.style import PANEL_SIZE, panel, to_svg
 from mc.store import blocks as store
 from mc.store.results import Results
 
 DIGITS = 7
 """Significant digits of the numbers beside a figure: the page holds them all."""
 
+Address = tuple[int, int | None, int]
+"""Cell, trial or None where no single trial is meant, width."""
+
+Limits = tuple[float, float]
+
 
 @dataclass(frozen=True)
 class Run:
-    """One experiment of a study that has been run.
+    """One experiment of a study that has been run."""
 
-    Parameters
-    ----------
-    name : str
-        Of the experiment, which is also the stem of its file.
-    folder : Path
-    """
-
-    name: str
+    name: str  # of the experiment, also the stem of its file
     folder: Path
 
     @cached_property
     def results(self) -> Results:
-        """What is stored; arrays are read when they are asked for."""
+        """The stored results; each array is read on first use."""
         return store.load(self.folder)
 
     @cached_property
     def study(self) -> Study:
-        """What is estimated of it."""
+        """The estimates of the run."""
         return study_run(self.results)
 
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs a section is written from.
-
-    Parameters
-    ----------
-    by_name : mapping of str to Run
-    level : float
-        Confidence of every interval of the page.
-    """
+    """The runs of one study by name, and the confidence level of every interval of its section."""
 
     by_name: Mapping[str, Run]
     level: float = 0.95
 
     def __getitem__(self, name: str) -> Run:
-        """The run of an experiment.
-
-        Raises
-        ------
-        InputError
-            When it has not been run.
-        """
+        """Return the run of an experiment; raise InputError when it has not been run."""
         if name not in self.by_name:
             raise InputError(f"{name}: this experiment of the report has not been run; `dipmc reproduce` runs it")
         return self.by_name[name]
@@ -71,49 +66,21 @@ class Runs:
 
 @dataclass(frozen=True)
 class PaperClaim:
-    """A row of the table of claims.
+    """A row of the table of claims that a study decides."""
 
-    Parameters
-    ----------
-    claim : str
-        The statement, with its numbers.
-    verdict : str
-        In the words of the report: supported, contradicted, undecided, vacuous, violated, not violated in N,
-        not contradicted.
-    interval : str
-        The interval it is from, in words with its confidence; empty where the verdict needs none.
-    trials : int
-        Distinct trials it rests on.
-    figure : str
-        Name of a figure of the section.
-    experiment : str
-        Name of the experiment to run again.
-    address : (cell, trial or None, width) or None
-        The tightest trial, or the tightest point where no single trial is meant.
-    explanation : str
-        Why, where the verdict contradicts the statement or a measured number exceeds a bound.
-    """
-
-    claim: str
-    verdict: str
-    interval: str
-    trials: int
-    figure: str
-    experiment: str
-    address: tuple[int, int | None, int] | None = None
-    explanation: str = ""
+    claim: str  # the statement, with its numbers
+    verdict: str  # supported, contradicted, undecided, vacuous, violated, not violated in N, not contradicted
+    interval: str  # the interval behind the verdict with its confidence; empty where the verdict needs none
+    trials: int  # distinct trials behind the verdict
+    figure: str  # name of a figure of the section
+    experiment: str  # name of the experiment to run again
+    address: Address | None = None  # the tightest trial, or the tightest point
+    explanation: str = ""  # why, where the verdict contradicts the statement
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a section, every entry in words.
-
-    Parameters
-    ----------
-    title : str
-    header : tuple of str
-    rows : tuple of tuple of str
-    """
+    """A table of a section, every entry formatted."""
 
     title: str
     header: tuple[str, ...]
@@ -122,23 +89,177 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A study as the page shows it.
+    """A study as the page shows it."""
 
-    Parameters
-    ----------
-    verdict : str
-        The answer to the question of the study, in one or two sentences with numbers.
-    claims : tuple of PaperClaim
-        What the study decides beyond the claims of the registry, which the page takes from the runs itself.
-    figures : tuple of Figure
-        Names start with the name of the study.
-    tables : tuple of Table
-    meaning : tuple of str
-        What it means: paragraphs for a reader who has seen nothing else, numbers from the runs.
+    verdict: str  # the answer to the question of the study, in one or two sentences with numbers
+    claims: tuple[PaperClaim, ...] = ()  # beyond the claims of the registry, which the page takes from the runs
+    figures: tuple[Figure, ...] = ()  # their names start with the name of the study
+    tables: tuple[Table, ...] = ()
+    meaning: tuple[str, ...] = ()  # paragraphs for a reader of this section alone
+
+
+EMPTY = Section("Nothing has been computed yet.")
+"""The section of a study whose runs hold no trial."""
+
+
+def together(verdicts: Iterable[str]) -> str:
+    """Return the verdict on several statements at once: the worst of theirs."""
+    given = set(verdicts)
+    return next((verdict for verdict in ("contradicted", "undecided") if verdict in given), "supported")
+
+
+def within(pairs: Iterable[tuple[Limits, Limits]]) -> str:
+    """Judge whether every number lies in its range, from pairs of (confidence limits, range)."""
+    return together(
+        "contradicted"
+        if high < least or low > most
+        else ("supported" if least <= low and high <= most else "undecided")
+        for (low, high), (least, most) in pairs
+    )
+
+
+class Texts:
+    """The sentences of one study: the blocks of ``templates/paper_STUDY.txt.j2``, filled with numbers."""
+
+    def __init__(self, study: str) -> None:
+        self.study = study
+
+    @cached_property
+    def _template(self) -> jinja2.Template:
+        return _templates().get_template(f"paper_{self.study}.txt.j2")
+
+    def _render(self, block: str, numbers: Mapping[str, Any]) -> str:
+        return "".join(self._template.blocks[block](self._template.new_context(dict(numbers))))
+
+    def _parts(self, block: str, numbers: Mapping[str, Any]) -> list[str]:
+        """Render a block whose parts are separated by lines of three dashes."""
+        return [_one_line(part) for part in re.split(r"^---$", self._render(block, numbers), flags=re.MULTILINE)]
+
+    def text(self, block: str, **numbers: Any) -> str:
+        """Render a block as one paragraph."""
+        return _one_line(self._render(block, numbers))
+
+    def paragraphs(self, block: str, **numbers: Any) -> tuple[str, ...]:
+        """Render a block whose paragraphs are separated by empty lines."""
+        return tuple(filter(None, map(_one_line, re.split(r"\n\s*\n", self._render(block, numbers)))))
+
+    def claim(
+        self, block: str, verdict: str, trials: int, figure: str, experiment: str, address: Address | None = None,
+        **numbers: Any,
+    ) -> PaperClaim:  # fmt: skip
+        """Make a claim from a block with three parts: statement, interval, explanation of a failure."""
+        statement, interval, explanation = self._parts(block, numbers)
+        failed = verdict in ("contradicted", "violated") or verdict.startswith("violated in")
+        return PaperClaim(
+            statement, verdict, interval, int(trials), figure, experiment, address, explanation if failed else ""
+        )
+
+    def table(self, block: str, rows: Iterable[Iterable[str]], **numbers: Any) -> Table:
+        """Make a table from a block with two parts: title, header with semicolons between its columns."""
+        title, header = self._parts(block, numbers)
+        return Table(title, tuple(header.split("; ")), tuple(tuple(row) for row in rows))
+
+    def figure(
+        self, name: str, block: str, panels: Iterable[Panel], columns: Sequence[str], rows: Iterable[Sequence[object]],
+        **numbers: Any,
+    ) -> Figure:  # fmt: skip
+        """Make a figure from a block with two parts, title and caption, and from the numbers behind it."""
+        title, caption = self._parts(block, numbers)
+        frame = pd.DataFrame(list(rows), columns=list(columns))
+        csv = frame.to_csv(index=False, float_format=f"%.{DIGITS}g", lineterminator="\n")
+        return Figure(name, title, caption, tuple(panels), csv)
+
+
+def _one_line(text: str) -> str:
+    # not split(): it would also replace the thin spaces between thousands
+    return re.sub(r"[ \n]+", " ", text).strip(" ")
+
+
+def _templates() -> jinja2.Environment:
+    """Return the environment of the text templates: plain text, which paper.html.j2 escapes when it sets the page."""
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("mc.report", "templates"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {
+        "spaced": spaced, "short": short, "significant": significant, "fmt": format, "signed": signed,
+        "factor": factor_words, "factor_limits": factor_limits, "mode": mode_name,
+    }  # fmt: skip
+    templates.globals |= {"width": width_words, "limits": limits_words}
+    return templates
+
+
+@contextmanager
+def drawn(
+    panels: list[Panel], name: str, alternative: str, height: float = PANEL_SIZE[1], **legend: Any
+) -> Iterator[Axes]:
+    """Append one panel with a legend below it to `panels`; the axes are drawn inside the block."""
+    with panel(height=height) as (figure, axes):
+        yield axes
+        figure.legend(loc="outside lower left", **legend)
+        panels.append(Panel(name, to_svg(figure, alternative), alternative))
+
+
+def width_words(estimate: float, top: int) -> str:
+    """Format a width: 0 is "below the grid", inf beyond its last width `top`, NaN a dash."""
+    if math.isnan(estimate):
+        return "–"
+    if math.isinf(estimate):
+        return f"> {spaced(top)}"
+    return "below the grid" if estimate == 0.0 else spaced(significant(estimate, 3))
+
+
+def limits_words(interval: Limits) -> str:
+    """Format an interval (low, high] of a width; an end that the grid cuts is open."""
+    low, high = interval
+    if math.isinf(high):
+        return f"> {spaced(int(low))}" if low else "no information"
+    return f"{spaced(int(low) if low else 1)} to {spaced(significant(high, 7))}"
+
+
+def factor_words(factor: float) -> str:
+    """Format a factor: ×1.2, ×12, ×1 200."""
+    if math.isnan(factor):
+        return "–"
+    return "×" + ("∞" if math.isinf(factor) else spaced(significant(factor)) if factor >= 100 else short(factor, 2))
+
+
+def factor_limits(interval: Limits) -> str:
+    """Format an interval of a factor; an open end is "at least"."""
+    low, high = interval
+    if math.isinf(high):
+        return f"at least {factor_words(low)}" if low > 0.0 else "no information"
+    return f"{factor_words(low)} to {factor_words(high)}"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Format a number with a minus sign and so many digits after the point; never minus zero."""
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
+_GREEK = {
+    "theta": "θ", "sigma": "σ", "Sigma": "Σ", "lambda": "λ", "delta": "δ", "gamma": "γ", "kappa": "κ", "eta": "η",
+    "eps": "ε", "phi": "φ", "psi": "ψ", "Psi": "Ψ", "pi": "π", "xi": "ξ",
+}  # fmt: skip
+_NAMES = _GREEK | {"xbar": "x̄", "ybar": "ȳ", "theta_inf": "θ_∞", "C_dphi": "C_φ′", "dphi": "φ′", "sqrt": "√"}
+_SIGNS = {">=": "≥", "<=": "≤", "^-1": "⁻¹", "^-2": "⁻²", "^-4": "⁻⁴", "^2": "²", "^4": "⁴", "^+": "⁺", "^T": "ᵀ"}
+
+_NAME = re.compile(r"(?<![A-Za-z])(?:" + "|".join(sorted(_NAMES, key=len, reverse=True)) + r")(?![A-Za-z])")
+_SIGN = re.compile(r">=|<=|\^(?:-[124]|[24]|\+|T(?![A-Za-z]))(?!\d|\.\d)")
+
+
+def typeset(text: str) -> str:
+    """Replace the names of symbols by the symbols: ``psi^2 <= 2 |eps|`` becomes ψ² ≤ 2 |ε|.
+
+    Only whole names are replaced; an exponent other than a small whole number stays; backquotes are removed.
     """
+    text = _NAME.sub(lambda match: _NAMES[match.group()], text.replace("`", ""))
+    return _SIGN.sub(lambda match: _SIGNS[match.group()], text)
 
-    verdict: str
-    claims: tuple[PaperClaim, ...]
-    figures: tuple[Figure, ...]
-    tables: tuple[Table, ...] = field(default=())
-    meaning: tuple[str, ...] = field(default=())
+
+SectionMaker = Callable[[Runs], Section]
+"""The interface of a study's module: ``section(runs)``."""
