@@ -102,11 +102,11 @@ def peak_memory() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def worker(run: Path, virtual: bool) -> None:
+def worker(run: Path) -> None:
     """Merge in a process of its own, so that its memory is that of merging; times on stdout."""
     plan = run_plan(load_frozen(run))
     begin, work = time.perf_counter(), time.process_time()
-    merge(run, plan, {}, virtual=virtual)
+    merge(run, plan, {})
     seconds, work = time.perf_counter() - begin, time.process_time() - work
     peak = peak_memory()
     begin = time.perf_counter()
@@ -122,13 +122,12 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=10_000)
     parser.add_argument("--trials", type=int, default=100, help="in a block")
     parser.add_argument("--widths", type=int, default=1)
-    parser.add_argument("--virtual", action="store_true")
     parser.add_argument("--keep", action="store_true", help="keep the blocks, and use those that are there")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     run = options.folder
     if options.worker:
-        worker(run, options.virtual)
+        worker(run)
         return
     made = experiment(options.blocks, options.trials, options.widths)
     plan = run_plan(made)
@@ -138,7 +137,7 @@ def main() -> None:
     print(f"{options.blocks} blocks of {options.trials} trials, {options.widths} width(s), {size} bytes each; "
           f"made in {time.perf_counter() - begin:.0f} s")  # fmt: skip
     rate = disk_rate(run)
-    command = [sys.executable, __file__, str(run), "--worker", *(["--virtual"] if options.virtual else [])]
+    command = [sys.executable, __file__, str(run), "--worker"]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     path = next((run / BLOCKS).iterdir())
     block = read_block(path)

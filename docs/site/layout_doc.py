@@ -38,7 +38,7 @@ This page is made from the declarations in the code by `python docs/site/layout_
 A run folder holds `experiment.toml` (the experiment, every default written out), `blocks/*.h5` and `results.h5`.
 Every file is HDF5 or text, is written under a temporary name, and gets its own name when it is complete.
 `dipmc verify RUN` checks all of it. The HDF5 files are in the format of HDF5 1.10, whose metadata has checksums;
-numbers are in chunks along the trials, shuffled, gzipped and under a Fletcher checksum, every bit of float64 kept.
+numbers are in chunks along the trials, shuffled and gzipped, every bit of float64 kept.
 
 ## Block files
 
@@ -79,14 +79,6 @@ the root (`/`, without `checksum`) and of every group by its name (`c000`), so t
 change unnoticed. Files of schema version 1 have neither.
 
 Its datasets are those of the block files, put together along `trial` and `width`, with dimension scales.
-
-With `dipmc merge --virtual` they are virtual datasets of HDF5, which refer to the block files by names relative to the
-run folder; `virtual` is 1, and the attribute `sources` of a group lists the files with their sizes. The folder may be
-moved or copied as a whole. Such a file begins with the user block of HDF5 (512 bytes): `dipmc sha256 `, the SHA-256 of
-all that follows the block, a line feed; `mc.load` compares it before HDF5 decodes anything. HDF5 reads the fill value
-where a file is missing; `mc.load`, and with it every command, refuses such a file and names what is missing. Check with
-`dipmc verify` before other software reads a virtual file.
-With `--compression zstd` or `blosc2` (attribute `compression`) a reader needs hdf5plugin, too.
 """
 
 _READING = """## Fill values

@@ -12,7 +12,6 @@ import click
 
 from mc.cli.reproduce import COMMANDS as REPORTING
 from mc.cli.run import COMMANDS as RUNNING
-from mc.cli.run import PLUGIN
 from mc.cli.slurm import COMMANDS as CLUSTER
 from mc.cli.theory import DEFAULT_M, TheoryRequest, theory_lines
 from mc.cli.verify import COMMANDS as LOOKING_BACK
@@ -24,7 +23,6 @@ from mc.runner.interrupts import Interrupted
 from mc.runner.plan import FROZEN
 from mc.runner.suites import default_report, experiments_of, runs_of
 from mc.store.blocks import RESULTS
-from mc.store.hdf5 import COMPRESSIONS
 from mc.theory.claims import CLAIMS
 from mc.verify.export import export_trial
 from mc.version import __version__
@@ -71,14 +69,12 @@ def status_command(run: Path) -> None:
 
 @cli.command()
 @click.argument("run", type=FOLDER)
-@click.option("--virtual", is_flag=True, help="Refer to the block files instead of copying their numbers.")
-@click.option("--compression", type=click.Choice(COMPRESSIONS), default="gzip", show_default=True, help=PLUGIN)
-def merge(run: Path, virtual: bool, compression: str) -> None:
+def merge(run: Path) -> None:
     """Write results.h5 from the blocks that are there."""
     from mc.runner.adaptive import merge as merge_run
 
     for folder, _ in runs_of(run):
-        click.echo(merge_run(folder, virtual=virtual, compression=compression))
+        click.echo(merge_run(folder))
 
 
 def _merge_what_is_there(folder: Path) -> None:

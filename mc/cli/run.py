@@ -16,13 +16,11 @@ from mc.runner.backends import BACKENDS, open_pool
 from mc.runner.execute import RunSummary
 from mc.runner.interrupts import Signals, parse_signals
 from mc.runner.suites import default_run, experiments_of
-from mc.store.hdf5 import COMPRESSIONS
 
 MOST_FAILURES = 20
 """Failed blocks that are named."""
 
 FOLDER = click.Path(path_type=Path)
-PLUGIN = "Of results.h5; all but gzip need dipmc[compression], to read it too."
 
 
 @click.command()
@@ -44,7 +42,6 @@ PLUGIN = "Of results.h5; all but gzip need dipmc[compression], to read it too."
 @click.option("--scheduler", metavar="URL", help="Compute on the workers of this Dask scheduler, e.g. tcp://host:8786.")
 @click.option("--shard", metavar="i/N", help="Only the blocks of shard i of N, i from 0.")
 @click.option("--merge/--no-merge", "merging", default=True, show_default=True, help="Write results.h5 at the end.")
-@click.option("--compression", type=click.Choice(COMPRESSIONS), default="gzip", show_default=True, help=PLUGIN)
 @click.option(
     "--requeue-on",
     metavar="SIGNALS",
@@ -60,7 +57,6 @@ def run(
     scheduler: str | None,
     shard: str | None,
     merging: bool,
-    compression: str,
     requeue_on: str | None,
     yes: bool,
     quiet: bool,
@@ -83,7 +79,6 @@ def run(
                     shard=part,
                     yes=yes,
                     merging=merging,
-                    compression=compression,
                     progress=progress,
                     signals=signals,
                     pool=pool,

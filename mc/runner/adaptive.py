@@ -89,11 +89,11 @@ def trials_of_folder(experiment: Experiment, folder: Path) -> int | None:
     return max(min(there, experiment.sampling.max_trials), 1)
 
 
-def merge(run: str | Path, *, virtual: bool = False, compression: str = "gzip") -> Path:
+def merge(run: str | Path) -> Path:
     """Write results.h5 of a run folder, whether its number of trials is fixed or follows the data."""
     folder = Path(run)
     trials = trials_of_folder(load_frozen(folder), folder)
-    return execute.merge(folder, trials, virtual=virtual, compression=compression)
+    return execute.merge(folder, trials)
 
 
 def behind(run: Path) -> bool:
@@ -205,7 +205,6 @@ def run(
     trials: int | None = None,
     yes: bool = False,
     merging: bool = True,
-    compression: str = "gzip",
     progress: Progress | None = None,
     compute: Compute = compute_block,
     signals: Signals | None = None,
@@ -219,7 +218,7 @@ def run(
 
     Parameters
     ----------
-    experiment, out, jobs, backend, scheduler, shard, yes, merging, compression, progress, compute, signals, pool
+    experiment, out, jobs, backend, scheduler, shard, yes, merging, progress, compute, signals, pool
         As in `mc.runner.execute.run`.
     trials : int, optional
         So many trials, whatever [sampling] says.
@@ -247,13 +246,12 @@ def run(
         nullcontext(pool) if pool is not None else open_pool(backend, jobs, scheduler) as workers,
     ):
         how: dict[str, Any] = {"shard": shard, "compute": compute, "signals": caught, "pool": workers}
-        how["compression"] = compression
         if not rounds:
             return execute.run(experiment, folder, trials=trials, yes=yes, merging=merging, progress=progress, **how)
         there = _blocks_there(experiment, folder)
         done, failures, killed, finished = _rounds(experiment, folder, progress, how)
         try:
-            results = merge(folder, compression=compression) if merging and (finished or shard is None) else None
+            results = merge(folder) if merging and (finished or shard is None) else None
         except StopNow:
             raise Interrupted(f"stopped during the merge: `dipmc merge {folder}` repeats it", caught.number) from None
     return RunSummary(folder, there, done, failures, time.perf_counter() - begin, results, killed)

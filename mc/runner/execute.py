@@ -25,7 +25,6 @@ from mc.runner.pools import Pool, computed
 from mc.runner.requests import RequestLike, asked_blocks
 from mc.store.failures import forget, note
 from mc.store.files import host_name, sweep
-from mc.store.hdf5 import Filters
 from mc.store.merge import merge as merge_blocks
 from mc.store.provenance import git_commit, versions
 from mc.store.records import BLOCKS, RunPlan
@@ -64,7 +63,7 @@ class RunSummary:
     killed: int = 0
 
 
-def merge(run: str | Path, trials: int | None = None, *, virtual: bool = False, compression: str = "gzip") -> Path:
+def merge(run: str | Path, trials: int | None = None) -> Path:
     """Write results.h5 of a run folder from its block files, complete or not.
 
     Parameters
@@ -73,8 +72,6 @@ def merge(run: str | Path, trials: int | None = None, *, virtual: bool = False, 
         The run folder.
     trials : int, optional
         Length of the axis `trial`, where [sampling] chose it.
-    virtual, compression
-        As in `mc.store.merge.merge`.
 
     Returns
     -------
@@ -88,12 +85,12 @@ def merge(run: str | Path, trials: int | None = None, *, virtual: bool = False, 
     """
     folder = Path(run)
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    return _merge(folder, run_plan(load_frozen(folder), trials), created, virtual=virtual, compression=compression)
+    return _merge(folder, run_plan(load_frozen(folder), trials), created)
 
 
-def _merge(folder: Path, plan: RunPlan, created: str, *, virtual: bool = False, compression: str = "gzip") -> Path:
+def _merge(folder: Path, plan: RunPlan, created: str) -> Path:
     facts = {"versions": json.dumps(versions()), "git_commit": git_commit(), "created": created, "host": host_name()}
-    return merge_blocks(folder, plan, facts, virtual=virtual, compression=compression)
+    return merge_blocks(folder, plan, facts)
 
 
 def check(experiment: Experiment, folder: Path, *, trials: int | None = None, yes: bool = False) -> None:
@@ -133,7 +130,6 @@ def run(
     trials: int | None = None,
     yes: bool = False,
     merging: bool = True,
-    compression: str = "gzip",
     progress: Progress | None = None,
     compute: Compute = compute_block,
     requests: Sequence[RequestLike] | None = None,
@@ -162,8 +158,6 @@ def run(
         Also run what takes more than a day of one core or fills the disk.
     merging : bool
         Whether to write results.h5 at the end.
-    compression : str
-        Of results.h5; see `mc.store.hdf5.Filters`. Block files are always gzip.
     progress : callable, optional
         Called as ``progress(done, total, record)`` after each block.
     compute : callable
@@ -191,7 +185,6 @@ def run(
     begin = time.perf_counter()
     created = datetime.now(UTC).isoformat(timespec="seconds")
     _check_shard(shard)
-    Filters(compression)  # what it needs is asked for now, not when all is computed
     if not isinstance(experiment, Experiment):
         experiment = Experiment.from_toml(experiment)
     folder = Path("data") / experiment.name if out is None else Path(out)
@@ -211,7 +204,7 @@ def run(
         # a shard merges only when it finds the work of the others done, and none failed
         whole = merging and requests is None and (shard is None or not gaps(folder, plan, digests))
         try:
-            results = _merge(folder, plan, created, compression=compression) if whole else None
+            results = _merge(folder, plan, created) if whole else None
         except StopNow:
             raise Interrupted(f"stopped during the merge: `dipmc merge {folder}` repeats it", caught.number) from None
     there = sum(in_shard(gap, plan, shard) for gap in asked) - len(missing)

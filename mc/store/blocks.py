@@ -24,7 +24,6 @@ from mc.store.files import write_bytes
 from mc.store.hdf5 import (
     LIBVER,
     MOST_EXPANSION,
-    Filters,
     attributes,
     memory,
     numbers,
@@ -90,7 +89,7 @@ def write_block(folder: Path, header: BlockHeader, arrays: Arrays) -> Path:
         for name in sorted(arrays):
             declared = field_of(name)
             array = np.asarray(arrays[name])
-            how = storage(array.shape, row_axis(declared.dims), Filters())
+            how = storage(array.shape, row_axis(declared.dims))
             dataset = handle.create_dataset(name, data=array, **how)
             dataset.attrs["dims"] = " ".join(declared.dims)
             dataset.attrs.update(declared.attributes())
@@ -255,8 +254,8 @@ def load(run: str | Path) -> Results:
     Raises
     ------
     InputError
-        When there are no results, or the file is damaged or of another schema version, or it refers to block files
-        (``dipmc merge --virtual``) that are not there as they were.
+        When there are no results, or the file is damaged, of another schema version, or made by an option that an
+        earlier version had (``--virtual``, ``--compression``).
     """
     path = Path(run)
     if path.is_dir():
@@ -271,9 +270,9 @@ def load(run: str | Path) -> Results:
             )
         groups = {name: attributes(handle[name]) for name in handle}
         _require_checksum(attrs.pop("checksum", None), attrs, groups, version)
-        Filters(str(attrs.get("compression", "gzip")))  # says what must be installed to read on
-        for own in groups.values():
-            _require_sources(path, own)
+        if attrs.get("compression", "gzip") != "gzip":
+            advice = f"run `dipmc merge {path.parent}`"
+            raise InputError(f"{path}: packed with {attrs['compression']} by an earlier version: {advice}")
         cells = [_Group(path, name, attrs, own).load(handle[name]) for name, own in groups.items()]
         return Results(path, str(attrs["experiment"]), attrs, tuple(sorted(cells, key=lambda cell: cell.index)))
 
@@ -286,16 +285,6 @@ def _require_checksum(
         return
     if stored != attributes_digest({"/": root, **groups}):
         raise ValueError("the checksum of the attributes differs")
-
-
-def _require_sources(path: Path, attrs: Mapping[str, Any]) -> None:
-    """Refuse a virtual file one of whose block files is gone or was replaced: HDF5 would read fill values."""
-    for name, size in json.loads(attrs.get("sources", "[]")):
-        source = path.parent / name
-        if not source.is_file() or source.stat().st_size != size:
-            what = "is not what it was" if source.is_file() else "is not there"
-            advice = f"put it back, or `dipmc merge {path.parent}` makes do without"
-            raise InputError(f"{path}: refers to {name}, which {what}; {advice}")
 
 
 def digest_axis(name: str) -> int:
@@ -328,7 +317,7 @@ class _Group:
             index=int(self.attrs["index"]),
             key=str(self.attrs["key"]),
             problem=json.loads(self.attrs["problem"]),
-            attrs={name: value for name, value in self.attrs.items() if name not in ("checksums", "sources")},
+            attrs={name: value for name, value in self.attrs.items() if name != "checksums"},
             modes=tuple(mode.decode() for mode in self._checked(group, "mode")),
             trials=len(self._checked(group, "trial")),
             widths=axis("width"),
@@ -342,7 +331,6 @@ class _Group:
         with reading(self.path, f"`dipmc merge {self.path.parent}` writes it") as handle:
             if handle.attrs["merge_id"] != self.merge_id and not self._same(handle, name):
                 raise InputError(f"{self.path}: merged anew since it was loaded; load it again")
-            _require_sources(self.path, self.attrs)
             return self._checked(handle[self.name], name)
 
     def _same(self, handle: h5py.File, name: str) -> bool:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,8 @@ from mc.store.files import replacing
 
 LIBVER = ("v110", "v110")
 """The format of HDF5 1.10: every piece of metadata has a checksum, and small files are a third of the size."""
-COMPRESSIONS = ("gzip", "zstd", "blosc2")
+FILTERS = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+"""How chunks are packed; the SHA-256 of every block and dataset detects damage."""
 CHUNK_VALUES = 2**15
 """Values of a chunk, about."""
 LEAST_ROWS = 16
@@ -31,52 +30,11 @@ LEAST_COPIED = 2**10
 MOST_EXPANSION = 1100
 """Bytes that a byte of a file may stand for: deflate cannot exceed 1032."""
 
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_SEAL = b"dipmc sha256 "
-_SEAL_BYTES = 512
-"""What HDF5 leaves to others before its own part of a file, the smallest there is."""
+_VIRTUAL = b"dipmc sha256 "
+"""First bytes of what `merge --virtual` of an earlier version wrote; HDF5 may crash on a damaged one."""
 
 # what h5py raises on a damaged file, depending on where the damage is
 _DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
-
-
-@dataclass(frozen=True)
-class Filters:
-    """How chunks are packed: shuffle, a compressor, and the Fletcher checksum that every reader of HDF5 checks.
-
-    Parameters
-    ----------
-    compression : str
-        One of `COMPRESSIONS`; all but gzip need hdf5plugin, for writing and for reading.
-
-    Raises
-    ------
-    InputError
-        When the name is unknown or hdf5plugin is not there.
-    """
-
-    compression: str = "gzip"
-
-    def __post_init__(self) -> None:
-        if self.compression not in COMPRESSIONS:
-            raise InputError(f"--compression {self.compression}: unknown; use one of {', '.join(COMPRESSIONS)}")
-        self.keywords()
-
-    def keywords(self) -> dict[str, Any]:
-        """Arguments of `h5py.Group.create_dataset`."""
-        if self.compression == "gzip":
-            return {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
-        try:
-            import hdf5plugin
-        except ImportError as error:
-            raise InputError(
-                f"--compression {self.compression} needs hdf5plugin, which is not installed: "
-                "pip install 'dipmc[compression]', or use gzip"
-            ) from error
-        if self.compression == "zstd":
-            return {**hdf5plugin.Zstd(clevel=3), "shuffle": True, "fletcher32": True}
-        # blosc2 shuffles by itself
-        return {**hdf5plugin.Blosc2(cname="zstd", clevel=5, filters=hdf5plugin.Blosc2.SHUFFLE), "fletcher32": True}
 
 
 def row_axis(dims: Sequence[str]) -> int:
@@ -117,11 +75,11 @@ def chunk_shape(shape: tuple[int, ...], axis: int, block: int) -> tuple[int, ...
     return (*(1 for _ in shape[:axis]), min(rows, shape[axis]), *shape[axis + 1 :])
 
 
-def storage(shape: tuple[int, ...], axis: int, filters: Filters, block: int | None = None) -> dict[str, Any]:
+def storage(shape: tuple[int, ...], axis: int, block: int | None = None) -> dict[str, Any]:
     """Chunks and filters of a dataset, as `h5py.Group.create_dataset` takes them; see `chunk_shape`."""
     if 0 in shape:
         return {}
-    return {"chunks": chunk_shape(shape, axis, shape[axis] if block is None else block), **filters.keywords()}
+    return {"chunks": chunk_shape(shape, axis, shape[axis] if block is None else block), **FILTERS}
 
 
 def packing(dataset: h5py.h5d.DatasetID) -> tuple[object, ...]:
@@ -195,36 +153,9 @@ class _Absorbing(io.FileIO):
         return size or 0
 
 
-def _seal(raw: io.FileIO) -> None:
-    """Write the SHA-256 of what HDF5 wrote before it."""
-    raw.seek(_SEAL_BYTES)
-    digest = hashlib.file_digest(raw, "sha256").hexdigest()
-    raw.seek(0)
-    raw.write(_SEAL + digest.encode() + b"\n")
-
-
-def _require_seal(path: Path) -> None:
-    """Refuse, before the library sees it, what is no HDF5 file, or not what its seal says."""
-    with path.open("rb") as raw:
-        head = raw.read(_SEAL_BYTES)
-        if head.startswith(_SIGNATURE):
-            return
-        if not head.startswith(_SEAL):
-            raise OSError("file signature not found")
-        if hashlib.file_digest(raw, "sha256").hexdigest().encode() != head[len(_SEAL) :].split(b"\n")[0]:
-            raise OSError("the checksum of the file differs")
-
-
 @contextmanager
-def creating(final: Path, *, sealed: bool = False) -> Iterator[h5py.File]:
+def creating(final: Path) -> Iterator[h5py.File]:
     """A new HDF5 file, under its final name only when all went well.
-
-    Parameters
-    ----------
-    final : Path
-    sealed : bool
-        Put a checksum of all its bytes before it, which `reading` compares. HDF5 decodes the list of sources of a
-        virtual dataset before it looks at the checksum of that, and may crash on a damaged one.
 
     Raises
     ------
@@ -233,10 +164,8 @@ def creating(final: Path, *, sealed: bool = False) -> Iterator[h5py.File]:
     """
     with replacing(final) as temporary, _Absorbing(temporary, "w+") as raw:
         try:
-            with h5py.File(raw, "w", libver=LIBVER, userblock_size=_SEAL_BYTES if sealed else 0) as handle:
+            with h5py.File(raw, "w", libver=LIBVER) as handle:
                 yield handle
-            if sealed:
-                _seal(raw)
         except (OSError, RuntimeError):
             # what the library makes of missing bytes matters less than why they are missing
             if raw.failure is None:
@@ -246,7 +175,10 @@ def creating(final: Path, *, sealed: bool = False) -> Iterator[h5py.File]:
 
 
 def _opened(path: Path) -> h5py.File:
-    _require_seal(path)
+    with path.open("rb") as raw:
+        if raw.read(len(_VIRTUAL)) == _VIRTUAL:
+            advice = f"run `dipmc merge {path.parent}`"
+            raise InputError(f"{path}: made by `merge --virtual` of an earlier version: {advice}")
     # a file under its final name never changes, so no lock is needed (some network file systems have none); but where
     # this process has it open already, in xarray for example, the library wants the same way of locking again
     for locking in (False, None, True):

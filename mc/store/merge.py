@@ -14,9 +14,8 @@ from mc.store.assembly import assemble, failed_columns
 from mc.store.blocks import RESULTS, parts, read_block
 from mc.store.checksums import attributes_digest
 from mc.store.failures import Failures, failed_blocks
-from mc.store.hdf5 import Filters, attributes, creating
+from mc.store.hdf5 import attributes, creating
 from mc.store.records import MAKER_FACTS, BlockHeader, CellPlan, Parts, RunPlan, canonical_json, check_header
-from mc.store.virtual import VirtualGroup
 from mc.store.writer import ResultsGroup
 from mc.version import SCHEMA_VERSION
 
@@ -99,7 +98,7 @@ def _named(failures: Failures) -> dict[str, Any]:
     return {"failures": json.dumps(named)} if named else {}
 
 
-def _merge_cell(group: ResultsGroup | VirtualGroup, cell: CellPlan, held: Parts, failures: Failures) -> dict[str, Any]:
+def _merge_cell(group: ResultsGroup, cell: CellPlan, held: Parts, failures: Failures) -> dict[str, Any]:
     """Write the blocks of one cell; returns the attributes of its group."""
     plan, told = group.plan, _Told(f"cell {cell.index} ({cell.key})")
     for number in range(plan.n_blocks):
@@ -123,14 +122,7 @@ def _merge_cell(group: ResultsGroup | VirtualGroup, cell: CellPlan, held: Parts,
     return {**cell.problem, **own, "problem": json.dumps(dict(cell.problem))}
 
 
-def merge(
-    run: Path,
-    plan: RunPlan,
-    facts: Mapping[str, Any],
-    *,
-    virtual: bool = False,
-    compression: str = "gzip",
-) -> Path:
+def merge(run: Path, plan: RunPlan, facts: Mapping[str, Any]) -> Path:
     """Write results.h5 from the block files, complete or not.
 
     The datasets depend on the plan, on the numbers in the block files and on which blocks are noted as failed, not on
@@ -144,10 +136,6 @@ def merge(
     plan : RunPlan
     facts : mapping
         Root attributes beside those of the plan: versions, commit, date.
-    virtual : bool
-        Refer to the block files instead of copying their numbers; see `mc.store.virtual`.
-    compression : str
-        See `mc.store.hdf5.Filters`.
 
     Returns
     -------
@@ -159,7 +147,6 @@ def merge(
     InputError
         When a block file is damaged or foreign, or the folder cannot be written to.
     """
-    filters = Filters(compression)
     held = parts(run, plan)
     failures = standing(plan, held, failed_blocks(run))
     final = run / RESULTS
@@ -172,17 +159,12 @@ def merge(
         "trials": plan.trials,
         "sampling": plan.sampling,
         "merge_id": uuid.uuid4().hex,
-        "compression": compression,
-        "virtual": int(virtual),
     }
-    with creating(final, sealed=virtual) as handle:
+    with creating(final) as handle:
         complete = True
         for cell in plan.cells:
-            place = handle.create_group(cell.group)
-            # rows that failed are in no block file that a virtual dataset could refer to
-            own = {"outcome"} if any(key == cell.key for key, _ in failures) else set()
-            group = VirtualGroup(place, plan, filters, own) if virtual else ResultsGroup(place, plan, filters)
-            place.attrs.update(_merge_cell(group, cell, held, failures))
+            group = ResultsGroup(handle.create_group(cell.group), plan)
+            group.handle.attrs.update(_merge_cell(group, cell, held, failures))
             complete = complete and all((count == plan.trials).all() for count in group.present.values())
         handle.attrs.update({**root, **facts, "complete": int(complete), **_named(failures)})
         handle.attrs["checksum"] = attributes_digest(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mc.errors import InputError
 from mc.store.checksums import RowDigest, array_digest
-from mc.store.hdf5 import Filters, packing, row_axis, storage
+from mc.store.hdf5 import packing, row_axis, storage
 from mc.store.layout import COORDINATES, Computed, Field, field_of
 from mc.store.records import Block, Packed, RunPlan
 
@@ -103,11 +103,10 @@ class ResultsGroup:
     handle : h5py.Group
         Empty.
     plan : RunPlan
-    filters : Filters
     """
 
-    def __init__(self, handle: h5py.Group, plan: RunPlan, filters: Filters) -> None:
-        self.handle, self.plan, self.filters = handle, plan, filters
+    def __init__(self, handle: h5py.Group, plan: RunPlan) -> None:
+        self.handle, self.plan = handle, plan
         self.sizes = axis_sizes(plan)
         self.writers: dict[str, Any] = {}
         self.present = {name: np.zeros(self.sizes[name], dtype=np.int64) for name in WIDTH_AXES}
@@ -118,7 +117,7 @@ class ResultsGroup:
         shape = tuple(self.sizes[dim] for dim in declared.dims)
         # a block has as many rows of the saved trials as there are, once, and they are few
         block = self.plan.block_size if "trial" in declared.dims else None
-        how = storage(shape, row_axis(declared.dims), self.filters, block)
+        how = storage(shape, row_axis(declared.dims), block)
         dataset = self.handle.create_dataset(declared.name, shape, declared.dtype, fillvalue=fill, **how)
         dataset.attrs.update(declared.attributes())
         self.writers[declared.name] = RowWriter(dataset, declared, fill)
@@ -193,7 +192,7 @@ class ResultsGroup:
                 self.create(field_of(name), 0).add(0, count)
         checksums = {name: writer.finish() for name, writer in self.writers.items()}
         datasets = {name: writer.dataset for name, writer in self.writers.items()}
-        checksums |= add_coordinates(self.handle, self.plan, self.sizes, datasets, self.filters)
+        checksums |= add_coordinates(self.handle, self.plan, self.sizes, datasets)
         return {"checksums": json.dumps(checksums, sort_keys=True)}
 
 
@@ -202,7 +201,6 @@ def add_coordinates(
     plan: RunPlan,
     sizes: Mapping[str, int],
     datasets: Mapping[str, h5py.Dataset],
-    filters: Filters,
 ) -> dict[str, str]:
     """Write the axes that have a length as dimension scales and attach them; returns their checksums."""
     coordinates: dict[str, NDArray[Any]] = {
@@ -218,7 +216,7 @@ def add_coordinates(
     for declared in COORDINATES:
         values = coordinates[declared.name]
         if len(values):
-            how = {} if declared.name == "mode" else storage(values.shape, 0, filters)
+            how = {} if declared.name == "mode" else storage(values.shape, 0)
             dataset = handle.create_dataset(declared.name, data=values, **how)
             dataset.attrs.update(declared.attributes())
             dataset.make_scale(declared.name)

@@ -125,7 +125,7 @@ def test_strange_names_of_the_run_folder(here: Path, invoke: Invoke, name: str) 
     folder = f"./{name}"
     assert invoke("run", "small.toml", "-o", folder, "--quiet") == (0, [], [])
     assert datasets(here / name / "results.h5") == datasets(here / "run/results.h5")
-    for words in (["merge", folder, "--virtual"], ["status", folder], ["verify", folder]):
+    for words in (["merge", folder], ["status", folder], ["verify", folder]):
         assert invoke(*words)[0] == 0
     assert datasets(here / name / "results.h5") == datasets(here / "run/results.h5")
     assert invoke("report", folder, "-o", f"{folder}/{name}")[0] == 0

@@ -225,10 +225,8 @@ def test_a_note_that_another_task_removes_while_it_is_read_is_none(
 
 
 @settings(max_examples=20)  # each merges twice
-@given(st.lists(st.sampled_from(["there", "failed", "part", "absent"]), min_size=6, max_size=6), st.booleans())
-def test_rows_follow_from_blocks_and_notes_alone(
-    tmp_path_factory: pytest.TempPathFactory, states: list[str], virtual: bool
-) -> None:
+@given(st.lists(st.sampled_from(["there", "failed", "part", "absent"]), min_size=6, max_size=6))
+def test_rows_follow_from_blocks_and_notes_alone(tmp_path_factory: pytest.TempPathFactory, states: list[str]) -> None:
     plan, folders = run_plan(), [tmp_path_factory.mktemp("run") for _ in range(2)]
     places = list(zip(itertools.product(range(2), range(3)), states, strict=True))
     for folder, order in zip(folders, (places, places[::-1]), strict=True):
@@ -240,8 +238,8 @@ def test_rows_follow_from_blocks_and_notes_alone(
             if state == "there":
                 write(folder, plan, plan.cells[index], number)
                 fail(folder, plan, index, number)  # a note that was left behind says nothing
-    merge(folders[0], plan, {}, virtual=virtual)
-    merge(folders[1], plan, {})
+    for folder in folders:
+        merge(folder, plan, {})
     assert datasets(folders[0] / "results.h5") == datasets(folders[1] / "results.h5")
     code = {"there": [1] * 4, "failed": [2] * 4, "part": [1, 1, 2, 2], "absent": [0] * 4}
     for (index, number), state in places:

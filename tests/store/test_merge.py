@@ -1,13 +1,10 @@
-"""Merging: chunks taken over as they are, virtual results, compressors, checksums, many blocks."""
+"""Merging: chunks copied as they are, checksums, results of earlier versions, many blocks."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import json
-import shutil
-import sys
-import types
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,19 +13,17 @@ import h5py
 import numpy as np
 import pytest
 from block_stub import FLOW_WIDTHS, WIDTHS, cell_plan, datasets, make_block, run_plan, write
-from command_line import SMALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mc.cli.main import main
 from mc.cli.plan import PACKED
 from mc.errors import InputError
 from mc.store import hdf5
 from mc.store import writer as results_group
 from mc.store.blocks import load, read_block
-from mc.store.checksums import RowDigest, array_digest
-from mc.store.hdf5 import LEAST_COPIED, LEAST_ROWS, Filters, chunk_rows, chunk_shape, storage
+from mc.store.checksums import RowDigest, array_digest, attributes_digest
+from mc.store.hdf5 import LEAST_COPIED, LEAST_ROWS, chunk_rows, chunk_shape, storage
 from mc.store.merge import merge
 from mc.store.records import RunPlan
 
@@ -118,7 +113,6 @@ def test_a_copied_chunk_is_the_chunk_of_the_block(tmp_path: Path) -> None:
         assert one.chunks == two.chunks == (1, LARGE, 4)
         for mode in range(2):
             assert one.id.read_direct_chunk((mode, LARGE, 0)) == two.id.read_direct_chunk((mode, 0, 0))
-        assert one.fletcher32
         assert one.shuffle
 
 
@@ -135,12 +129,13 @@ def test_parts_go_the_plain_way(
     assert any(was for _, was in taken)
 
 
-def test_blocks_without_the_filters_of_today_are_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_with_the_filters_of_earlier_versions_are_merged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = large_plan(cells=(cell_plan(0),))
     fill(tmp_path / "new", plan)
-    old = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
     with monkeypatch.context() as patch:
-        patch.setattr(Filters, "keywords", lambda _: old)
+        patch.setattr(hdf5, "FILTERS", {**hdf5.FILTERS, "fletcher32": True})
         fill(tmp_path / "old", plan)
     assert datasets(merge(tmp_path / "old", plan, {})) == datasets(merge(tmp_path / "new", plan, {}))
 
@@ -148,7 +143,7 @@ def test_blocks_without_the_filters_of_today_are_merged(tmp_path: Path, monkeypa
 def test_what_the_plan_says_of_compression(tmp_path: Path, rng: np.random.Generator) -> None:
     numbers = rng.lognormal(size=(256, 128))
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        dataset = file.create_dataset("a", data=numbers, **storage(numbers.shape, 0, Filters()))
+        dataset = file.create_dataset("a", data=numbers, **storage(numbers.shape, 0))
         saved = 1.0 - dataset.id.get_storage_size() / numbers.nbytes
     assert PACKED / 2 < saved < 2 * PACKED
 
@@ -200,198 +195,34 @@ def test_every_dataset_has_a_right_checksum(tmp_path: Path) -> None:
                 assert stored[name] == digest.hexdigest(), name
 
 
-# virtual results
-
-
-@pytest.fixture
-def virtual(tmp_path: Path) -> tuple[Path, RunPlan]:
-    plan = run_plan()
-    run = tmp_path / "run"
-    fill(run, plan, left_out=((0, 0), (1, 2)))
-    # parts, in an order of widths that is not that of the axis; one width twice
-    write(run, plan, plan.cells[0], 0, (10, 100), (10,))
-    write(run, plan, plan.cells[0], 0, (10, 30, 300), ())
-    write(run, plan, plan.cells[0], 0, (100,), (100,))
-    return run, plan
-
-
-def test_virtual_results_are_the_results(virtual: tuple[Path, RunPlan], tmp_path: Path) -> None:
-    run, plan = virtual
-    stored = datasets(merge(run, plan, {}))
-    assert datasets(merge(run, plan, {}, virtual=True)) == stored
-    assert load(run).attrs["virtual"] == 1
-    with h5py.File(run / "results.h5") as file:
-        assert file["c000/margin_paper"].is_virtual
-        assert not file["c000/computed"].is_virtual
-        assert all(name.file_name.startswith("blocks/") for name in file["c000/psi_0"].virtual_sources())
-    # the folder may move, and the reader stand anywhere
-    moved = shutil.move(run, tmp_path / "elsewhere")
-    assert datasets(moved / "results.h5") == stored
-    found = {f"{cell.group}/{name}": cell[name].tobytes() for cell in load(moved).cells for name in cell.data}
-    assert found.items() <= {name: raw for name, (_, _, raw) in stored.items()}.items()
-
-
-def test_virtual_results_of_the_first_trials_alone(virtual: tuple[Path, RunPlan]) -> None:
-    run, plan = virtual
-    few = replace(plan, trials=5)
-    assert datasets(merge(run, few, {}, virtual=True)) == datasets(merge(run, few, {}))
-
-
-def test_a_missing_or_replaced_block_of_virtual_results_is_noticed(virtual: tuple[Path, RunPlan]) -> None:
-    run, plan = virtual
-    merge(run, plan, {}, virtual=True)
-    loaded = load(run)
-    kept = loaded.cells[0]["psi_0"]
-    path = max(path for path in (run / "blocks").iterdir() if path.name.startswith(plan.cells[0].key))
-    content = path.read_bytes()
-    path.unlink()
-    # HDF5 itself would say NaN
-    with h5py.File(run / "results.h5") as file:
-        assert np.isnan(file["c000/psi_0"][-1]).all()
-    assert not np.isnan(kept[-1]).all()
-    for use in (lambda: load(run), lambda: loaded.cells[0]["margin_paper"]):
-        with pytest.raises(InputError, match=rf"refers to blocks/{path.name}, which is not there; put it back"):
-            use()
-    path.write_bytes(content + b"\0")
-    with pytest.raises(InputError, match="which is not what it was"):
-        load(run)
-    path.write_bytes(content)
-    assert load(run).cells[0]["psi_0"].tobytes() == kept.tobytes()
-    # a file of the right name and size whose numbers are not right
-    with h5py.File(path) as file:
-        chunk = file["psi_0"].id.get_chunk_info(0)
-    bad = bytearray(content)
-    bad[chunk.byte_offset + chunk.size // 2] ^= 1
-    path.write_bytes(bad)
-    with pytest.raises(InputError, match="damaged"):
-        load(run).cells[0]["psi_0"]
-    # without it the run can be merged again, and says that it is not complete
-    path.unlink()
-    merge(run, plan, {}, virtual=True)
-    assert load(run).cells[0]["trials_present"].tolist() == [8, 8, 8, 8]
-
-
-def test_a_changed_byte_of_virtual_results_is_refused_before_the_library_sees_it(
-    virtual: tuple[Path, RunPlan], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, plan = virtual
-    path = merge(run, plan, {}, virtual=True)
-    content = path.read_bytes()
-    assert content[13:77].decode() == hashlib.sha256(content[512:]).hexdigest()
-    opened: list[object] = []
-    monkeypatch.setattr(hdf5.h5py, "File", lambda *a, **_: opened.append(a))
-    for place in [*range(0, 78, 7), *range(512, len(content), 997), len(content) - 1]:
-        bad = bytearray(content)
-        bad[place] ^= 0x04
-        path.write_bytes(bad)
-        with pytest.raises(InputError, match=r"results\.h5: damaged .*(checksum of the file|signature)"):
-            load(run)
-    assert opened == []
+# reading
 
 
 @pytest.mark.parametrize("locking", [True, False, None, "best-effort"])
-def test_results_that_are_open_elsewhere_in_the_process_are_loaded(
-    virtual: tuple[Path, RunPlan], locking: bool | str | None
-) -> None:
-    run, plan = virtual
-    merge(run, plan, {})
-    with h5py.File(run / "results.h5", locking=locking):
-        assert load(run).cells[0]["psi_0"].shape == (plan.trials, len(WIDTHS))
-
-
-def test_xarray_opens_virtual_results(virtual: tuple[Path, RunPlan]) -> None:
-    xarray = pytest.importorskip("xarray")
-    run, plan = virtual
-    merge(run, plan, {}, virtual=True)
-    for cell in load(run).cells:
-        with xarray.open_dataset(run / "results.h5", group=cell.group, engine="h5netcdf") as found:
-            xarray.testing.assert_equal(found, cell.to_xarray())
-
-
-# compressors
-
-
-def test_an_unknown_compressor_and_one_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_that_are_open_elsewhere_in_the_process_are_loaded(tmp_path: Path, locking: bool | str | None) -> None:
     plan = run_plan()
     fill(tmp_path, plan)
-    with pytest.raises(InputError, match="--compression lzma: unknown; use one of gzip, zstd, blosc2"):
-        merge(tmp_path, plan, {}, compression="lzma")
-    monkeypatch.setitem(sys.modules, "hdf5plugin", None)
-    for name in ("zstd", "blosc2"):
-        with pytest.raises(InputError, match=rf"--compression {name} needs hdf5plugin.*dipmc\[compression\]"):
-            merge(tmp_path, plan, {}, compression=name)
-    assert not (tmp_path / "results.h5").exists()
+    with h5py.File(merge(tmp_path, plan, {}), locking=locking):
+        assert load(tmp_path).cells[0]["psi_0"].shape == (plan.trials, len(WIDTHS))
 
 
-def stand_in() -> types.ModuleType:
-    """Something of hdf5plugin's form whose filters h5py has itself."""
-    module = types.ModuleType("hdf5plugin")
-
-    class Lzf(dict[str, Any]):
-        SHUFFLE = 1
-
-        def __init__(self, **_: Any) -> None:
-            super().__init__(compression="lzf")
-
-    module.Zstd = module.Blosc2 = Lzf  # type: ignore[attr-defined]
-    return module
-
-
-@pytest.mark.parametrize("name", ["zstd", "blosc2"])
-def test_a_compressor_of_the_option_changes_no_number(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    plan = large_plan(cells=(cell_plan(0),))
+@pytest.mark.parametrize("option", ["virtual", "zstd"])
+def test_results_of_an_option_of_earlier_versions_are_refused_in_one_line(tmp_path: Path, option: str) -> None:
+    plan = run_plan()
     fill(tmp_path, plan)
-    plain = datasets(merge(tmp_path, plan, {}))
-    monkeypatch.setitem(sys.modules, "hdf5plugin", stand_in())
-    assert datasets(merge(tmp_path, plan, {}, compression=name)) == plain
-    with h5py.File(tmp_path / "results.h5") as file:
-        assert file["c000/margin_paper"].compression == "lzf"
-        assert file["c000/margin_paper"].fletcher32
-        assert file.attrs["compression"] == name
-    assert load(tmp_path).cells[0]["psi_0"].tobytes() == plain["c000/psi_0"][2]
-    # who reads it needs the plugin too, and is told
-    monkeypatch.setitem(sys.modules, "hdf5plugin", None)
-    with pytest.raises(InputError, match=r"needs hdf5plugin.*dipmc\[compression\]"):
+    path = merge(tmp_path, plan, {})
+    if option == "virtual":  # such a file begins with 512 bytes that HDF5 leaves to others
+        path.write_bytes(b"dipmc sha256 ".ljust(512, b"0") + path.read_bytes())
+    else:
+        with h5py.File(path, "r+") as file:
+            file.attrs["compression"] = option
+            del file.attrs["checksum"]
+            places = {"/": hdf5.attributes(file), **{name: hdf5.attributes(group) for name, group in file.items()}}
+            file.attrs["checksum"] = attributes_digest(places)
+    with pytest.raises(InputError, match=rf"{option}.*earlier version: run `dipmc merge {tmp_path}`"):
         load(tmp_path)
-
-
-def test_the_option_of_run_and_merge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("small.toml").write_text(SMALL)
-    monkeypatch.setitem(sys.modules, "hdf5plugin", None)
-    # said before anything is computed
-    assert main(["run", "small.toml", "-o", "run", "--quiet", "--compression", "zstd"]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-    assert not Path("run").exists()
-    monkeypatch.setitem(sys.modules, "hdf5plugin", stand_in())
-    assert main(["run", "small.toml", "-o", "run", "--quiet", "--compression", "zstd"]) == 0
-    assert load("run").attrs["compression"] == "zstd"
-    assert main(["merge", "run", "--compression", "blosc2"]) == 0
-    assert load("run").attrs["compression"] == "blosc2"
-    assert main(["merge", "run", "--virtual"]) == 0
-    assert load("run").attrs["virtual"] == 1
-
-
-REGISTERED = {"zstd": 32015, "blosc2": 32026}
-"""Numbers of the filters in the registry of HDF5."""
-
-
-@pytest.mark.parametrize("name", REGISTERED)
-def test_the_true_compressors(tmp_path: Path, name: str) -> None:
-    pytest.importorskip("hdf5plugin")
-    plan = large_plan(cells=(cell_plan(0),))
-    fill(tmp_path, plan)
-    plain = datasets(merge(tmp_path, plan, {}))
-    assert datasets(merge(tmp_path, plan, {}, compression=name)) == plain
-    with h5py.File(tmp_path / "results.h5") as file:
-        filters = file["c000/margin_paper"].id.get_create_plist()
-        used = {filters.get_filter(i)[0] for i in range(filters.get_nfilters())}
-        assert REGISTERED[name] in used
-        assert file["c000/margin_paper"].id.get_create_plist().get_nfilters() >= 2
+    merge(tmp_path, plan, {})
+    assert load(tmp_path).attrs["complete"] == 1
 
 
 # untrusted files
