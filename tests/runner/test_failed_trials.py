@@ -33,7 +33,8 @@ from mc.runner import adaptive as sampling
 from mc.runner.adaptive import behind
 from mc.runner.adaptive import run as run_rounds
 from mc.runner.execute import run
-from mc.store.blocks import failures, load
+from mc.store import failures
+from mc.store.blocks import load
 from mc.store.failures import failed_blocks, forget, note, noted
 from mc.store.layout import Computed
 from mc.store.merge import merge
