@@ -25,7 +25,7 @@ from mc.estimate.rare.probability import log_interval
 from mc.model import activations, losses
 from mc.model.draws import SHARED_TRIAL, What, draw_problem, generator, get_law
 from mc.model.problem import Problem
-from mc.theory import bounds
+from mc.theory import constants
 from mc.trial.rare import RareSettings, rare_arrays
 from mc.trial.rare.margins import LambdaMin
 from mc.trial.rare.repetitions import make_ensemble, make_margin
@@ -66,7 +66,7 @@ def rates() -> Iterator[str]:
         tilted = TiltedLaw.of(margin, law, generator(0, (0, 0), SHARED_TRIAL, What.ESTIMATION, n))
         rate = tilted.rate(0.75 * activation.moment_dphi**2)
         scale = (activation.moment_dphi / (activation.sup_dphi * law.entry_bound)) ** 2 / n
-        bound = float(bounds.chernoff_rate(0.25)) * scale
+        bound = float(constants.chernoff_rate(0.25)) * scale
         yield f"| {n} | {rate:.5f} | {bound:.6f} | {rate / bound:.1f} |"
 
 

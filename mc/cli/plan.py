@@ -8,7 +8,7 @@ import numpy as np
 
 from mc.errors import InputError
 from mc.estimate.sampling.adaptive import AdaptivePlan
-from mc.estimate.sampling.goals import CLAIMED, most_trials
+from mc.estimate.sampling.goals import most_trials
 from mc.estimate.sampling.planning import MOST_TRIALS, trials_needed, undecidable
 from mc.estimate.widths.predicted import cell_theory
 from mc.experiment.experiment import Experiment
@@ -16,6 +16,7 @@ from mc.runner.adaptive import sampling_plan, tables, unseen_cell
 from mc.runner.cost import estimate_cost
 from mc.runner.memory import peak_memory
 from mc.store.blocks import RESULTS
+from mc.theory.codes import FORMS
 
 METHODS = ("clopper-pearson", "hoeffding", "beta-binomial")
 PACKED = 0.1
@@ -114,7 +115,7 @@ def _own_claims(experiment: Experiment, plan: AdaptivePlan | None, trials: int) 
         if theory is None or theory.outside:
             continue
         for mode in experiment.modes:
-            for form in (name for name in CLAIMED if name in experiment.ladder):
+            for form in (name for name in FORMS if name in experiment.ladder):
                 p = theory.curve(mode, form, unseen.widths).p
                 says = np.flatnonzero(p > 0.0)
                 if not len(says):

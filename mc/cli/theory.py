@@ -11,7 +11,9 @@ from mc.errors import InputError
 from mc.experiment.experiment import Experiment
 from mc.model import activations, losses
 from mc.model.draws import draw_problem, get_law
-from mc.theory.bounds import FORMS, MODES, PublishedForm, Setting, k_theory
+from mc.theory.bounds import k_theory
+from mc.theory.codes import FORMS, MODES
+from mc.theory.constants import PUBLISHED_NOTE, Setting
 
 DEFAULT_M = 5
 """Observations, where neither the user nor the operator says how many."""
@@ -97,8 +99,7 @@ def theory_lines(request: TheoryRequest) -> Iterator[str]:
             yield f"  {mode:<7} {form:<6} {widths}"
     yield "(inf: no width; trial and paper are the certificates with the trial's and the published Lipschitz constant)"
     yield (
-        "published: k >= C' n psi^2/sigma_A^2 (hidden), C' n psi^4/sigma_A^4 (both), C' unspecified "
-        f"({PublishedForm().citation_note})"
+        f"published: k >= C' n psi^2/sigma_A^2 (hidden), C' n psi^4/sigma_A^4 (both), C' unspecified ({PUBLISHED_NOTE})"
     )
 
 

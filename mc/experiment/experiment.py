@@ -22,8 +22,6 @@ from mc.experiment.problem import Problem, StoredArray
 from mc.experiment.reading import absolute_paths, one_line, parse, plain_values, problem_files, read_text
 from mc.experiment.schema import (
     KEYS,
-    LADDER,
-    ONE_MODE,
     Claims,
     Document,
     Estimate,
@@ -35,6 +33,7 @@ from mc.experiment.schema import (
 from mc.experiment.tables import plain
 from mc.flow.settings import FlowSettings
 from mc.theory.claims import TRAJECTORY_CLAIMS
+from mc.theory.codes import LADDER, ONE_MODE
 from mc.trial.rare import RareSettings
 from mc.version import NUMERICS_VERSION, SCHEMA_VERSION
 

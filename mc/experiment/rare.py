@@ -13,9 +13,10 @@ from mc.experiment.tables import AS_TABLE, increasing, keys
 from mc.model import activations
 from mc.model.activations import Activation
 from mc.model.draws import OutputLaw, get_law
-from mc.trial.rare import LADDER_MARGINS, PROBLEM_MARGINS, RELATIVE, RareSettings, closed_form, common_box
+from mc.theory.codes import MARGIN_RUNGS
+from mc.trial.rare import PROBLEM_MARGINS, RELATIVE, RareSettings, closed_form, common_box
 
-DEFAULT_THRESHOLDS = {"lambda_min": 0.75} | dict.fromkeys(LADDER_MARGINS, 1.0)
+DEFAULT_THRESHOLDS = {"lambda_min": 0.75} | dict.fromkeys(MARGIN_RUNGS, 1.0)
 
 
 def _default_threshold(data: Any) -> Any:
@@ -34,10 +35,10 @@ def _check(rare: RareSettings) -> RareSettings:
     if margin != "exact" and rare.threshold is None:
         unit = RELATIVE[margin]
         raise Refusal(f"is missing; margin {margin!r} needs it: write it as a multiple of {unit}", "threshold")
-    if margin in LADDER_MARGINS and rare.mode is None:
+    if margin in MARGIN_RUNGS and rare.mode is None:
         raise Refusal(f"is missing; margin {margin!r} needs it: write mode = 'hidden' or 'both'", "mode")
-    if margin not in LADDER_MARGINS and rare.mode is not None:
-        raise Refusal(f"belongs to the margins {', '.join(LADDER_MARGINS)}, not to {margin!r}; drop it", "mode")
+    if margin not in MARGIN_RUNGS and rare.mode is not None:
+        raise Refusal(f"belongs to the margins {', '.join(MARGIN_RUNGS)}, not to {margin!r}; drop it", "mode")
     return rare
 
 

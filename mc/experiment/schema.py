@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, PlainValidator, model_validator
 
@@ -28,12 +28,9 @@ from mc.model.losses import NAMES as LOSSES
 from mc.model.losses import Loss as LossObject
 from mc.model.losses import get as get_loss
 from mc.theory.claims import CLAIMS
+from mc.theory.codes import LADDER, MODES, Mode, Rung
 from mc.trial.rare import RareSettings
 
-MODES = ("hidden", "both")
-LADDER = ("paper", "trial", "sharp", "exact", "conserved")
-ONE_MODE = {"exact": "hidden", "conserved": "both"}
-"""The certificates that only one mode has."""
 MOST_TRIALS = 10**15
 MOST_WIDTHS = 10**4
 LARGEST_WIDTH = 10**9
@@ -68,7 +65,7 @@ class Header(Table):
 class Network(Table):
     """[network]."""
 
-    mode: tuple[Literal["hidden", "both"], ...] = Field(description="'hidden', 'both' or a list of the two")
+    mode: tuple[Mode, ...] = Field(description="'hidden', 'both' or a list of the two")
     activation: Annotated[Any, PlainValidator(check_activation)] = Field(
         "sigmoid", description="one of " + ", ".join(ACTIVATIONS)
     )
@@ -168,7 +165,7 @@ class Widths(Table):
 class Certificates(Table):
     """[certificates]."""
 
-    ladder: tuple[Literal["paper", "trial", "sharp", "exact", "conserved"], ...] | None = Field(
+    ladder: tuple[Rung, ...] | None = Field(
         None, min_length=1, description="a list of names among " + ", ".join(LADDER)
     )
 

@@ -7,6 +7,7 @@ A certificate holds where its margin exceeds one; `conserved` holds where sigma_
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,47 +16,34 @@ from mc.model.arrays import Array, Index
 from mc.model.problem import ProblemBatch
 from mc.theory.lipschitz import PublishedLipschitz, TrialLipschitz
 
-MODES = ("hidden", "both")
-LADDER = ("paper", "trial", "sharp", "exact", "conserved")
+RUNG_DATASETS = (
+    "sigma_0",
+    "radius_needed",
+    "radius_trial",
+    "radius_paper",
+    "margin_paper",
+    "margin_trial",
+    "margin_sharp",
+    "sigma_star",
+    "radius_sharp",
+)
+"""Names of the arrays that `rungs` returns; those of the stored datasets."""
 
 
-@dataclass(frozen=True)
-class Spectra:
-    """Smallest singular values of the Jacobian in one mode.
+class Spectra(NamedTuple):
+    """Smallest singular values of the Jacobian in one mode."""
 
-    Attributes
-    ----------
-    sigma_0 : array
-        Smallest of the n singular values of J.
-    sigma_Z : array
-        Smallest of the r singular values of Z^T J.
-    sigma_obs : array
-        Smallest singular value of A J on Im(A).
-    """
-
-    sigma_0: Array
-    sigma_Z: Array
-    sigma_obs: Array
+    sigma_0: Array  # of J: the smallest of n
+    sigma_Z: Array  # of Z^T J: the smallest of r
+    sigma_obs: Array  # of A J on Im(A)
 
 
 def smallest_singular_value(gram: Array, scale: Array | float, terms: float, trace: Array | None = None) -> Array:
-    """Lower bound of the smallest singular value from a Gram matrix summed in floating point.
+    """Return a lower bound (...) of the smallest singular value from rounded Gram matrices (..., n, n).
 
-    Parameters
-    ----------
-    gram : (..., n, n) array
-        Sum of outer products.
-    scale : array or float
-        Factor of the Gram matrix, here 1/k.
-    terms : float
-        Rounding errors that one entry may have met (theory §5: n + block + k/block).
-    trace : (...) array, optional
-        Size of what was rounded, where ``gram`` is a projection of it; the trace of ``gram`` by default.
-
-    Returns
-    -------
-    (...) array
-        ``sqrt(max(lambda_min - (n + terms) 2^-53 trace, 0) scale)``.
+    The bound is sqrt(max(lambda_min - (n + terms) 2^-53 trace, 0) scale) (theory §5). `scale` is 1/k here; `terms`
+    counts the rounding errors of one entry (n + block + k/block); `trace` is that of the rounded matrix, if `gram` is a
+    projection of it.
     """
     smallest = np.linalg.eigvalsh(gram)[..., 0]
     size = np.trace(gram, axis1=-2, axis2=-1) if trace is None else trace
@@ -64,11 +52,12 @@ def smallest_singular_value(gram: Array, scale: Array | float, terms: float, tra
 
 
 def signal_spectrum(gram: Array, square_z: Array, width: int, mode: str, terms: float) -> Array:
-    """sigma_0 from the n x n Gram matrix of the hidden layer, both modes from the one matrix."""
+    """Return sigma_0 from the n x n Gram matrix V Dphi^2 V^T of the hidden layer, in either mode."""
     return smallest_singular_value(_with_output_layer(gram, square_z, mode), 1.0 / width, terms)
 
 
 def _with_output_layer(gram: Array, square_z: Array, mode: str) -> Array:
+    """Add the output layer's |z|^2 I to the Gram matrix of the hidden layer in mode `both`."""
     if mode == "hidden":
         return gram
     return gram + square_z[..., None, None] * np.eye(gram.shape[-1])
@@ -77,15 +66,10 @@ def _with_output_layer(gram: Array, square_z: Array, mode: str) -> Array:
 def observed_spectra(
     gram_Z: Array, square_z: Array, S: Array, width: int, mode: str, terms: float, trace: Array | None = None
 ) -> tuple[Array, Array]:
-    """(sigma_Z, sigma_obs) from the r x r Gram matrix Z^T V Dphi^2 V^T Z.
+    """Return (sigma_Z, sigma_obs), each (T,), from the r x r Gram matrices Z^T V Dphi^2 V^T Z (T, r, r).
 
-    Parameters
-    ----------
-    gram_Z : (T, r, r) array
-    square_z : (T,) array
-    S : (T or 1, r) array
-    trace : (T,) array, optional
-        Trace of the n x n matrix that ``gram_Z`` was projected from.
+    `square_z` is |z|^2 (T,), S holds the singular values of A (T or 1, r), and `trace` (T,) is that of the n x n
+    matrices that `gram_Z` was projected from.
     """
     full = _with_output_layer(gram_Z, square_z, mode)
     observed = S[:, :, None] * full * S[:, None, :]
@@ -97,7 +81,7 @@ def observed_spectra(
 
 
 def spectra(gram: Array, square_z: Array, problems: ProblemBatch, width: int, mode: str, terms: float) -> Spectra:
-    """All three singular values from one n x n Gram matrix (theory §5)."""
+    """Return all three singular values from the n x n Gram matrices (T, n, n) of the hidden layer (theory §5)."""
     gram_Z = np.matmul(problems.Zt, np.matmul(gram, problems.Zt.swapaxes(1, 2)))
     whole = _with_output_layer(gram, square_z, mode)
     trace = np.trace(whole, axis1=-2, axis2=-1)
@@ -108,29 +92,29 @@ def spectra(gram: Array, square_z: Array, problems: ProblemBatch, width: int, mo
 
 @dataclass(frozen=True)
 class Branch:
-    """A lower bound a (sigma - ell(s)) of the observed singular value after a path of length s."""
+    """Lower bound factor (sigma - ell(s)) of the observed singular value after a path of length s (theory §5.3)."""
 
     factor: Array | float
     sigma: Array
     lipschitz: TrialLipschitz
 
     def level(self, s: Array) -> Array:
-        """Bound at s; negative beyond its zero."""
+        """Return the bound at s; negative beyond its zero."""
         return np.asarray(self.factor * (self.sigma - self.lipschitz.integrals(s)[0]))
 
     def area(self, s: Array) -> Array:
-        """Integral of the bound from 0 to s."""
+        """Return the integral of the bound from 0 to s."""
         return np.asarray(self.factor * (self.sigma * s - self.lipschitz.integrals(s)[1]))
 
     def slope(self, s: Array) -> Array:
-        """Derivative of the bound."""
+        """Return the derivative of the bound at s."""
         return -self.factor * self.lipschitz.at(s)
 
     def take(self, rows: Index) -> Branch:
-        """Some trials, where every array is (T,)."""
-        at = self.lipschitz
-        B1, B2 = (value[rows] if isinstance(value, np.ndarray) else value for value in (at.sup_dphi, at.lip_dphi))
-        lipschitz = TrialLipschitz(at.mode, B1, B2, at.column_norm[rows], at.width[rows])
+        """Return the branch of some trials; every array is (T,)."""
+        whole = self.lipschitz
+        B1, B2 = (x[rows] if isinstance(x, np.ndarray) else x for x in (whole.sup_dphi, whole.lip_dphi))
+        lipschitz = TrialLipschitz(whole.mode, B1, B2, whole.column_norm[rows], whole.width[rows])
         return Branch(np.asarray(self.factor)[rows], self.sigma[rows], lipschitz)
 
 
@@ -149,7 +133,7 @@ class ObservedPath:
 
     @classmethod
     def build(cls, signal: Branch, observed: Branch) -> ObservedPath:
-        """Join the bounds through Z^T J and through A J."""
+        """Join the lower bounds through Z^T J and through A J."""
         ends = np.stack([branch.lipschitz.reach(branch.sigma) for branch in (signal, observed)])
         end = ends.max(axis=0)
         zero = np.zeros_like(end)
@@ -170,13 +154,13 @@ class ObservedPath:
         return np.where(which == 0, values[0], values[1])
 
     def level(self, s: Array) -> Array:
-        """m(s), zero beyond the end."""
+        """Return m(s), zero beyond the end."""
         values = (self.branches[0].level(s), self.branches[1].level(s))
         level = np.where(s < self.crossing, self._choose(self.first, values), self._choose(self.last, values))
         return np.where(s < self.end, np.maximum(level, 0.0), 0.0)
 
     def area(self, s: Array) -> Array:
-        """int_0^s m for s up to the end."""
+        """Return int_0^s m for s up to the end."""
         before, after = np.minimum(s, self.crossing), np.maximum(s, self.crossing)
         one, two = self.branches
         areas = self._choose(self.first, (one.area(before), two.area(before)))
@@ -184,21 +168,13 @@ class ObservedPath:
         return areas - self._choose(self.last, (one.area(self.crossing), two.area(self.crossing)))
 
     def margin(self, psi_0: Array) -> Array:
-        """int m / psi_0; the certificate holds where it exceeds one."""
+        """Return int m / psi_0; the certificate holds where it exceeds one."""
         with np.errstate(divide="ignore", invalid="ignore"):
             total = self.area(self.end)
             return np.where(total > 0.0, total / psi_0, 0.0)
 
     def certify(self, psi_0: Array) -> tuple[Array, Array, Array]:
-        """Margin, path length and final singular value.
-
-        Returns
-        -------
-        margin : array
-            See `margin`.
-        path_length, sigma_star : arrays
-            s* with int_0^{s*} m = psi_0 and m(s*); NaN where not certified.
-        """
+        """Return margin, path length s* with int_0^{s*} m = psi_0, and sigma_* = m(s*); NaN where not certified."""
         with np.errstate(divide="ignore", invalid="ignore"):
             margin = self.margin(psi_0)
             certified = margin > 1.0
@@ -216,7 +192,7 @@ class ObservedPath:
 
 
 def _crossing(signal: Branch, observed: Branch, end: Array) -> Array:
-    """Point in (0, end) where the two bounds are equal, by Newton kept in a shrinking bracket."""
+    """Return the point in (0, end) where the two bounds are equal, by Newton kept in a shrinking bracket."""
     low, high = np.zeros_like(end), end.copy()
     zero = np.zeros_like(end)
     sign = np.sign(signal.level(zero) - observed.level(zero))
@@ -235,25 +211,10 @@ def _crossing(signal: Branch, observed: Branch, end: Array) -> Array:
     return s
 
 
-@dataclass(frozen=True)
-class Rungs:
-    """The certificates of one mode; field names are those of the stored datasets."""
-
-    sigma_0: Array
-    radius_needed: Array
-    radius_trial: Array
-    radius_paper: Array
-    margin_paper: Array
-    margin_trial: Array
-    margin_sharp: Array
-    sigma_star: Array
-    radius_sharp: Array
-
-
 def sharp_path(
     values: Spectra, mode: str, activation: Activation, problems: ProblemBatch, c_Z: Array, c_A: Array, width: Array
 ) -> ObservedPath:
-    """Lower bound of the observed singular value along a path from the point of ``values`` (theory §5.3)."""
+    """Bound the observed singular value along a path that starts where the Jacobian has `values` (theory §5.3)."""
     extra = (1,) * (np.ndim(values.sigma_Z) - 1)
     sigma_A, norm_A = problems.sigma_A.reshape(-1, *extra), problems.norm_A.reshape(-1, *extra)
     B1, B2 = activation.sup_dphi, activation.lip_dphi
@@ -271,20 +232,11 @@ def rungs(
     psi_0: Array,
     columns: tuple[Array, Array, Array],
     width: Array,
-) -> Rungs:
-    """Margins of paper, trial and sharp at the initial point.
+) -> dict[str, Array]:
+    """Return the margins of paper, trial and sharp at the initial point, by dataset name (`RUNG_DATASETS`).
 
-    Parameters
-    ----------
-    values : Spectra
-        Arrays (T, widths).
-    entry_bound : float
-        V_max of the output law; infinite outside the theorem, where `paper` never holds.
-    psi_0 : (T, widths) array
-        psi(L_0).
-    columns : three (T, widths) arrays
-        Largest |V_i|, |Z^T V_i|, |A V_i|.
-    width : (widths,) array
+    `values` and psi_0 = psi(L_0) are (T, widths), `width` is (widths,), and `columns` holds the largest |V_i|,
+    |Z^T V_i| and |A V_i| (T, widths). `entry_bound` is V_max: infinite outside the theorem, where `paper` never holds.
     """
     c_V, c_Z, c_A = columns
     sigma_A = problems.sigma_A.reshape(-1, *(1,) * (psi_0.ndim - 1))
@@ -296,18 +248,9 @@ def rungs(
             np.where(values.sigma_0 > 0.0, values.sigma_0 / (2.0 * needed * lip.at(needed)), 0.0)
             for lip in (paper, trial)
         ]
-    margins = [np.where(np.isnan(margin), 0.0, margin) for margin in margins]
-    margin_sharp, radius_sharp, sigma_star = sharp_path(values, mode, activation, problems, c_Z, c_A, width).certify(
-        psi_0
-    )
-    return Rungs(
-        values.sigma_0,
-        needed,
-        trial.radius(values.sigma_0),
-        paper.radius(values.sigma_0),
-        margins[0],
-        margins[1],
-        margin_sharp,
-        sigma_star,
-        radius_sharp,
-    )
+    margin_paper, margin_trial = (np.where(np.isnan(margin), 0.0, margin) for margin in margins)
+    path = sharp_path(values, mode, activation, problems, c_Z, c_A, width)
+    margin_sharp, radius_sharp, sigma_star = path.certify(psi_0)
+    radii = needed, trial.radius(values.sigma_0), paper.radius(values.sigma_0)
+    arrays = (values.sigma_0, *radii, margin_paper, margin_trial, margin_sharp, sigma_star, radius_sharp)
+    return dict(zip(RUNG_DATASETS, arrays, strict=True))

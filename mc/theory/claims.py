@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from mc.theory import claim_checks as checks
 from mc.theory.claim_checks import ALWAYS, Bounded, Promise, Sides, Slack, Watched, smallest_slack
+from mc.theory.codes import MARGIN_RUNGS, MODES
 
 __all__ = ["CLAIMS", "TRAJECTORY_CLAIMS", "Bounded", "Claim", "Kind", "Sides", "Slack", "smallest_slack"]
 
@@ -68,8 +69,8 @@ class Claim:
     vacuous: str = ""
 
 
-_BOTH, _HIDDEN = ("hidden", "both"), ("hidden",)
-_LADDER, _LADDER_WORDS = ("paper", "trial", "sharp"), "paper, trial (R' < R) or sharp"
+_HIDDEN = ("hidden",)
+_LADDER_WORDS = "paper, trial (R' < R) or sharp"
 _ANY_RULE = ("flow", "descent")
 
 
@@ -101,19 +102,19 @@ def _trajectory(
 
 
 _ALL = (
-    _implication("paper-trial", "margin_trial > 1", "paper: margin_paper > 1", _BOTH, "theory §5"),
-    _implication("trial-sharp", "margin_sharp > 1", "trial: margin_trial > 1", _BOTH, "theory §5.3"),
+    _implication("paper-trial", "margin_trial > 1", "paper: margin_paper > 1", MODES, "theory §5"),
+    _implication("trial-sharp", "margin_sharp > 1", "trial: margin_trial > 1", MODES, "theory §5.3"),
     _implication("sharp-exact", "zero loss is reached", "sharp: margin_sharp > 1", _HIDDEN, "theory §7.4"),
-    _probability("theory-trial", "P(trial) >= P_theory^trial(k)", "none", _BOTH, "theory §7.1-3", "ladder"),
-    _probability("theory-paper", "P(paper) >= P_theory^paper(k)", "none", _BOTH, "theory §7.1-3", "ladder"),
+    _probability("theory-trial", "P(trial) >= P_theory^trial(k)", "none", MODES, "theory §7.1-3", "ladder"),
+    _probability("theory-paper", "P(paper) >= P_theory^paper(k)", "none", MODES, "theory §7.1-3", "ladder"),
     _probability(
-        "chernoff", "P(lambda_min(H) <= (1 - eta) C_dphi^2) <= delta_1(k)", "none", _BOTH, "theory §7.1", "tails",
+        "chernoff", "P(lambda_min(H) <= (1 - eta) C_dphi^2) <= delta_1(k)", "none", MODES, "theory §7.1", "tails",
     ),
     _probability(
-        "concentration", "P(s > upper end) <= delta_2, P(s < lower end) <= delta_4, s = |z|/sqrt k", "none", _BOTH,
+        "concentration", "P(s > upper end) <= delta_2, P(s < lower end) <= delta_4, s = |z|/sqrt k", "none", MODES,
         "theory §7.2", "tails",
     ),
-    _probability("initial-error", "P(|y(0)| > s (...)) <= delta_3", "none", _BOTH, "theory §7.3", "tails"),
+    _probability("initial-error", "P(|y(0)| > s (...)) <= delta_3", "none", MODES, "theory §7.3", "tails"),
     _probability(
         "orthant", "P(zero loss) = P(Bin(k, 1/2) >= r)", "softplus, V with a symmetric density, y != 0", _HIDDEN,
         "theory §7.4", "orthant",
@@ -124,32 +125,32 @@ _ALL = (
     ),
     _probability(
         "published", "P(zero loss) >= 1 - 1/n - 1/d (hidden), 1 - 2/n - 1/d (both)",
-        "k >= C' sigma_A^-2 n psi^2 (hidden), C' sigma_A^-4 n psi^4 (both); C' is not specified", _BOTH, "theory §7",
+        "k >= C' sigma_A^-2 n psi^2 (hidden), C' sigma_A^-4 n psi^4 (both); C' is not specified", MODES, "theory §7",
         "published",
     ),
     _trajectory(
-        "ball", "|theta(t) - theta_0| <= R' (sharp: s*)", _LADDER_WORDS, _BOTH, "theory §4(i), §5.3", _LADDER,
+        "ball", "|theta(t) - theta_0| <= R' (sharp: s*)", _LADDER_WORDS, MODES, "theory §4(i), §5.3", MARGIN_RUNGS,
         checks.ball, "distance",
     ),
     _trajectory(
-        "jacobian", "sigma_min(J(t)) >= sigma_0/2 (sharp: sigma_min(A J(t)) >= sigma_*)", _LADDER_WORDS, _BOTH,
-        "theory §4(i), §5.3", _LADDER, checks.jacobian, "jacobian_sigma_min", "observed_sigma_min",
+        "jacobian", "sigma_min(J(t)) >= sigma_0/2 (sharp: sigma_min(A J(t)) >= sigma_*)", _LADDER_WORDS, MODES,
+        "theory §4(i), §5.3", MARGIN_RUNGS, checks.jacobian, "jacobian_sigma_min", "observed_sigma_min",
     ),
     _trajectory(
         "rate", "L(t) <= Psi^-1(sigma^2 t + Psi(L_0)), sigma = sigma_A sigma_0/2 (sharp: sigma_*)", _LADDER_WORDS,
-        _BOTH, "theory §4(i), §5.3", _LADDER, checks.rate, "loss",
+        MODES, "theory §4(i), §5.3", MARGIN_RUNGS, checks.rate, "loss",
     ),
     _trajectory(
-        "limit", "|theta(t) - theta_inf| <= psi(Psi^-1(sigma^2 t + Psi(L_0)))/sigma", _LADDER_WORDS, _BOTH,
-        "theory §4(i), §5.3", _LADDER, checks.limit, "limit_distance",
+        "limit", "|theta(t) - theta_inf| <= psi(Psi^-1(sigma^2 t + Psi(L_0)))/sigma", _LADDER_WORDS, MODES,
+        "theory §4(i), §5.3", MARGIN_RUNGS, checks.limit, "limit_distance",
     ),
     _trajectory(
         "early-stopping", "|y(t) - ybar| <= 2 |eps| once sigma^2 t + Psi(L_0) >= Psi(psi^-1(|eps|))", _LADDER_WORDS,
-        _BOTH, "theory §4(ii)", _LADDER, checks.early_stopping, "observation_error",
+        MODES, "theory §4(ii)", MARGIN_RUNGS, checks.early_stopping, "observation_error",
     ),
     _trajectory(
         "recovery", "|x(t) - xbar| <= (|y(t) - y| + |eps|)/lambda + (1 + |A|/lambda) dist(xbar, Sigma')",
-        _LADDER_WORDS, _BOTH, "theory §4(iii), §6", _LADDER, checks.recovery, "signal_error", "distance",
+        _LADDER_WORDS, MODES, "theory §4(iii), §6", MARGIN_RUNGS, checks.recovery, "signal_error", "distance",
         vacuous="the tangent cone meets ker(A)",
     ),
     _trajectory(
@@ -165,18 +166,18 @@ _ALL = (
         checks.zonotope, "residual", retry=False,
     ),
     _trajectory(
-        "identity", "|Z^T (x(t) - xbar)| <= (|y(t) - y| + |eps|)/sigma_A", "none", _BOTH, "theory §6", (ALWAYS,),
+        "identity", "|Z^T (x(t) - xbar)| <= (|y(t) - y| + |eps|)/sigma_A", "none", MODES, "theory §6", (ALWAYS,),
         checks.identity, "signal_error_range", "residual", rules=_ANY_RULE, retry=False,
     ),
     _trajectory(
-        "kernel-drift", "|P_ker (x(t) - x(0))| <= B1 |P_ker V(0)| |h(t) - h(0)|/sqrt k", "none", _BOTH, "theory §6",
+        "kernel-drift", "|P_ker (x(t) - x(0))| <= B1 |P_ker V(0)| |h(t) - h(0)|/sqrt k", "none", MODES, "theory §6",
         (ALWAYS,), checks.kernel_drift, "kernel_drift", "hidden_distance", rules=_ANY_RULE, retry=False,
     ),
     _trajectory(
         "discretization",
         "gradient descent: |theta_j - theta_0| <= R'/kappa and L_j <= Psi^-1(sigma_A^2 sigma_0^2 kappa gamma j/4 + "
         "Psi(L_0))",
-        "R'/kappa < R and gamma < 2/beta, kappa = 1 - gamma beta/2", _BOTH, "theory §9", ("paper", "trial"),
+        "R'/kappa < R and gamma < 2/beta, kappa = 1 - gamma beta/2", MODES, "theory §9", ("paper", "trial"),
         checks.discretization, "distance", "loss", rules=("descent",), retry=False,
     ),
 )  # fmt: skip

@@ -1,18 +1,34 @@
-"""Enumerated outcomes: what can be said of a trial, stored as int8 with the labels beside."""
+"""The names of modes, rungs and forms, and the enumerated outcomes of a trial (stored as int8 beside their labels)."""
 
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Literal, get_args
+
+Mode = Literal["hidden", "both"]
+MODES: tuple[str, ...] = get_args(Mode)
+"""The layers that are trained."""
+
+Rung = Literal["paper", "trial", "sharp", "exact", "conserved"]
+LADDER: tuple[str, ...] = get_args(Rung)
+"""The certificates, the weakest first."""
+MARGIN_RUNGS = LADDER[:3]
+"""The certificates that hold where their margin exceeds one."""
+ONE_MODE = {"exact": "hidden", "conserved": "both"}
+"""The certificates that exist in one mode only, and that mode."""
+
+FORMS = ("trial", "paper")
+"""The certificates that P_theory bounds (theory §7.1-3)."""
 
 NOT_COMPUTED = -1
 
 
 class Labelled(IntEnum):
-    """An enumeration whose members print as the words of the file format."""
+    """An enumeration whose members have labels for the file format."""
 
     @property
     def label(self) -> str:
-        """The member's name in the words of the file format, e.g. ``reaches-zero``."""
+        """Return the label, e.g. ``reaches-zero``."""
         return self.name.lower().replace("_", "-")
 
 
@@ -51,7 +67,7 @@ class Outcome(Labelled):
 
 
 class CertifiedBy(Labelled):
-    """What proved the outcome of a trajectory."""
+    """The certificate that proved the outcome of a trajectory."""
 
     INITIAL_SHARP = 0
     RESTART = 1
@@ -60,7 +76,7 @@ class CertifiedBy(Labelled):
 
 
 class Verdict(Labelled):
-    """What one trajectory says of one claim."""
+    """Whether a claim holds along one trajectory."""
 
     HOLDS = 0
     VIOLATED = 1

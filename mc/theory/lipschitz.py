@@ -13,7 +13,7 @@ from mc.model.arrays import Array
 
 
 def _minus_log1p(v: Array, log: Array) -> Array:
-    """v - log(1 + v) without cancellation at small v, given the logarithm."""
+    """Return v - log(1 + v) without cancellation at small v, given the logarithm."""
     small = v < 0.02
     if not small.any():
         return v - log
@@ -27,36 +27,25 @@ def _minus_log1p(v: Array, log: Array) -> Array:
 
 @dataclass(frozen=True)
 class TrialLipschitz:
-    """Lip_rho of theory §4 with the trial's own largest column.
-
-    Attributes
-    ----------
-    mode : {"hidden", "both"}
-    sup_dphi, lip_dphi : float
-        B1, B2; multiplied by |A| for the observed Jacobian A J.
-    column_norm : array
-        Largest column norm at the centre, in the same space (c_max, c_Z, or c_A/|A|).
-    width : array
-        k, broadcast with ``column_norm``.
-    """
+    """Lip_rho of theory §4 with the largest column norm of the trial."""
 
     mode: str
-    sup_dphi: float | Array
-    lip_dphi: float | Array
-    column_norm: Array
-    width: Array
+    sup_dphi: float | Array  # B1; times |A| for the observed Jacobian A J
+    lip_dphi: float | Array  # B2; times |A| for the observed Jacobian A J
+    column_norm: Array  # largest column norm at the centre, in the same space (c_max, c_Z, or c_A/|A|)
+    width: Array  # k, broadcast with `column_norm`
 
     def _q(self, b: Array) -> Array:
         return np.asarray(0.5 * (b + np.sqrt(b * b + 4.0 * np.square(self.sup_dphi))))
 
     def at(self, rho: Array | float) -> Array:
-        """Lipschitz constant over the ball of radius ``rho``."""
+        """Return the Lipschitz constant over the ball of radius `rho`."""
         if self.mode == "hidden":
             return np.asarray(self.lip_dphi * self.column_norm / np.sqrt(self.width) + 0.0 * rho)
         return self._q(self.lip_dphi * (self.column_norm + rho)) / np.sqrt(self.width)
 
     def radius(self, sigma_0: Array) -> Array:
-        """R with R = sigma_0/(2 Lip_R); infinite where the Jacobian is constant."""
+        """Return R with R = sigma_0/(2 Lip_R); infinite where the Jacobian is constant."""
         with np.errstate(divide="ignore", invalid="ignore"):
             if self.mode == "hidden":
                 radius = sigma_0 / (2.0 * self.at(0.0))
@@ -66,18 +55,7 @@ class TrialLipschitz:
         return np.where(sigma_0 > 0.0, radius, 0.0)
 
     def integrals(self, s: Array) -> tuple[Array, Array]:
-        """Loss of singular value along a path of length s, and its integral.
-
-        Parameters
-        ----------
-        s : array
-            Path length, non-negative.
-
-        Returns
-        -------
-        ell, ell_integral : arrays
-            ell(s) = int_0^s Lip, and int_0^s ell (theory §5.3).
-        """
+        """Return ell(s) = int_0^s Lip, the singular value lost on a path of length s, and int_0^s ell (§5.3)."""
         if self.mode == "hidden" or np.all(np.asarray(self.lip_dphi) == 0.0):
             slope = self.at(0.0)
             # without curvature a path of any length, even infinite, loses nothing
@@ -97,7 +75,7 @@ class TrialLipschitz:
         return ell, q**3 * pieces / (B2 * B2 * np.sqrt(self.width))
 
     def reach(self, sigma: Array, steps: int = 60) -> Array:
-        """Path length at which ell(s) = sigma (ell is convex: Newton from the right is monotone)."""
+        """Return the path length at which ell(s) = sigma (ell is convex: Newton from the right is monotone)."""
         with np.errstate(divide="ignore", invalid="ignore"):
             s = np.asarray(sigma / self.at(0.0))
             s = np.where(sigma > 0.0, s, 0.0)
@@ -105,7 +83,7 @@ class TrialLipschitz:
                 return s
             moving = s > 0.0
             for _ in range(steps):
-                # an element that has converged rests, so that none depends on its neighbours
+                # freeze converged elements, so that a result does not depend on the other trials of the batch
                 new = np.clip(s - (self.integrals(s)[0] - sigma) / self.at(s), 0.0, s)
                 s, moving = np.where(moving, new, s), moving & (s - new > 1e-15 * s)
                 if not moving.any():
@@ -124,14 +102,14 @@ class PublishedLipschitz:
     width: Array
 
     def at(self, rho: Array | float) -> Array:
-        """Lipschitz constant over the ball of radius ``rho``."""
+        """Return the Lipschitz constant over the ball of radius `rho`."""
         scale = self.bound * np.sqrt(self.n / self.width)
         if self.mode == "hidden":
             return np.asarray(self.entry_bound * scale + 0.0 * rho)
         return np.asarray((1.0 + 2.0 * (self.entry_bound + rho)) * scale)
 
     def radius(self, sigma_0: Array) -> Array:
-        """R with R = sigma_0/(2 Lip_R)."""
+        """Return R with R = sigma_0/(2 Lip_R)."""
         if self.mode == "hidden":
             return np.asarray(sigma_0 / (2.0 * self.at(0.0)))
         t = sigma_0 * np.sqrt(self.width / self.n) / (2.0 * self.bound)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from mc.model.arrays import Array, Index, Mask
 from mc.model.draws import CHUNK, OutputLaw, draw_chunk, draw_network, draw_problem, get_law
 from mc.model.losses import Loss
 from mc.model.problem import Problem, ProblemBatch
-from mc.theory.certificates import Rungs, Spectra, rungs, spectra
+from mc.theory.certificates import RUNG_DATASETS, Spectra, rungs, spectra
 from mc.theory.codes import NOT_COMPUTED, Exact, ExactBy
 from mc.trial.claims import Witness
 from mc.trial.flows import FlowSettings, run_flows
@@ -158,8 +158,8 @@ def _allocate(out: Arrays, task: BlockTask) -> None:
         out[name] = np.full(trial_width, np.nan)
     for name in ("exact", "exact_by"):
         out[name] = np.full(trial_width, NOT_COMPUTED, np.int8)
-    for field in fields(Rungs):
-        out[field.name] = np.full((len(task.modes), *trial_width), np.nan)
+    for name in RUNG_DATASETS:
+        out[name] = np.full((len(task.modes), *trial_width), np.nan)
 
 
 @dataclass(frozen=True)
@@ -199,10 +199,10 @@ def _compute_rows(
         ladder = rungs(
             streamed.spectra[mode], mode, model.activation, model.law.entry_bound, batch, psi_0, streamed.columns, width
         )
-        for field in fields(Rungs):
-            out[field.name][index, rows] = getattr(ladder, field.name)
+        for name, values in ladder.items():
+            out[name][index, rows] = values
         if mode == "hidden":
-            certified = ladder.margin_sharp > 1.0
+            certified = ladder["margin_sharp"] > 1.0
     if model.decides:
         _decide(out, model, rows, batch, streamed, certified)
     if task.flow is not None and model.flows:
@@ -273,8 +273,8 @@ def _stream(model: _Model, rows: Index, batch: ProblemBatch) -> _Streamed:
             terms = CHUNK + width / CHUNK
             for mode in task.modes:
                 found = spectra(sums.gram, sums.square_z, problems, width, mode, terms)
-                for field in fields(Spectra):
-                    getattr(values[mode], field.name)[here, at] = getattr(found, field.name)
+                for stored, value in zip(values[mode], found, strict=True):
+                    stored[here, at] = value
     return _Streamed(observed, square_z, columns, sigma_low, values, kept)
 
 

@@ -31,8 +31,9 @@ from mc.experiment.experiment import Experiment
 from mc.model import activations, losses
 from mc.runner.jobs import Record
 from mc.store.blocks import load
-from mc.theory.bounds import Setting, p_theory
+from mc.theory.bounds import p_theory
 from mc.theory.claims import CLAIMS
+from mc.theory.constants import Setting
 from mc.version import __version__
 
 ROOT = Path(__file__).parents[2]

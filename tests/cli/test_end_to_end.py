@@ -25,8 +25,9 @@ from mc.runner.plan import load_frozen
 from mc.store.blocks import load
 from mc.store.layout import field_of
 from mc.store.results import CellResults
-from mc.theory.bounds import FORMS, MODES, Setting, p_theory
-from mc.theory.codes import Exact
+from mc.theory.bounds import p_theory
+from mc.theory.codes import FORMS, MODES, Exact
+from mc.theory.constants import Setting
 
 ROOT = Path(__file__).parents[2]
 TABLES: dict[str, dict[str, Any]] = {

@@ -32,8 +32,8 @@ from mc.model.draws import get_law
 from mc.runner import execute
 from mc.store.blocks import load
 from mc.store.results import CellResults, Results
-from mc.theory import bounds
 from mc.theory.codes import Exact
+from mc.theory.constants import activation_norm_lower, activation_norm_upper, chernoff_failure, initial_output_upper
 
 TRIALS = 4000
 NONE = np.arange(0)
@@ -102,7 +102,7 @@ def test_chernoff_is_not_contradicted_and_a_millionth_of_it_is(sigmoid: CellResu
     assert true.slack_min > 0.0
 
     def millionth(*args: Any, **kwargs: Any) -> np.ndarray:
-        return 1e-6 * bounds.chernoff_failure(*args, **kwargs)
+        return 1e-6 * chernoff_failure(*args, **kwargs)
 
     broken = only(chernoff(sigmoid, ensemble("sigmoid", "uniform"), bound=millionth))
     assert broken.verdict == "contradicted"
@@ -147,8 +147,8 @@ def test_concentration_is_not_contradicted_and_half_its_deviation_is(linear: Cel
 
         return bound
 
-    high = only(concentration(linear, named, upper=shrunk(bounds.activation_norm_upper)))
-    low = only(concentration(linear, named, lower=shrunk(bounds.activation_norm_lower)))
+    high = only(concentration(linear, named, upper=shrunk(activation_norm_upper)))
+    low = only(concentration(linear, named, lower=shrunk(activation_norm_lower)))
     assert (high.verdict, low.verdict) == ("contradicted", "contradicted")
     parts = {
         part
@@ -184,7 +184,7 @@ def test_the_initial_error_is_not_contradicted_and_a_shrunk_bound_is(linear: Cel
     def shrunk(*args: Any, **kwargs: Any) -> np.ndarray:
         # given h, y(0) is nearly N(0, s^2): a third of the forms is s (1 + 2 x + 2 x^2)^(1/2)/3, x^2 = log(1/delta),
         # 1.3 s at delta = 0.01, passed with probability 0.2; the bounded one at 2.35 s, passed with probability 0.019
-        return bounds.initial_output_upper(*args, **kwargs) / 3.0
+        return initial_output_upper(*args, **kwargs) / 3.0
 
     assert checked(bound=shrunk).verdict == "contradicted"
 

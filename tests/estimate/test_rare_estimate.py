@@ -17,12 +17,12 @@ from mc.estimate.rare.study import fitted_rate
 from mc.estimate.widths.predicted import CellTheory
 from mc.model import activations, losses
 from mc.model.draws import What, generator
-from mc.theory import bounds
+from mc.theory import constants
 from mc.theory.codes import Exact
 
 
-def setting(activation: str = "sigmoid", n: int = 5) -> bounds.Setting:
-    return bounds.Setting(
+def setting(activation: str = "sigmoid", n: int = 5) -> constants.Setting:
+    return constants.Setting(
         n=n, m=3, sigma_A=1.0, norm_A=1.0, frobenius_A=np.sqrt(3.0), frobenius_AAT=np.sqrt(3.0), norm_y=1.0,
         loss=losses.get("mse"), activation=activations.get(activation), entry_bound=float(np.sqrt(3.0)),
         subgaussian=True,
@@ -207,7 +207,7 @@ def theory(table: dict[str, Any], k: list[int], activation: str = "sigmoid", out
 def test_delta_1_is_the_bound_of_lambda_min_and_its_rate_the_slope() -> None:
     found = theory({"margin": "lambda_min", "threshold": 0.75}, [982, 983, 5000, 6000])
     known = activations.get("sigmoid")
-    expected = bounds.chernoff_failure(
+    expected = constants.chernoff_failure(
         np.array([982, 983, 5000, 6000]),
         0.25,
         n=5,
@@ -232,7 +232,7 @@ def test_the_exact_law_of_softplus() -> None:
 def test_the_norm_bounds_put_the_threshold_back(margin: str, threshold: float) -> None:
     known = activations.get("softplus")
     found = theory({"margin": margin, "threshold": threshold}, [10_000, 20_000], "softplus")
-    side = bounds.activation_norm_lower if margin.endswith("low") else bounds.activation_norm_upper
+    side = constants.activation_norm_lower if margin.endswith("low") else constants.activation_norm_upper
     limit = side([10_000, 20_000], found.failure, moment_phi=known.moment_phi, sup_dphi=known.sup_dphi)
     np.testing.assert_allclose(limit, threshold * known.moment_phi, rtol=1e-12)
 
@@ -242,9 +242,9 @@ def test_the_output_bound_is_a_pair_of_deltas_that_reach_the_threshold() -> None
     known, best = s.activation, 1.0
     limit = 3.0 * known.moment_phi * s.frobenius_A
     for delta_2 in np.geomspace(1e-12, 0.5, 60):
-        norm = bounds.activation_norm_upper(1000, delta_2, moment_phi=known.moment_phi, sup_dphi=known.sup_dphi)
+        norm = constants.activation_norm_upper(1000, delta_2, moment_phi=known.moment_phi, sup_dphi=known.sup_dphi)
         for delta_3 in np.geomspace(1e-12, 0.5, 400):
-            reached = bounds.initial_output_upper(
+            reached = constants.initial_output_upper(
                 norm, delta_3, norm_A=s.norm_A, frobenius_A=s.frobenius_A, frobenius_AAT=s.frobenius_AAT,
                 entry_bound=s.entry_bound, subgaussian=True,
             )  # fmt: skip

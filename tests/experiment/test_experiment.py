@@ -21,13 +21,14 @@ from hypothesis import strategies as st
 
 from mc.errors import InputError
 from mc.experiment.experiment import Cell, Experiment, Suite, block_size, differing_fields, load_file
-from mc.experiment.schema import KEYS, LADDER, MODES
+from mc.experiment.schema import KEYS
 from mc.experiment.studies import INDEX
 from mc.model import activations, losses
 from mc.model.activations import Activation
 from mc.model.draws import OUTPUT_LAWS, OutputLaw, draw_problem, get_law
 from mc.model.problem import OPERATORS, SIGNALS
 from mc.theory.claims import CLAIMS
+from mc.theory.codes import LADDER, MODES
 from mc.version import NUMERICS_VERSION, SCHEMA_VERSION
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"

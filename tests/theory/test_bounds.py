@@ -1,4 +1,4 @@
-"""Probability bounds: ingredients by hand and against simulation, the search against direct evaluation (theory §7)."""
+"""Probability bounds: constants by hand and against simulation, the search against direct evaluation (theory §7)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from mc.errors import InputError
 from mc.model import activations, losses
 from mc.model.arrays import Array
-from mc.theory import bounds
-from mc.theory.bounds import FORMS, MODES, PublishedForm, Setting, TheoryPoint
+from mc.theory import bounds, constants
+from mc.theory.codes import FORMS, MODES
+from mc.theory.constants import Setting
 
 EPS = float(np.finfo(np.float64).eps)
 ROOT3 = math.sqrt(3.0)
@@ -37,22 +38,22 @@ each_mode = pytest.mark.parametrize("mode", MODES)
 each_form = pytest.mark.parametrize("form", FORMS)
 
 
-# --- ingredients by hand
+# --- constants by hand
 
 
 def test_chernoff_by_hand() -> None:
-    assert bounds.chernoff_rate(0.5) == pytest.approx(0.5 + 0.5 * math.log(0.5), rel=4 * EPS)
-    assert bounds.chernoff_rate(1.0) == 1.0
+    assert constants.chernoff_rate(0.5) == pytest.approx(0.5 + 0.5 * math.log(0.5), rel=4 * EPS)
+    assert constants.chernoff_rate(1.0) == 1.0
     # eta^2/2 (1 + eta/3 + ...): the plain formula keeps no digit here
-    assert bounds.chernoff_rate(1e-9) == pytest.approx(0.5e-18 * (1 + 1e-9 / 3), rel=4 * EPS)
+    assert constants.chernoff_rate(1e-9) == pytest.approx(0.5e-18 * (1 + 1e-9 / 3), rel=4 * EPS)
     # on both sides of the change of formula; the plain one loses eta/rate = 100 roundings
     for eta in (0.0199, 0.0201):
         exact = math.fsum(eta**j / (j * (j - 1)) for j in range(2, 30))
-        assert bounds.chernoff_rate(eta) == pytest.approx(exact, rel=200 * EPS)
+        assert constants.chernoff_rate(eta) == pytest.approx(exact, rel=200 * EPS)
     # n exp(-rate C^2 k/(B1^2 V^2 n)) with C = 2, B1 = 1/2, V = 4: the fraction is 1/n
-    value = bounds.chernoff_failure(30, 1.0, n=3, moment_dphi=2.0, sup_dphi=0.5, entry_bound=4.0)
+    value = constants.chernoff_failure(30, 1.0, n=3, moment_dphi=2.0, sup_dphi=0.5, entry_bound=4.0)
     assert value == pytest.approx(3 * math.exp(-10 * 1.0), rel=16 * EPS)
-    assert bounds.chernoff_failure(1, 0.5, n=3, moment_dphi=2.0, sup_dphi=0.5, entry_bound=4.0) == 1.0
+    assert constants.chernoff_failure(1, 0.5, n=3, moment_dphi=2.0, sup_dphi=0.5, entry_bound=4.0) == 1.0
 
 
 def test_chernoff_of_the_prototype_falls_below_one_from_width_983() -> None:
@@ -62,34 +63,29 @@ def test_chernoff_of_the_prototype_falls_below_one_from_width_983() -> None:
         "sup_dphi": SIGMOID.sup_dphi,
         "entry_bound": ROOT3,
     }
-    assert bounds.chernoff_failure(982, 0.25, **given_by) == 1.0
-    assert bounds.chernoff_failure(983, 0.25, **given_by) < 1.0
+    assert constants.chernoff_failure(982, 0.25, **given_by) == 1.0
+    assert constants.chernoff_failure(983, 0.25, **given_by) < 1.0
 
 
 def test_activation_norm_by_hand() -> None:
     k, delta = 4, math.exp(-2.0)  # sqrt(2 log(1/delta)/k) = 1
-    assert bounds.activation_norm_upper(k, delta, moment_phi=2.0, sup_dphi=0.5) == pytest.approx(2.5)
-    assert bounds.activation_norm_upper(k, delta, moment_phi=2.0, sup_dphi=0.5, sup_phi=2.25) == 2.25
-    assert bounds.activation_norm_upper(k, 0.0, moment_phi=2.0, sup_dphi=0.5, sup_phi=3.0) == 3.0
-    lower = bounds.activation_norm_lower(k, delta, moment_phi=2.0, sup_dphi=0.5)
+    assert constants.activation_norm_upper(k, delta, moment_phi=2.0, sup_dphi=0.5) == pytest.approx(2.5)
+    assert constants.activation_norm_upper(k, delta, moment_phi=2.0, sup_dphi=0.5, sup_phi=2.25) == 2.25
+    assert constants.activation_norm_upper(k, 0.0, moment_phi=2.0, sup_dphi=0.5, sup_phi=3.0) == 3.0
+    lower = constants.activation_norm_lower(k, delta, moment_phi=2.0, sup_dphi=0.5)
     assert lower == pytest.approx(math.sqrt(4 - 0.25 / 4) - 0.5)
-    assert bounds.activation_norm_lower(1, 0.5, moment_phi=1.0, sup_dphi=2.0) == 0.0  # C_phi^2 < B1^2/k
-    assert bounds.activation_norm_lower(k, 1e-9, moment_phi=1.0, sup_dphi=1.0) == 0.0  # deviation beyond the mean
-    assert bounds.activation_norm_lower(k, 0.0, moment_phi=1.0, sup_dphi=1.0) == 0.0
+    assert constants.activation_norm_lower(1, 0.5, moment_phi=1.0, sup_dphi=2.0) == 0.0  # C_phi^2 < B1^2/k
+    assert constants.activation_norm_lower(k, 1e-9, moment_phi=1.0, sup_dphi=1.0) == 0.0  # deviation beyond the mean
+    assert constants.activation_norm_lower(k, 0.0, moment_phi=1.0, sup_dphi=1.0) == 0.0
 
 
 def test_initial_residual_by_hand() -> None:
     A: dict[str, float] = {"norm_A": 2.0, "frobenius_A": 3.0, "frobenius_AAT": 5.0, "entry_bound": 7.0}
     delta = math.exp(-4.0)
-    value = bounds.initial_output_upper(0.5, delta, subgaussian=True, **A)
+    value = constants.initial_output_upper(0.5, delta, subgaussian=True, **A)
     assert value == pytest.approx(0.5 * math.sqrt(9 + 2 * 5 * 2 + 2 * 4 * 4))
-    value = bounds.initial_output_upper(0.5, delta, subgaussian=False, **A)
+    value = constants.initial_output_upper(0.5, delta, subgaussian=False, **A)
     assert value == pytest.approx(0.5 * (3 + 2 * math.sqrt(2) * 7 * 2 * 2))
-    case = setting(norm_A=2.0, frobenius_A=3.0, frobenius_AAT=5.0, norm_y=1.5)
-    residual = 0.5 * math.sqrt(61) + 1.5
-    assert bounds.initial_psi_upper(case, 0.5, delta) == pytest.approx(residual)
-    logcosh = math.acosh(math.cosh(residual / math.sqrt(5)) ** 5)
-    assert bounds.initial_psi_upper(replace(case, loss=losses.get("logcosh")), 0.5, delta) == pytest.approx(logcosh)
 
 
 def test_subgaussian_form_never_exceeds_that_of_a_bounded_law() -> None:
@@ -100,7 +96,7 @@ def test_subgaussian_form_never_exceeds_that_of_a_bounded_law() -> None:
         "frobenius_AAT": np.linalg.norm(A @ A.T),
     }
     delta = np.geomspace(1e-300, 0.999, 50)
-    forms = [bounds.initial_output_upper(1.0, delta, subgaussian=x, entry_bound=1.0, **norms) for x in (True, False)]
+    forms = [constants.initial_output_upper(1.0, delta, subgaussian=x, entry_bound=1.0, **norms) for x in (True, False)]
     assert np.all(forms[0] < forms[1])
 
 
@@ -135,17 +131,17 @@ def test_lipschitz_and_largest_psi_against_bisection(mode: str, form: str) -> No
         case = setting(activation=activations.get(name), sigma_A=0.3)
         for k, sigma, rho in ((3, 2.0, 0.7), (10**5, 0.01, 1e-3), (10**18, 0.4, 40.0)):
             lip = direct_lipschitz(case, mode, form, k, rho)
-            assert bounds.lipschitz(case, mode, form, k, rho) == pytest.approx(lip, rel=16 * EPS)
-            largest = bounds.largest_psi(case, mode, form, k, sigma)
+            assert constants.lipschitz(case, mode, form, k, rho) == pytest.approx(lip, rel=16 * EPS)
+            largest = constants.largest_psi(case, mode, form, k, sigma)
             if lip == 0.0:
                 assert largest == math.inf
             else:  # R' = R at the largest psi; bisection ends at 70 * 2^-53 in log R
                 radius = 2 * largest / (case.sigma_A * sigma)
                 assert radius == pytest.approx(direct_radius(case, mode, form, k, sigma), rel=200 * EPS)
-    assert bounds.largest_psi(setting(), mode, form, 10, 0.0) == 0.0
+    assert constants.largest_psi(setting(), mode, form, 10, 0.0) == 0.0
 
 
-# --- ingredients against simulation: a measured frequency exceeds its bound by at most 5 standard errors
+# --- constants against simulation: a measured frequency exceeds its bound by at most 5 standard errors
 
 
 def allowed(delta: float, trials: int) -> float:
@@ -159,7 +155,7 @@ def test_chernoff_against_simulation(rng: np.random.Generator, k: int, eta: floa
     scaled = dphi * (2.0 * rng.integers(0, 2, (trials, n, k)) - 1.0)
     smallest = np.linalg.eigvalsh(scaled @ scaled.transpose(0, 2, 1) / k)[:, 0]
     frequency = float(np.mean(smallest <= (1 - eta) * SIGMOID.moment_dphi**2))
-    delta = bounds.chernoff_failure(
+    delta = constants.chernoff_failure(
         k, eta, n=n, moment_dphi=SIGMOID.moment_dphi, sup_dphi=SIGMOID.sup_dphi, entry_bound=1.0
     )
     assert 0 < frequency <= allowed(float(delta), trials)
@@ -172,8 +168,8 @@ def test_activation_norm_against_simulation(rng: np.random.Generator, name: str,
     act, k, trials = activations.get(name), 40, 20_000
     s = np.linalg.norm(act.phi(rng.standard_normal((trials, k))), axis=1) / math.sqrt(k)
     moments = {"moment_phi": act.moment_phi, "sup_dphi": act.sup_dphi}
-    upper = float(bounds.activation_norm_upper(k, delta, **moments))
-    lower = float(bounds.activation_norm_lower(k, delta, **moments))
+    upper = float(constants.activation_norm_upper(k, delta, **moments))
+    lower = float(constants.activation_norm_lower(k, delta, **moments))
     assert np.mean(s > upper) <= allowed(delta, trials)
     assert np.mean(s < lower) <= allowed(delta, trials)
     assert upper - lower < 25 * np.std(s)  # not an idle test: the bounds are on the scale of s
@@ -187,7 +183,7 @@ def test_initial_residual_against_simulation(rng: np.random.Generator, law: str,
     z = SIGMOID.phi(rng.standard_normal(k))  # the bound holds given z
     V = rng.uniform(-ROOT3, ROOT3, (trials, n, k)) if law == "uniform" else 2.0 * rng.integers(0, 2, (trials, n, k)) - 1
     output = np.linalg.norm(V @ z @ A.T, axis=1) / math.sqrt(k)
-    upper = bounds.initial_output_upper(
+    upper = constants.initial_output_upper(
         np.linalg.norm(z) / math.sqrt(k),
         delta,
         norm_A=float(np.linalg.norm(A, 2)),
@@ -225,20 +221,18 @@ def test_p_theory_stays_below_the_measured_frequency(rng: np.random.Generator, m
 # --- the search
 
 
-def verify(case: Setting, point: TheoryPoint) -> None:
-    """Direct evaluation of theory §7.1-3 and §4 at the parameters that the search returned."""
-    act, k, mode, form = case.activation, point.k, point.mode, point.form
-    B1, V = act.sup_dphi, case.entry_bound
+def verify(case: Setting, mode: str, form: str, k: int) -> bounds.Parameters:
+    """Evaluate theory §7.1-3 and §4 directly at the parameters behind P_theory(k)."""
+    point = bounds.certifying_parameters(case, mode, form, k)
+    act, V = case.activation, case.entry_bound
+    B1, (delta_1, delta_2, delta_3, delta_4) = act.sup_dphi, point.deltas
 
     def tail(delta: float) -> float:
         return B1 * math.sqrt(2 * math.log(1 / delta) / k)
 
-    used, deltas = 0.0, (point.delta_1, point.delta_2, point.delta_3, point.delta_4)
-    for event, delta in enumerate(deltas, start=1):
-        assert (delta == 0.0) or event in point.events
-        used += delta
-    assert point.failure == pytest.approx(used, rel=4 * EPS)
-    assert point.probability == 1.0 - point.failure
+    assert all(delta == 0.0 or event in point.events for event, delta in enumerate(point.deltas, start=1))
+    # alone or in company a width has one value, to the last digits of the search
+    assert bounds.failure(case, mode, form, k) == pytest.approx(sum(point.deltas), rel=4 * EPS)
     square = 0.0
     if 1 in point.events:
         with localcontext(prec=50):  # the plain rate loses all digits at small eta
@@ -246,16 +240,16 @@ def verify(case: Setting, point: TheoryPoint) -> None:
             rate = float(eta + (1 - eta) * (1 - eta).ln()) if eta < 1 else 1.0
         exponent = rate * act.moment_dphi**2 * k / (B1**2 * V**2 * case.n)
         # a rounding of the exponent moves exp by exponent EPS; the rate keeps all but 100 roundings (at eta = 0.02)
-        assert point.delta_1 == pytest.approx(case.n * math.exp(-exponent), rel=150 * (1 + exponent) * EPS, abs=1e-300)
+        assert delta_1 == pytest.approx(case.n * math.exp(-exponent), rel=150 * (1 + exponent) * EPS, abs=1e-300)
         square += (1 - point.eta) * act.moment_dphi**2
     if 3 not in point.events:
         assert direct_lipschitz(case, mode, form, k, 1.0) == 0.0
-        return
+        return point
     if 4 in point.events:
         assert mode == "both"
-        square += max(math.sqrt(act.moment_phi**2 - B1**2 / k) - tail(point.delta_4), 0.0) ** 2
-    upper = act.moment_phi + tail(point.delta_2) if 2 in point.events else act.sup_phi
-    tau = math.log(1 / point.delta_3)
+        square += max(math.sqrt(act.moment_phi**2 - B1**2 / k) - tail(delta_4), 0.0) ** 2
+    upper = act.moment_phi + tail(delta_2) if 2 in point.events else act.sup_phi
+    tau = math.log(1 / delta_3)
     if case.subgaussian:
         factor = math.sqrt(case.frobenius_A**2 + 2 * case.frobenius_AAT * math.sqrt(tau) + 2 * case.norm_A**2 * tau)
     else:
@@ -271,10 +265,7 @@ def verify(case: Setting, point: TheoryPoint) -> None:
     needed = 2 * psi / (case.sigma_A * sigma)
     assert needed < direct_radius(case, mode, form, k, sigma)
     assert 2 * needed * direct_lipschitz(case, mode, form, k, needed) < sigma
-    assert point.psi_upper == pytest.approx(psi, rel=1e-12)
-    assert point.sigma_0_lower == pytest.approx(sigma, rel=1e-12)
-    assert point.radius_needed == pytest.approx(needed, rel=1e-12)
-    assert point.lipschitz == pytest.approx(direct_lipschitz(case, mode, form, k, needed), rel=1e-12)
+    return point
 
 
 CASES = st.builds(
@@ -310,9 +301,8 @@ def test_certificates_are_valid_and_k_theory_is_their_first_width(
     if first > 1:
         assert bounds.p_theory(case, mode, form, first - 1) < 1 - delta
     for k in (first, 3 * first, 1000 * first):
-        point = bounds.describe(case, mode, form, k)
-        assert point.probability >= 1 - delta
-        verify(case, point)
+        assert bounds.p_theory(case, mode, form, k) >= 1 - delta
+        verify(case, mode, form, k)
 
 
 @settings(max_examples=8)
@@ -335,29 +325,30 @@ def test_non_decreasing_and_trial_above_paper(case: Setting, mode: str) -> None:
 def brute_force(case: Setting, mode: str, form: str, k: int, rng: np.random.Generator, draws: int) -> float:
     """Best 1 - sum of deltas over random parameters, by another route: eta from delta_2 to delta_4, R' < R by trial."""
     act, best = case.activation, 0.0
-    known = bounds.describe(case, mode, form, k)
-    near = {2: known.delta_2 or 0.01, 3: known.delta_3 or 0.01, 4: known.delta_4 or 0.01}
+    names = ("norm_A", "frobenius_A", "frobenius_AAT", "entry_bound", "subgaussian")
+    norms = {name: getattr(case, name) for name in names}
+    near = [delta or 0.01 for delta in bounds.certifying_parameters(case, mode, form, k).deltas[1:]]
     spread = rng.choice([1e-3, 0.03, 1.0], (draws, 1))
     for drop in ((), (2,), (1,), (4,), (1, 2), (2, 4)):
         if (drop != () and drop != (2,) and mode == "hidden") or (2 in drop and math.isinf(act.sup_phi)):
             continue
         # half of the draws anywhere, half about the parameters of the search
         anywhere, about = rng.uniform(-16, 0, (draws, 3)), spread * rng.standard_normal((draws, 3))
-        about = about + np.log([near[2], near[3], near[4]])
+        about = about + np.log(near)
         delta = np.minimum(np.exp(np.where(rng.random((draws, 1)) < 0.5, anywhere, about)), 0.999)
         delta_2, delta_3 = np.where(2 in drop, 0.0, delta[:, 0]), delta[:, 1]
         delta_4 = np.where(mode == "hidden" or 4 in drop, 0.0, delta[:, 2])
         moments = {"moment_phi": act.moment_phi, "sup_dphi": act.sup_dphi}
-        psi = bounds.initial_psi_upper(
-            case, bounds.activation_norm_upper(k, delta_2, sup_phi=act.sup_phi, **moments), delta_3
-        )
-        lower = bounds.activation_norm_lower(k, delta_4, **moments)
+        upper = constants.activation_norm_upper(k, delta_2, sup_phi=act.sup_phi, **moments)
+        output = constants.initial_output_upper(upper, delta_3, **norms)
+        psi = case.loss.psi_upper(output + case.norm_y, case.m)
+        lower = constants.activation_norm_lower(k, delta_4, **moments)
         square = np.where(delta_4 > 0, lower**2, 0.0)
 
         def certified(sigma: Array, psi: Array = psi) -> Array:
             with np.errstate(divide="ignore"):
                 rho = 2 * psi / (case.sigma_A * sigma)
-            return np.asarray(2 * rho * bounds.lipschitz(case, mode, form, k, rho) < sigma)
+            return np.asarray(2 * rho * constants.lipschitz(case, mode, form, k, rho) < sigma)
 
         delta_1 = np.zeros(draws)
         if 1 in drop:
@@ -369,7 +360,7 @@ def brute_force(case: Setting, mode: str, form: str, k: int, rng: np.random.Gene
                 eta = 0.5 * (low + high)
                 fits = certified(np.sqrt(square + (1 - eta) * act.moment_dphi**2))
                 low, high = np.where(fits, eta, low), np.where(fits, high, eta)
-            delta_1 = bounds.chernoff_failure(
+            delta_1 = constants.chernoff_failure(
                 k, low, n=case.n, moment_dphi=act.moment_dphi, sup_dphi=act.sup_dphi, entry_bound=case.entry_bound
             )
         total = delta_1 + delta_2 + delta_3 + delta_4
@@ -422,15 +413,14 @@ def test_identity_hidden_needs_event_1_alone() -> None:
     k = bounds.k_theory(case, "hidden", "trial", 0.05)
     # n exp(-k/(3 n)) <= 0.05: k = 30 log 200 = 158.95
     assert k == 159
-    assert bounds.describe(case, "hidden", "trial", 159).events == (1,)
+    assert bounds.certifying_parameters(case, "hidden", "trial", 159).events == (1,)
     assert bounds.p_theory(case, "hidden", "trial", 159) == pytest.approx(1 - 10 * math.exp(-5.3), rel=8 * EPS)
 
 
 def test_law_outside_the_theorem_and_unknown_loss_bounds_are_vacuous() -> None:
     gaussian = setting(entry_bound=math.inf)
-    point = bounds.describe(gaussian, "both", "trial", 10**9)
-    assert (point.probability, point.failure, point.events) == (0.0, 1.0, ())
-    assert math.isnan(point.eta)
+    assert bounds.failure(gaussian, "both", "trial", 10**9) == 1.0
+    assert bounds.certifying_parameters(gaussian, "both", "trial", 10**9).events == ()
     assert bounds.k_theory(gaussian, "hidden", "paper", 0.5) == math.inf
     own: Any = SimpleNamespace(psi_upper_inverse=lambda psi, m: np.zeros_like(psi))  # nothing known from the norm
     assert bounds.p_theory(setting(loss=own), "both", "trial", 10**18) == 0.0
@@ -441,9 +431,7 @@ def test_bounded_phi_can_drop_event_2() -> None:
     steep: Any = SimpleNamespace(sup_dphi=50.0, lip_dphi=1e-6, sup_phi=0.6, moment_phi=0.5, moment_dphi=40.0)
     case = setting(activation=steep)
     k = int(bounds.k_theory(case, "hidden", "trial", 0.05))
-    point = bounds.describe(case, "hidden", "trial", k)
-    assert point.events == (1, 3)
-    verify(case, point)
+    assert verify(case, "hidden", "trial", k).events == (1, 3)
     unbounded: Any = SimpleNamespace(**{**vars(steep), "sup_phi": math.inf})
     assert bounds.p_theory(case, "hidden", "trial", k) > bounds.p_theory(
         setting(activation=unbounded), "hidden", "trial", k
@@ -468,11 +456,9 @@ def test_shapes_and_refusals() -> None:
 
 
 def test_published_form() -> None:
-    form = PublishedForm(constant=2.0)
-    assert form.width("hidden", n=10, sigma_A=0.5, psi=3.0) == 2 * 10 * 36
-    assert form.width("both", n=10, sigma_A=0.5, psi=3.0) == 2 * 10 * 36**2
-    assert form.largest_constant("both", 12960, n=10, sigma_A=0.5, psi=3.0) == 1.0
-    assert form.probability("hidden", n=10, d=500) == pytest.approx(0.898)
-    assert form.probability("both", n=10, d=500) == pytest.approx(0.798)
-    assert form.probability("both", n=1, d=500) == 0.0
-    assert "recalled" in form.citation_note
+    assert constants.published_width("hidden", n=10, sigma_A=0.5, psi=3.0) == 10 * 36
+    assert constants.published_width("both", n=10, sigma_A=0.5, psi=3.0) == 10 * 36**2
+    assert constants.published_probability("hidden", n=10, d=500) == pytest.approx(0.898)
+    assert constants.published_probability("both", n=10, d=500) == pytest.approx(0.798)
+    assert constants.published_probability("both", n=1, d=500) == 0.0
+    assert "recalled" in constants.PUBLISHED_NOTE

@@ -15,8 +15,8 @@ from mc.estimate.probability.intervals import clopper_pearson
 from mc.estimate.widths.contour import Crossing, Shift, contour, gaussian_heuristic, shift
 from mc.estimate.widths.predicted import named
 from mc.model.arrays import Array, IntArray, Mask
-from mc.theory.bounds import PublishedForm
 from mc.theory.codes import Outcome
+from mc.theory.constants import published_width
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,7 @@ class Plane:
         widths : tuple of float
             C' n (psi/sigma_A)^2 of every row.
         """
-        form = PublishedForm()
-        raw = [form.width("hidden", n=row.n, sigma_A=1.0, psi=row.ratio) for row in self.rows]
+        raw = [published_width("hidden", n=row.n, sigma_A=1.0, psi=row.ratio) for row in self.rows]
         on = [i for i, row in enumerate(self.rows) if 0.0 < row.crossing.estimate < math.inf and raw[i] > 0.0]
         if not on:
             return math.nan, tuple(math.nan for _ in raw)

@@ -24,9 +24,8 @@ from mc.estimate.widths.predicted import CellTheory, TheoryCurve, cell_theory
 from mc.model.arrays import IntArray
 from mc.store.layout import Computed
 from mc.theory.claims import TRAJECTORY_CLAIMS
-from mc.theory.codes import Outcome
+from mc.theory.codes import FORMS, Outcome
 
-FORMS = ("trial", "paper")
 DELTA = 0.05
 """k_theory is reported for the promise P >= 1 - DELTA."""
 

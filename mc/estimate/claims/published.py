@@ -19,7 +19,7 @@ from mc.estimate.numbers import short
 from mc.estimate.probability.counts import CellLike, Counts, dataset, decisions
 from mc.estimate.probability.support import Support
 from mc.estimate.widths.crossings import CrossingWidth, crossing_width
-from mc.theory.bounds import PublishedForm
+from mc.theory.constants import published_probability, published_width
 
 EVENTS = ("zero loss", "sharp", "trial", "paper")
 """What the promise is read as; the claim is on zero loss, the certificates show what a proof by them needs."""
@@ -86,8 +86,8 @@ def constant(
     Constant or None
         None where the promise is vacuous, or the event was not computed.
     """
-    form, n = PublishedForm(), int(cell.problem["n"])
-    p = form.probability(mode, n=n, d=d)
+    n = int(cell.problem["n"])
+    p = published_probability(mode, n=n, d=d)
     found = zero_loss(cell, mode) if event == "zero loss" else decisions(cell, event, mode)
     psi, sigma = dataset(cell, "psi_0"), dataset(cell, "sigma_A")
     if p <= 0.0 or found is None or psi is None or sigma is None:
@@ -100,7 +100,7 @@ def constant(
     largest = float(ratios.max())
     crossing = crossing_width(np.asarray(cell.widths, dtype=np.int64), counts, p, level, method)
     estimate, low, high = (
-        form.largest_constant(mode, k, n=n, sigma_A=1.0, psi=largest) for k in (crossing.estimate, *crossing.interval)
+        k / published_width(mode, n=n, sigma_A=1.0, psi=largest) for k in (crossing.estimate, *crossing.interval)
     )
     spread = largest / float(np.median(ratios))
     trials = int(counts.trials.max())
@@ -172,7 +172,7 @@ def published(
 
 
 def _promises(cell: CellLike, mode: str, d: int) -> bool:
-    return PublishedForm().probability(mode, n=int(cell.problem["n"]), d=d) > 0.0
+    return published_probability(mode, n=int(cell.problem["n"]), d=d) > 0.0
 
 
 def _vacuous(mode: str, cells: int) -> Finding:

@@ -18,7 +18,7 @@ from mc.estimate.probability.counts import CellLike, Counts, Decision, Decisions
 from mc.estimate.widths.predicted import Ensemble, named
 from mc.model.arrays import Array, Mask
 from mc.model.draws import CHUNK
-from mc.theory import bounds
+from mc.theory import constants
 
 Bound = Callable[..., Array]
 
@@ -99,7 +99,7 @@ def chernoff(
     ensemble: Ensemble,
     alpha: float = 0.05,
     method: str = "clopper-pearson",
-    bound: Bound = bounds.chernoff_failure,
+    bound: Bound = constants.chernoff_failure,
 ) -> Iterator[Finding]:
     """P(lambda_min(H) <= (1 - eta) C_dphi^2) <= delta_1(k) over `ETAS` and the widths (theory §7.1).
 
@@ -111,7 +111,7 @@ def chernoff(
     alpha, method
         As in `mc.estimate.claims.points.judge`.
     bound : callable
-        delta_1, with the arguments of `mc.theory.bounds.chernoff_failure`.
+        delta_1, with the arguments of `mc.theory.constants.chernoff_failure`.
     """
     activation, law = ensemble.activation, ensemble.law
     found = smallest_eigenvalue(cell, ensemble) if law.in_theorem else None
@@ -135,8 +135,8 @@ def concentration(
     ensemble: Ensemble,
     alpha: float = 0.05,
     method: str = "clopper-pearson",
-    upper: Bound = bounds.activation_norm_upper,
-    lower: Bound = bounds.activation_norm_lower,
+    upper: Bound = constants.activation_norm_upper,
+    lower: Bound = constants.activation_norm_lower,
 ) -> Iterator[Finding]:
     """P(s > upper end) <= delta_2 and P(s < lower end) <= delta_4 over `DELTAS` and the widths (theory §7.2).
 
@@ -165,7 +165,7 @@ def initial_error(
     ensemble: Ensemble,
     alpha: float = 0.05,
     method: str = "clopper-pearson",
-    bound: Bound = bounds.initial_output_upper,
+    bound: Bound = constants.initial_output_upper,
 ) -> Iterator[Finding]:
     """P(|y(0)| > s (...)) <= delta_3, with the s and the norms of A of each trial (theory §7.3).
 

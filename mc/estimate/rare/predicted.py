@@ -11,8 +11,8 @@ from scipy.special import betainc
 
 from mc.estimate.widths.predicted import CellTheory
 from mc.model.arrays import Array
-from mc.theory import bounds
-from mc.theory.bounds import Setting
+from mc.theory import bounds, constants
+from mc.theory.constants import Setting
 
 SPLITS = 400
 """Ways to share the failure between the two events behind a large output."""
@@ -90,11 +90,11 @@ def _chernoff(setting: Setting, threshold: float, k: Array) -> RareTheory | None
     if not 0.0 < eta < 1.0:
         return None
     activation, n = setting.activation, setting.n
-    failure = bounds.chernoff_failure(
+    failure = constants.chernoff_failure(
         k, eta, n=n, moment_dphi=activation.moment_dphi, sup_dphi=activation.sup_dphi, entry_bound=setting.entry_bound
     )
     scale = (activation.moment_dphi / (activation.sup_dphi * setting.entry_bound)) ** 2 / n
-    return RareTheory("delta_1 (matrix Chernoff)", "theory §7.1", failure, float(bounds.chernoff_rate(eta)) * scale)
+    return RareTheory("delta_1 (matrix Chernoff)", "theory §7.1", failure, float(constants.chernoff_rate(eta)) * scale)
 
 
 def _activation_norm(setting: Setting, margin: str, threshold: float, k: Array) -> RareTheory:
@@ -116,7 +116,7 @@ def _large_output(setting: Setting, threshold: float, k: Array) -> Array:
     activation = setting.activation
     limit = threshold * activation.moment_phi * setting.frobenius_A
     delta_2 = np.append(np.exp(-np.geomspace(1e-3, 690.0, SPLITS)), 0.0)[:, None]
-    norm = bounds.activation_norm_upper(
+    norm = constants.activation_norm_upper(
         k, delta_2, moment_phi=activation.moment_phi, sup_dphi=activation.sup_dphi, sup_phi=activation.sup_phi
     )
     # |A|_F^2 + 2 |A A^T|_F x + 2 |A|^2 x^2 = (limit/norm)^2 with x = sqrt(log 1/delta_3)

@@ -26,14 +26,9 @@ from mc.estimate.sampling.allocation import observer
 from mc.estimate.sampling.rule_errors import Goal
 from mc.estimate.widths.predicted import cell_theory
 from mc.model.arrays import Array, IntArray, Mask
-from mc.theory.codes import NOT_COMPUTED
+from mc.theory.codes import FORMS, NOT_COMPUTED, ONE_MODE
 
 Stored = Mapping[tuple[int, str, str], tuple[Decisions, Mask]]
-
-CLAIMED = ("trial", "paper")
-"""The certificates whose probability a bound promises."""
-ONE_MODE = {"exact": "hidden", "conserved": "both"}
-"""The certificates that only one mode has."""
 
 
 def cell_events(cell: CellLike, ladder: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -82,7 +77,7 @@ def adaptive_plan(experiment: Mapping[str, Any], cells: Sequence[CellLike]) -> A
                 "fixes no claim; use resample = 'cell' in [problem], or target_half_width instead of decide"
             )
         for mode, event in cell_events(cell, ladder):
-            if goal.decide and event not in CLAIMED:
+            if goal.decide and event not in FORMS:
                 continue
             widths = event_widths(cell, event)
             claims = _claims(cell, experiment, mode, event) if goal.decide else np.full(len(widths), np.nan)

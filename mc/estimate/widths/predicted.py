@@ -19,6 +19,7 @@ from mc.model.arrays import Array, IntArray
 from mc.model.draws import OutputLaw, get_law
 from mc.model.losses import Loss
 from mc.theory import bounds
+from mc.theory.constants import Setting
 
 MAX_PROBLEMS = 32
 """Problems of a cell that a mean P_theory is taken over: each costs a tenth of a second."""
@@ -71,7 +72,7 @@ class CellTheory:
         Why the theorem does not apply, empty when it does.
     """
 
-    settings: tuple[bounds.Setting, ...]
+    settings: tuple[Setting, ...]
     outside: str = ""
 
     def curve(self, mode: str, form: str, widths: ArrayLike) -> TheoryCurve:
@@ -171,7 +172,7 @@ def cell_theory(cell: CellLike, experiment: Mapping[str, Any]) -> CellTheory | N
     if not len(present):
         return None
     settings = tuple(
-        bounds.Setting(
+        Setting(
             n=int(cell.problem["n"]),
             m=int(cell.problem["m"]),
             **{name: float(value) for name, value in zip(SCALES, columns[:, trial], strict=True)},

@@ -34,9 +34,9 @@ from mc.report.paper.section import (
     within,
 )
 from mc.report.style import EVENT_LINES, INK, MUTED, ORANGE, Line, log_ticks
+from mc.theory.codes import MODES
 
 TEXTS = Texts("ladder")
-MODES = ("hidden", "both")
 
 WITHIN = (0.8, 1.25)
 """Measured over heuristic width of `exact`: what the hypothesis of the study allows."""

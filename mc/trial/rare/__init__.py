@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from mc.trial.rare.attainable import common_box
 from mc.trial.rare.repetitions import rare_arrays
-from mc.trial.rare.settings import LADDER_MARGINS, MARGINS, PROBLEM_MARGINS, RELATIVE, RareSettings
+from mc.trial.rare.settings import MARGINS, PROBLEM_MARGINS, RELATIVE, RareSettings
 from mc.trial.rare.tilting import closed_form
 
 __all__ = [
-    "LADDER_MARGINS",
     "MARGINS",
     "PROBLEM_MARGINS",
     "RELATIVE",

@@ -164,4 +164,4 @@ class LadderMargin(Margin):
                 found, self.mode, self.activation, self.entry_bound, problem, psi_0,
                 (columns[0], columns[1], columns[2]), width,
             )  # fmt: skip
-            return np.asarray(np.log(getattr(ladder, f"margin_{self.rung}")))
+            return np.asarray(np.log(ladder[f"margin_{self.rung}"]))

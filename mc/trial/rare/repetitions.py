@@ -12,10 +12,11 @@ from mc.model.arrays import Array
 from mc.model.draws import RARE_TILTED, SHARED_TRIAL, OutputLaw, What, generator
 from mc.model.losses import Loss
 from mc.model.problem import Problem
+from mc.theory.codes import MARGIN_RUNGS
 from mc.trial.rare.attainable import GaugePopulation
 from mc.trial.rare.margins import ActivationNorm, LadderMargin, LambdaMin, Margin, OutputNorm
 from mc.trial.rare.populations import Population, SummedPopulation
-from mc.trial.rare.settings import GROUP_BYTES, LADDER_MARGINS, RareSettings
+from mc.trial.rare.settings import GROUP_BYTES, RareSettings
 from mc.trial.rare.splitting import Ensemble, Repetitions, pilot, repeat
 from mc.trial.rare.tilting import TiltedLaw
 
@@ -34,7 +35,7 @@ def make_margin(
         return ActivationNorm(activation, k, threshold, high=name.endswith("high"))
     if name == "output_norm":
         return OutputNorm(activation, problem, k, threshold)
-    if name in LADDER_MARGINS:
+    if name in MARGIN_RUNGS:
         return LadderMargin(name, settings.mode or "hidden", activation, loss, law.entry_bound, problem, k, threshold)
     return None
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, MinLen, doc
 
 from mc.flow.settings import Width
+from mc.theory.codes import MARGIN_RUNGS, Mode
 
 RELATIVE = {
     "lambda_min": "C_dphi^2",
@@ -17,12 +18,9 @@ RELATIVE = {
 }
 """Margins whose threshold is a multiple of a moment, and which (theory §7.1-3)."""
 
-LADDER_MARGINS = ("paper", "trial", "sharp")
-"""Rungs of the ladder: the failure is a margin at most the threshold, 1 where nothing else is said."""
+MARGINS = (*RELATIVE, *MARGIN_RUNGS, "exact")
 
-MARGINS = (*RELATIVE, *LADDER_MARGINS, "exact")
-
-PROBLEM_MARGINS = ("output_norm", *LADDER_MARGINS, "exact")
+PROBLEM_MARGINS = ("output_norm", *MARGIN_RUNGS, "exact")
 """Margins that look at the inverse problem: their probability is of one problem."""
 
 
@@ -66,7 +64,7 @@ class RareSettings:
         doc("one of " + ", ".join(MARGINS)),
     ]  # fmt: skip
     widths: Annotated[tuple[Width, ...], MinLen(1), doc("an increasing list of widths among those of [widths]")] = ()
-    mode: Annotated[Literal["hidden", "both"] | None, doc("'hidden' or 'both' (a rung of the ladder only)")] = None
+    mode: Annotated[Mode | None, doc("'hidden' or 'both' (a rung of the ladder only)")] = None
     threshold: Annotated[float | None, Gt(0), doc("a number above 0")] = None  # None with the margin `exact` alone
     particles: Annotated[int, Ge(50), Le(10**6), doc("a whole number from 50 to 10^6")] = 400  # of one repetition
     repetitions: Annotated[int, Ge(1), Le(10**6), doc("a whole number from 1 to 10^6, in all")] = 16
@@ -89,7 +87,7 @@ class RareSettings:
 
     def seconds(self, repetitions: int, n: int, rank: int, k: int) -> float:
         """Forecast of some repetitions of a block at width k, their pilot included, for a failure of about 1e-9."""
-        move = SECONDS_PER_MOVE * (3.0 if self.margin in LADDER_MARGINS else 1.0)
+        move = SECONDS_PER_MOVE * (3.0 if self.margin in MARGIN_RUNGS else 1.0)
         if self.margin == "exact":
             move += SECONDS_PER_ENTRY * rank * k
         networks = (repetitions + 1) * self.particles

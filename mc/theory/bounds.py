@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mc.errors import InputError
 from mc.model.arrays import Array, IntArray, Mask
-from mc.theory.bounds.ingredients import (
+from mc.theory.constants import (
     Setting,
     activation_norm_lower,
     activation_norm_upper,
     check_names,
     chernoff_rate,
-    initial_psi_upper,
     largest_psi,
     lipschitz,
 )
@@ -40,108 +39,35 @@ LOG_W = np.linspace(math.log(0.3), math.log(200.0), 13)
 STENCIL = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
 
 
-@dataclass(frozen=True)
-class TheoryPoint:
-    """P_theory at one width, with the parameters that certify it (theory §7).
+class Parameters(NamedTuple):
+    """The parameters that certify P_theory at one width; deltas of unused events are 0."""
 
-    Deltas of unused events are 0. Where the bound is vacuous `events` is empty and the parameters are NaN. A constant
-    Jacobian (identity, `hidden`, `trial`) needs event 1 alone, at eta = 1: sigma_0 > 0 suffices, psi_upper is infinite.
-
-    Attributes
-    ----------
-    k, mode, form
-        As asked for.
-    probability, failure : float
-        P_theory and 1 - P_theory, the sum of the deltas.
-    events : tuple of int
-        Events used.
-    eta, delta_1, delta_2, delta_3, delta_4 : float
-    activation_norm_upper, activation_norm_lower : float
-        Bounds on s = |z|/sqrt k (lower: 0 when event 4 is not used).
-    psi_upper : float
-        Bound on psi(L_0).
-    sigma_0_lower : float
-        Lower bound on sigma_0.
-    radius_needed : float
-        R' for these bounds.
-    lipschitz : float
-        Lip at radius R': 2 R' Lip < sigma_0_lower.
-    """
-
-    k: int
-    mode: str
-    form: str
-    probability: float
-    failure: float
-    events: tuple[int, ...]
+    events: tuple[int, ...]  # empty where the bound is vacuous
     eta: float
-    delta_1: float
-    delta_2: float
-    delta_3: float
-    delta_4: float
-    activation_norm_upper: float
-    activation_norm_lower: float
-    psi_upper: float
-    sigma_0_lower: float
-    radius_needed: float
-    lipschitz: float
+    deltas: tuple[float, float, float, float]
 
 
 def failure(setting: Setting, mode: str, form: str, k: ArrayLike) -> Array:
-    """1 - P_theory(k) = sum of the deltas used, without cancellation; 1 where the bound is vacuous (theory §7).
+    """Return 1 - P_theory(k), the sum of the deltas used, in (0, 1]; 1 where the bound is vacuous (theory §7).
 
-    Parameters
-    ----------
-    setting : Setting
-    mode : {"hidden", "both"}
-    form : {"trial", "paper"}
-    k : array_like
-        Widths, at least 1.
-
-    Returns
-    -------
-    array
-        Shape of `k`, in (0, 1].
-
-    Raises
-    ------
-    InputError
-        For an unknown mode or form, or a width below 1.
+    `k` holds widths of at least 1, in any shape. Raises InputError for a width below 1, an unknown mode or form.
     """
     widths = _widths(k)
     unique, inverse = np.unique(widths, return_inverse=True)
     value = _optimum(setting, mode, form, unique)[0]
-    # what certifies a width certifies every larger one with smaller deltas: mends the last digits of the search
+    # the certificate of a width is one of every larger width, with smaller deltas: correct the last digits
     return np.asarray(np.minimum.accumulate(value)[inverse].reshape(widths.shape))
 
 
 def p_theory(setting: Setting, mode: str, form: str, k: ArrayLike) -> Array:
-    """P_theory(k): lower bound on the probability of R' < R; 0 means vacuous (theory §7).
-
-    Parameters, shapes and errors are those of `failure`. Non-decreasing in k.
-    """
+    """Return a lower bound on P(R' < R), non-decreasing in k; 0 means vacuous (theory §7). See `failure`."""
     return np.asarray(1.0 - failure(setting, mode, form, k))
 
 
 def k_theory(setting: Setting, mode: str, form: str, delta: float) -> int | float:
-    """Smallest width with P_theory >= 1 - delta (theory §7).
+    """Return the smallest width with P_theory >= 1 - delta; infinite where none up to 1e18 has it (theory §7).
 
-    Parameters
-    ----------
-    setting, mode, form
-        As for `failure`.
-    delta : float
-        Accepted failure probability, in (0, 1).
-
-    Returns
-    -------
-    int or math.inf
-        Infinite where no width up to 1e18 has it.
-
-    Raises
-    ------
-    InputError
-        For an unknown mode or form, or a delta outside (0, 1).
+    Raises InputError for a delta outside (0, 1), an unknown mode or form.
     """
     check_names(mode, form)
     if not 0.0 < delta < 1.0:
@@ -153,10 +79,10 @@ def k_theory(setting: Setting, mode: str, form: str, delta: float) -> int | floa
 
     below, above, inside = 0, 0, [*(2**j for j in range(60)), WIDTH_LIMIT]
     while inside:
-        found = np.flatnonzero(meets(inside))
-        if above == 0 and found.size == 0:
+        sufficient = np.flatnonzero(meets(inside))
+        if above == 0 and sufficient.size == 0:
             return math.inf
-        first = int(found[0]) if found.size else len(inside)
+        first = int(sufficient[0]) if sufficient.size else len(inside)
         edges = [below, *inside, above]
         below, above = edges[first], edges[first + 1]
         inside = sorted({below + (above - below) * j // 17 for j in range(1, 17)} - {below, above})
@@ -164,7 +90,7 @@ def k_theory(setting: Setting, mode: str, form: str, delta: float) -> int | floa
 
 
 def _settle(meets: Callable[[int], bool], below: int, above: int) -> int:
-    """Adjacent widths (fails, meets) next to a bracket that another batch size found, up to the last digit."""
+    """Return the smallest width that meets the bound, searched width by width next to a bracket of the batches."""
     step = 1
     while above < WIDTH_LIMIT and not meets(above):
         below, above, step = above, min(above + step, WIDTH_LIMIT), 2 * step
@@ -176,50 +102,22 @@ def _settle(meets: Callable[[int], bool], below: int, above: int) -> int:
     return above
 
 
-def describe(setting: Setting, mode: str, form: str, k: int) -> TheoryPoint:
-    """P_theory at one width with the eta, deltas and bounds that certify it, for reports and checks.
+def certifying_parameters(setting: Setting, mode: str, form: str, k: int) -> Parameters:
+    """Return the events, eta and deltas behind P_theory at one width, so that the bound can be checked directly.
 
-    Parameters
-    ----------
-    setting, mode, form
-        As for `failure`.
-    k : int
-        Width, at least 1.
-
-    Returns
-    -------
-    TheoryPoint
+    A constant Jacobian (identity, `hidden`, `trial`) needs event 1 alone, at eta = 1: sigma_0 > 0 suffices.
     """
     width = _widths(k).reshape(1)
     value, which, point = (x[0] for x in _optimum(setting, mode, form, width))
     if value >= 1.0:
-        nan = math.nan
-        return TheoryPoint(k, mode, form, 0.0, 1.0, (), *([nan] * 11))
+        return Parameters((), math.nan, (math.nan,) * 4)
     events = _event_sets(setting, mode, form)[which]
-    parts = _certificate(setting, mode, form, width, events, point)
-    eta, delta_1, delta_2, delta_3, delta_4 = (float(np.squeeze(x)) for x in parts)
-    activation = setting.activation
-    lower = 0.0
-    if 4 in events:
-        bound = activation_norm_lower(k, delta_4, moment_phi=activation.moment_phi, sup_dphi=activation.sup_dphi)
-        lower = float(bound)
-    upper = float(
-        activation_norm_upper(
-            k, delta_2, moment_phi=activation.moment_phi, sup_dphi=activation.sup_dphi, sup_phi=activation.sup_phi
-        )
-    )
-    psi = float(initial_psi_upper(setting, upper, delta_3)) if 3 in events else math.inf
-    conditioning = (1.0 - eta) * activation.moment_dphi**2 if 1 in events else 0.0
-    sigma = math.sqrt((lower**2 if mode == "both" else 0.0) + conditioning)
-    radius = 2.0 * psi / (setting.sigma_A * sigma) if sigma > 0.0 else math.inf
-    lip = float(lipschitz(setting, mode, form, k, radius if 3 in events else 0.0))
-    return TheoryPoint(
-        k, mode, form, 1.0 - float(value), float(value), events, eta, delta_1, delta_2, delta_3, delta_4,
-        upper, lower, psi, sigma, radius, lip,
-    )  # fmt: skip
+    eta, *deltas = (float(np.squeeze(x)) for x in _certificate(setting, mode, form, width, events, point))
+    return Parameters(events, eta, (deltas[0], deltas[1], deltas[2], deltas[3]))
 
 
 def _widths(k: ArrayLike) -> Array:
+    """Return the widths as floats; raise InputError for a width below 1."""
     widths = np.asarray(k, dtype=np.float64)
     if not np.all((widths >= 1) & np.isfinite(widths)):
         raise InputError(f"width k = {k!r} must be at least 1 and finite")
@@ -227,7 +125,7 @@ def _widths(k: ArrayLike) -> Array:
 
 
 def _event_sets(setting: Setting, mode: str, form: str) -> tuple[tuple[int, ...], ...]:
-    """Sets of events that can certify R' < R; event 2 can be dropped where phi is bounded."""
+    """Return the sets of events that can certify R' < R; a bounded phi does not need event 2."""
     if float(lipschitz(setting, mode, form, 1.0, 1.0)) == 0.0:
         return ((1,),)
     full: tuple[tuple[int, ...], ...] = ((1, 2, 3),)
@@ -241,7 +139,7 @@ def _event_sets(setting: Setting, mode: str, form: str) -> tuple[tuple[int, ...]
 def _certificate(
     setting: Setting, mode: str, form: str, k: Array, events: tuple[int, ...], point: Array
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """(eta, delta_1, ..., delta_4) at points of the search, whose last axis holds log u, log w, log t.
+    """Return (eta, delta_1, ..., delta_4) at points of the search, whose last axis holds log u, log w, log t.
 
     delta_2 = exp(-u^2), delta_4 = exp(-t^2); eta = 1 - exp(-w/sqrt(c/2)), c the Chernoff exponent at eta = 1, so
     that delta_1 is near n exp(-w^2) at small eta and 1 - eta is positive. Where R' < R cannot hold, delta_3 is at
@@ -272,7 +170,7 @@ def _certificate(
 
 
 def _residual_failure(setting: Setting, activation_norm: Array, psi: Array) -> Array:
-    """Smallest delta_3 at which the bound of psi(L_0) is `psi` (theory §7.3), and beyond 1 where there is none."""
+    """Return the smallest delta_3 at which the bound of psi(L_0) is `psi` (theory §7.3); above 1 where none is."""
     residual = np.maximum(setting.loss.psi_upper_inverse(psi, setting.m), 1e-300)
     factor = np.maximum(residual - setting.norm_y, 0.0) / activation_norm
     mean = setting.frobenius_A
@@ -287,7 +185,7 @@ def _residual_failure(setting: Setting, activation_norm: Array, psi: Array) -> A
 
 
 def _optimum(setting: Setting, mode: str, form: str, widths: Array) -> tuple[Array, IntArray, Array]:
-    """(failure, index of the event set, point of the search) per width, each found on its own."""
+    """Return (failure, index of the event set, point of the search) of each width on its own."""
     check_names(mode, form)
     value, which = np.ones(len(widths)), np.zeros(len(widths), dtype=np.int64)
     points = np.zeros((len(widths), 3))
@@ -296,16 +194,16 @@ def _optimum(setting: Setting, mode: str, form: str, widths: Array) -> tuple[Arr
     for index, events in enumerate(_event_sets(setting, mode, form)):
         for start in range(0, len(widths), CHUNK):
             part = slice(start, start + CHUNK)
-            found, point = _minimise(setting, mode, form, widths[part], events)
-            better = found < value[part]
-            value[part] = np.where(better, found, value[part])
+            least, point = _minimise(setting, mode, form, widths[part], events)
+            better = least < value[part]
+            value[part] = np.where(better, least, value[part])
             which[part] = np.where(better, index, which[part])
             points[part] = np.where(better[:, np.newaxis], point, points[part])
     return value, which, points
 
 
 def _minimise(setting: Setting, mode: str, form: str, widths: Array, events: tuple[int, ...]) -> tuple[Array, Array]:
-    """Least sum of deltas for one set of events per width: a grid, then moves on a shrinking stencil."""
+    """Minimise the sum of deltas for one set of events per width: a grid, then moves on a shrinking stencil."""
     searched = np.array([event in events and 3 in events for event in (2, 1, 4)])
     axes = [axis if on else np.zeros(1) for axis, on in zip((LOG_U, LOG_W, LOG_U), searched, strict=True)]
     offsets = _product([STENCIL if on else np.zeros(1) for on in searched])
@@ -317,22 +215,22 @@ def _minimise(setting: Setting, mode: str, form: str, widths: Array, events: tup
     grid, every = _product(axes), np.arange(len(widths))
     value = total(widths, grid[np.newaxis])
     best = np.argmin(value, axis=1)
-    at, value = grid[best], value[every, best]
+    centre, value = grid[best], value[every, best]
     step = np.tile([axis[1] - axis[0] if len(axis) > 1 else 0.0 for axis in axes], (len(widths), 1))
     ceiling = np.where(searched, [LOG_U[-1], np.inf, LOG_U[-1]], 0.0)  # deltas above 1e-300
     while (moving := np.flatnonzero(step.max(axis=1) > STEP_END)).size:
-        candidates = np.minimum(at[moving, np.newaxis] + offsets * step[moving, np.newaxis], ceiling)
+        candidates = np.minimum(centre[moving, np.newaxis] + offsets * step[moving, np.newaxis], ceiling)
         values = total(widths[moving], candidates)
         best, rows = np.argmin(values, axis=1), every[: len(moving)]
-        found = values[rows, best]
-        better = found < value[moving]
+        least = values[rows, best]
+        better = least < value[moving]
         edge = better & (np.abs(offsets[best]).max(axis=1) == 1.0)
-        at[moving] = np.where(better[:, np.newaxis], candidates[rows, best], at[moving])
-        value[moving] = np.where(better, found, value[moving])
+        centre[moving] = np.where(better[:, np.newaxis], candidates[rows, best], centre[moving])
+        value[moving] = np.where(better, least, value[moving])
         step[moving] *= np.where(edge, 1.0, 0.5)[:, np.newaxis]
-    return value, at
+    return value, centre
 
 
 def _product(axes: list[Array]) -> Array:
-    """All combinations of the axes, one per row."""
+    """Return all combinations of the axes, one per row."""
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
