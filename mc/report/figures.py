@@ -89,23 +89,27 @@ def draw_curves(
     axes: Axes,
     frame: pd.DataFrame,
     columns: tuple[str, str, str],
-    lines: Mapping[str, Line],
+    lines: Mapping[Any, Line],
     band: tuple[str, str] | None = None,
+    steps: bool = False,
 ) -> None:
     """Draw a line, with its band where two columns are named, for each value of a column of a tidy frame.
 
     `columns` names x, y and the column whose values are the keys of `lines`. A seaborn plot would take twice the time.
     """
     x, y, kind = columns
+    filling: Any
+    drawing, filling = ("steps-post", "post") if steps else ("default", None)
     for name, line in lines.items():
         own = frame[frame[kind] == name]
         if own.empty:
             continue
         if band is not None:
-            axes.fill_between(own[x], own[band[0]], own[band[1]], color=line.colour, alpha=0.16, linewidth=0)
+            low, high = own[band[0]], own[band[1]]
+            axes.fill_between(own[x], low, high, step=filling, color=line.colour, alpha=0.16, linewidth=0)
         axes.plot(
             own[x], own[y], color=line.colour, linestyle=line.dash, marker=line.marker, markersize=4.0,
-            linewidth=1.4, markeredgewidth=0, label=line.label,
+            linewidth=1.4, markeredgewidth=0, drawstyle=drawing, label=line.label,
         )  # fmt: skip
 
 
