@@ -19,10 +19,9 @@ from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from mc.flow.attainable import Decision, Target, decide
-from mc.flow.checked import integrate_checked
+from mc.flow.case import Case as FlowCase
 from mc.flow.field import ReducedFlow
-from mc.flow.integrate import Controls, Ending, integrate
-from mc.flow.settings import Case as FlowCase
+from mc.flow.integrate import Ending, integrate, integrate_checked
 from mc.flow.settings import FlowSettings
 from mc.flow.stepper import norm
 from mc.flow.stopping import Never, RestartRule, Rule, ToleranceRule
@@ -95,7 +94,7 @@ class Case:
     ) -> Ending:
         """All trials, in batches of the size that `mc.trial.flows` takes."""
         ending = Ending.of(self.flow.start(self.h))
-        controls = Controls(rtol=rtol, atol=1e-3 * rtol, horizon=horizon, method=method)
+        controls = FlowSettings(rtol=rtol, atol=1e-3 * rtol, horizon=horizon, method=method)
         for rows in self.batches():
             flow, h = self.flow.take(rows), self.h[rows]
             if function is integrate_checked:

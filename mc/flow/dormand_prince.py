@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from mc.flow.field import Observation, ReducedFlow
+from mc.flow.field import ReducedFlow
 from mc.flow.stepper import Attempt, crossed, norm
 from mc.model.arrays import Array, Index, Mask
 
 STAGES = 7
 STABILITY = 2.5
-"""dt times the fastest rate from which a step counts as held back; the pair is stable up to 3.3."""
+"""dt times the fastest rate above which stability limits a step; the pair is stable up to 3.3."""
 PATIENCE = 3
-"""Steps in a row that must be held back."""
+"""Consecutive steps that stability must limit before a trial counts as stiff."""
 
 _A = (
     (1 / 5,),
@@ -40,7 +40,7 @@ _DENSE = np.array(
 class DormandPrince:
     """Explicit Runge-Kutta on the reduced state; the last stage of a step is the first of the next.
 
-    See `mc.flow.stepper.Stepper` for the methods.
+    `mc.flow.stepper.Stepper` describes the methods.
     """
 
     order = 5
@@ -51,17 +51,20 @@ class DormandPrince:
         self.flow = flow
         self._start = flow.start(h)
         self._state = self._start.copy() if state is None else state.copy()
-        self._held_back = np.zeros(h.shape[0], dtype=np.intp)
+        self._limited = np.zeros(h.shape[0], dtype=np.intp)
         self._allocate()
-        self.seen = flow.derivative(self._state, self._stages[0])
-        self._new, self._new_seen, self._dt = self._state, self.seen, np.zeros(h.shape[0])
+        self.point = flow.derivative(self._state, self._stages[0])
+        self._new, self._new_point, self._dt = self._state, self.point, np.zeros(h.shape[0])
 
     def _allocate(self) -> None:
         self._stages = np.empty((STAGES, *self._state.shape))
         self._work = np.empty_like(self._state)
 
+    def _Q(self) -> Array:
+        return self.flow.Q_start if self.flow.mode == "hidden" else self._state[:, 1:]
+
     def speed(self) -> Array:
-        """|d theta/dt| now, (T,)."""
+        """|d theta/dt| at the current state, (T,)."""
         return norm(self._stages[0])
 
     def attempt(self, dt: Array) -> Attempt:
@@ -73,35 +76,33 @@ class DormandPrince:
             self._combine(weights, target)
             target *= scale
             target += self._state
-            self._new_seen = self.flow.derivative(target, self._stages[stage])
+            self._new_point = self.flow.derivative(target, self._stages[stage])
         # stages 6 and 7 are both at the end of the step: dt |f_7 - f_6|/|y_7 - y_6| is dt times the fastest rate
         reach = norm(self._new - self._work)
         self._fast = dt * norm(self._stages[6] - self._stages[5]) / np.maximum(reach, 1e-300)
         self._combine(_ERROR, self._work)
         error = norm(self._work) * dt
         distance = norm(np.subtract(self._new, self._start, out=self._work))
-        sound = np.isfinite(error) & np.isfinite(self._new_seen.loss)
+        sound = np.isfinite(error) & np.isfinite(self._new_point.loss)
         return Attempt(error, distance, sound & ~crossed(self.flow, self._state[:, 0], self._new[:, 0]))
 
     def _combine(self, weights: tuple[float, ...], out: Array) -> None:
         np.dot(np.asarray(weights), self._stages[: len(weights)].reshape(len(weights), -1), out=out.reshape(-1))
 
     def accept(self, accepted: Mask) -> Array:
-        """Move the accepted trials on; the growth of errors is not known."""
-        self._held_back = np.where(self._fast > STABILITY, self._held_back + accepted, 0)
+        """Advance the accepted trials; return ones, for no bound of the growth of errors is known."""
+        self._limited = np.where(self._fast > STABILITY, self._limited + accepted, 0)
         if accepted.all():
-            self._state, self.seen = self._new, self._new_seen
+            self._state, self.point = self._new, self._new_point
             self._stages[0] = self._stages[-1]
             return np.ones(accepted.size)
         self._state[accepted] = self._new[accepted]
         self._stages[0][accepted] = self._stages[-1][accepted]
-        seen = self.seen.updated(accepted, self._new_seen)
-        Q = self.flow.Q_start if self.flow.mode == "hidden" else self._state[:, 1:]
-        self.seen = Observation(Q, seen.z, seen.dphi, seen.residual, seen.loss)
+        self.point = self.point.updated(accepted, self._new_point).with_Q(self._Q())
         return np.ones(accepted.size)
 
     def interpolate(self, rows: Index, fractions: Array) -> Array:
-        """States (N, rows, k) of some trials at fractions (N,) of the step just tried."""
+        """States (N, rows, k) of given trials at fractions (N,) of the attempted step."""
         powers = fractions[:, None] ** np.arange(1, 5)[None, :]
         weights = self._dt[rows, None] * (powers @ _DENSE.T)
         states = self._state[rows]
@@ -110,8 +111,8 @@ class DormandPrince:
         return states
 
     def stiff(self) -> Mask:
-        """Whether several steps in a row ended near the boundary of stability, (T,)."""
-        return self._held_back >= PATIENCE
+        """Whether several consecutive steps ended near the boundary of stability, (T,)."""
+        return self._limited >= PATIENCE
 
     def states(self) -> Array:
         """Current states, (T, rows, k)."""
@@ -120,10 +121,8 @@ class DormandPrince:
     def keep(self, rows: Index) -> None:
         """Drop the finished trials."""
         self.flow, self._state, self._start = self.flow.take(rows), self._state[rows], self._start[rows]
-        self._held_back = self._held_back[rows]
+        self._limited = self._limited[rows]
         slopes = self._stages[0][rows]
         self._allocate()
         self._stages[0] = slopes
-        seen = self.seen.take(rows)
-        Q = self.flow.Q_start if self.flow.mode == "hidden" else self._state[:, 1:]
-        self.seen = Observation(Q, seen.z, seen.dphi, seen.residual, seen.loss)
+        self.point = self.point.take(rows).with_Q(self._Q())

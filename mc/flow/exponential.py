@@ -1,9 +1,9 @@
-"""Both layers (or one without Phi): an exponential Runge-Kutta method whose linear part has rank r.
+"""Exponential Runge-Kutta method whose linear part has rank r, for both layers or for one without Phi.
 
 The stiff part of the flow is -J^T H J with J the observed Jacobian (r rows) at the start of the step: its exponential
 costs one eigenvalue problem of size r. The scheme is ETDRK4 in Krogstad's form (2005), order 4 for any split, with the
 difference of its last stage and the next step's first (Whalen, Brio, Moloney 2015) as a part of the error estimate;
-that alone is off by orders of magnitude where a step damps much.
+that difference alone is wrong by orders of magnitude where a step damps much.
 
 A change of Q within a step is a sum of products (r-vector)(k-vector): stages never form it, nor any matrix with k rows
 and columns.
@@ -11,60 +11,47 @@ and columns.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mc.flow.field import Observation, ReducedFlow
-from mc.flow.kernel import KernelSpectrum
-from mc.flow.phi_functions import phi_functions
+from mc.flow.field import Point, ReducedFlow
+from mc.flow.kernel import KernelSpectrum, phi_functions
 from mc.flow.stepper import Attempt, crossed, norm
 from mc.model.arrays import Array, Index, Mask
 
 
 @dataclass(frozen=True)
 class _Stage:
-    """A point of the step and the flow there.
+    """A point of the step and the flow at that point."""
 
-    Attributes
-    ----------
-    h : (T, k) array
-    pairs : list of (r-vector, k-vector)
-        What Q has changed by since the start of the step, as a sum of products.
-    seen : Observation
-        ``Q`` is that of the start of the step.
-    pull : (T, r) array
-        w/sqrt(k), w = S U^T grad L: dQ/dt = -pull z^T.
-    dh : (T, k) array
-        dh/dt.
-    image : (T, r) array
-        J f, f the flow at the stage, J the Jacobian at the start of the step.
-    remainder : (T, r) array
-        c with f - f(start) - L (stage - start) = f + J^T c.
-    x : (T, r) array
-        E^T J of that remainder.
-    """
-
-    h: Array
-    pairs: list[tuple[Array, Array]]
-    seen: Observation
-    pull: Array
-    dh: Array
-    image: Array
-    remainder: Array
-    x: Array
+    h: Array  # (T, k)
+    pairs: list[tuple[Array, Array]]  # change of Q since the start of the step, a sum of products (r-vector)(k-vector)
+    point: Point  # its Q is that of the start of the step
+    pull: Array  # w/sqrt(k) with w = S U^T grad L, (T, r): dQ/dt = -pull z^T
+    dh: Array  # dh/dt, (T, k)
+    image: Array  # J f, (T, r), f the flow at the stage, J the Jacobian at the start of the step
+    remainder: Array  # c with f - f(start) - L (stage - start) = f + J^T c, (T, r)
+    x: Array  # E^T J of that remainder, (T, r)
 
     def take(self, rows: Index) -> _Stage:
-        """Some trials, as far as a change of the state needs them."""
-        seen = _without_Q(self.seen, rows)
+        """Select trials, without the pairs and Q, which a change of the state does not need."""
+        point = _without_Q(self.point, rows)
         return _Stage(
-            self.h[rows], [], seen, self.pull[rows], self.dh[rows], self.image[rows], self.remainder[rows], self.x[rows]
+            self.h[rows],
+            [],
+            point,
+            self.pull[rows],
+            self.dh[rows],
+            self.image[rows],
+            self.remainder[rows],
+            self.x[rows],
         )
 
 
-def _without_Q(seen: Observation, rows: Index) -> Observation:
-    """Some trials; Q is large, and nobody looks at it here."""
-    return Observation(seen.Q[:0], seen.z[rows], seen.dphi[rows], seen.residual[rows], seen.loss[rows])
+def _without_Q(point: Point, rows: Index) -> Point:
+    """Select trials without copying Q, which is large and not needed."""
+    return Point(point.Q[:0], point.z[rows], point.dphi[rows], point.residual[rows], point.loss[rows])
 
 
 @dataclass(frozen=True)
@@ -78,7 +65,7 @@ class _Change:
 class LowRankExponential:
     """Exponential Runge-Kutta steps of (h, Q), or of h alone.
 
-    See `mc.flow.stepper.Stepper` for the methods.
+    `mc.flow.stepper.Stepper` describes the methods.
     """
 
     order = 4
@@ -89,14 +76,14 @@ class LowRankExponential:
         self.flow = flow
         state = flow.start(h) if state is None else state
         self._h, self._h_start = state[:, 0].copy(), h.copy()
-        self.seen = flow.observe(state)
-        self._Q = self.seen.Q
-        self._slope = flow.slope(self.seen.residual)
-        self._kernel = flow.kernel(self.seen)
-        self._spectrum = KernelSpectrum.of(self._kernel, flow.curvature_root(self.seen.residual))
+        self.point = flow.evaluate(state)
+        self._Q = self.point.Q
+        self._slope = flow.slope(self.point.residual)
+        self._kernel = flow.kernel(self.point)
+        self._spectrum = KernelSpectrum.of(self._kernel, flow.curvature_root(self.point.residual))
 
     def speed(self) -> Array:
-        """|d theta/dt| now, (T,)."""
+        """|d theta/dt| at the current state, (T,)."""
         square = np.einsum("tr,trs,ts->t", self._slope, self._kernel, self._slope)
         return np.asarray(np.sqrt(np.maximum(square, 0.0)))
 
@@ -104,61 +91,61 @@ class LowRankExponential:
         return np.asarray(np.matmul(self._kernel, v[:, :, None])[:, :, 0])
 
     def _adjoint(self, c: Array) -> tuple[Array, Array]:
-        """J^T c: its part in h (T, k), and S c/sqrt(k), whose product with z is its part in Q."""
+        """J^T c: its component in h (T, k), and S c/sqrt(k), whose product with z is its component in Q."""
         scaled = self.flow.problems.S * c / np.sqrt(self.flow.width)
-        return np.matmul(scaled[:, None, :], self._Q)[:, 0, :] * self.seen.dphi, scaled
+        return np.matmul(scaled[:, None, :], self._Q)[:, 0, :] * self.point.dphi, scaled
 
     def _move(self, change: _Change) -> tuple[Array, list[tuple[Array, Array]]]:
         """h after a change, and the change of Q as pairs (r-vector, k-vector)."""
         h, scaled = self._adjoint(change.along)
         h += self._h
-        pairs = [(scaled, self.seen.z)]
+        pairs = [(scaled, self.point.z)]
         for stage, weight in change.weights:
             size = np.reshape(weight, (-1, 1))
             h += size * stage.dh
-            pairs.append((-size * stage.pull, stage.seen.z))
+            pairs.append((-size * stage.pull, stage.point.z))
         return h, pairs if self.flow.mode == "both" else []
 
-    def _flow_at(self, h: Array, pairs: list[tuple[Array, Array]]) -> tuple[Observation, Array, Array]:
-        """Observation, pull and dh/dt at h and Q plus pairs."""
+    def _flow_at(self, h: Array, pairs: list[tuple[Array, Array]]) -> tuple[Point, Array, Array]:
+        """Point, pull and dh/dt at h and Q plus pairs."""
         flow, root = self.flow, np.sqrt(self.flow.width)
         z, dphi = flow.activation.phi_dphi(h)
         signal = np.matmul(self._Q, z[:, :, None])[:, :, 0]
         for vector, values in pairs:
             signal += vector * np.einsum("tk,tk->t", values, z)[:, None]
         residual = flow.problems.S * signal / root - flow.problems.target
-        seen = Observation(self._Q, z, dphi, residual, flow.loss_of(residual))
+        point = Point(self._Q, z, dphi, residual, flow.loss_of(residual))
         pull = flow.pull(residual) / root
         dh = np.matmul(pull[:, None, :], self._Q)[:, 0, :]
         for vector, values in pairs:
             dh += np.einsum("tr,tr->t", vector, pull)[:, None] * values
         dh *= -dphi
-        return seen, pull, dh
+        return point, pull, dh
 
     def _stage(self, change: _Change) -> _Stage:
-        """The flow at a point of the step, with its remainder."""
+        """Evaluate the flow and its remainder at a point of the step."""
         h, pairs = self._move(change)
-        seen, pull, dh = self._flow_at(h, pairs)
+        point, pull, dh = self._flow_at(h, pairs)
         S, root = self.flow.problems.S, np.sqrt(self.flow.width)
-        image = np.matmul(self._Q, (self.seen.dphi * dh)[:, :, None])[:, :, 0] / root
+        image = np.matmul(self._Q, (self.point.dphi * dh)[:, :, None])[:, :, 0] / root
         if self.flow.mode == "both":
-            image -= pull * (np.einsum("tk,tk->t", seen.z, self.seen.z) / root)[:, None]
+            image -= pull * (np.einsum("tk,tk->t", point.z, self.point.z) / root)[:, None]
         image = S * image
-        # J (stage - start), then what H makes of it
+        # J (stage - start), then H times that
         moved = self._apply(change.along)
         for stage, weight in change.weights:
             moved = moved + np.reshape(weight, (-1, 1)) * stage.image
         remainder = self._slope + self._spectrum.combine(self._spectrum.coordinates(moved))
         x = self._spectrum.coordinates(image + self._apply(remainder))
-        return _Stage(h, pairs, seen, pull, dh, image, remainder, x)
+        return _Stage(h, pairs, point, pull, dh, image, remainder, x)
 
     def attempt(self, dt: Array) -> Attempt:
         """Try one step of size dt (T,)."""
         self._dt, scale = dt, dt[:, None]
         rates, combine = self._spectrum.rates, self._spectrum.combine
-        # both at once: the arrays are small and the calls are not
-        both = phi_functions(np.stack([-scale * rates, -0.5 * scale * rates]), 4)
-        phi, half = [each[0] for each in both], [each[1] for each in both]
+        # whole and half step in one call: the arrays are small and the calls are not
+        pairs = phi_functions(np.stack([-scale * rates, -0.5 * scale * rates]), 4)
+        phi, half = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         # f(start) = J^T (-slope)
         self._x = self._spectrum.coordinates(self._apply(-self._slope))
         start = -0.5 * scale * self._slope - combine(np.square(0.5 * scale) * half[2] * self._x)
@@ -173,7 +160,7 @@ class LowRankExponential:
         self._new = self._stage(self._within(np.ones_like(dt), phi))
         error = self._error(phi)
         distance = self._distance()
-        sound = np.isfinite(error) & np.isfinite(distance) & np.isfinite(self._new.seen.loss)
+        sound = np.isfinite(error) & np.isfinite(distance) & np.isfinite(self._new.point.loss)
         return Attempt(error, distance, sound & ~crossed(self.flow, self._h, self._new.h))
 
     def _within(self, fraction: Array, phi: list[Array] | None = None) -> _Change:
@@ -205,10 +192,10 @@ class LowRankExponential:
         )
 
     def _error(self, phi: list[Array]) -> Array:
-        """Estimate of the local error: what the stages miss, and what a quadratic in time misses of the remainder.
+        """Estimate the local error as the error of the stages plus that of a remainder quadratic in time.
 
-        The first is dt (4 phi_3 - phi_2)(dt L) (D_c - D_new). For the second, what the quadratic term is to the linear
-        one, the cubic and quartic ones, left out, are taken to be to their predecessors.
+        The first is dt (4 phi_3 - phi_2)(dt L) (D_c - D_new). The second takes the ratio of the omitted cubic and
+        quartic terms to their predecessors to be that of the quadratic term to the linear one.
         """
         c, new, dt = self._stages[2], self._new, self._dt
         inner = np.square(dt)[:, None] * (4.0 * phi[4] - phi[3]) * (c.x - new.x)
@@ -218,14 +205,14 @@ class LowRankExponential:
         return stages + 0.5 * square**4 / np.maximum((linear + square) ** 3, 1e-300)
 
     def _length(self, change: _Change) -> Array:
-        """Norm of a change in theta."""
+        """Norm in theta of a change of the state."""
         h, scaled = self._adjoint(change.along)
-        vectors, values = [scaled], [self.seen.z]
+        vectors, values = [scaled], [self.point.z]
         for stage, weight in change.weights:
             size = np.reshape(weight, (-1, 1))
             h += size * stage.dh
             vectors.append(-size * stage.pull)
-            values.append(stage.seen.z)
+            values.append(stage.point.z)
         square = np.einsum("tk,tk->t", h, h)
         if self.flow.mode == "both":
             # |sum v_i z_i^T|^2 from two small Gram matrices
@@ -242,32 +229,30 @@ class LowRankExponential:
         return np.sqrt(square)
 
     def accept(self, accepted: Mask) -> Array:
-        """Move the accepted trials on; the growth of errors is not known."""
-        seen = self._new.seen
+        """Advance the accepted trials; return ones, for no bound of the growth of errors is known."""
+        point = self._new.point
         if self.flow.mode == "both":
-            seen = Observation(self._new_Q, seen.z, seen.dphi, seen.residual, seen.loss)
-        self.seen = self.seen.updated(accepted, seen)
-        self._Q = self.seen.Q
+            point = point.with_Q(self._new_Q)
+        self.point = self.point.updated(accepted, point)
+        self._Q = self.point.Q
         self._h = self._new.h if accepted.all() else np.where(accepted[:, None], self._new.h, self._h)
-        self._slope = self.flow.slope(self.seen.residual)
-        self._kernel, self._spectrum = self._spectrum.moved(accepted, self._kernel, self.flow, self.seen)
+        self._slope = self.flow.slope(self.point.residual)
+        self._kernel, self._spectrum = self._spectrum.updated(accepted, self._kernel, self.flow, self.point)
         return np.ones(accepted.size)
 
     def interpolate(self, rows: Index, fractions: Array) -> Array:
-        """States (N, rows, k) of some trials at fractions (N,) of the step just tried."""
-        some = self._copy(rows)
-        h, pairs = some._move(some._within(fractions))
+        """States (N, rows, k) of given trials at fractions (N,) of the attempted step."""
+        part = self._copy(rows)
+        h, pairs = part._move(part._within(fractions))
         if not pairs:
             return h[:, None, :]
-        return np.concatenate([h[:, None, :], some._Q + _products(pairs)], axis=1)
+        return np.concatenate([h[:, None, :], part._Q + _products(pairs)], axis=1)
 
     def _copy(self, rows: Index) -> LowRankExponential:
-        """The step just tried, for the rows given."""
+        """Copy the attempted step of given trials."""
         other = object.__new__(LowRankExponential)
-        other.flow = ReducedFlow(
-            self.flow.mode, self.flow.activation, self.flow.loss, self.flow.problems.take(rows), self._Q[rows]
-        )
-        other.seen, other._spectrum = _without_Q(self.seen, rows), self._spectrum.take(rows)
+        other.flow = replace(self.flow, problems=self.flow.problems.take(rows), Q_start=self._Q[rows])
+        other.point, other._spectrum = _without_Q(self.point, rows), self._spectrum.take(rows)
         other._Q = other.flow.Q_start
         for name in ("_h", "_slope", "_x", "_dt"):
             setattr(other, name, getattr(self, name)[rows])
@@ -276,8 +261,8 @@ class LowRankExponential:
         return other
 
     def stiff(self) -> Mask:
-        """Never: the fast part is solved exactly."""
-        return np.zeros(self.seen.loss.size, dtype=bool)
+        """Return False for every trial: the fast part is solved exactly."""
+        return np.zeros(self.point.loss.size, dtype=bool)
 
     def states(self) -> Array:
         """Current states, (T, rows, k)."""
@@ -286,8 +271,8 @@ class LowRankExponential:
 
     def keep(self, rows: Index) -> None:
         """Drop the finished trials."""
-        self.flow, self.seen, self._spectrum = self.flow.take(rows), self.seen.take(rows), self._spectrum.take(rows)
-        self._Q = self.flow.Q_start if self.flow.mode == "hidden" else self.seen.Q
+        self.flow, self.point, self._spectrum = self.flow.take(rows), self.point.take(rows), self._spectrum.take(rows)
+        self._Q = self.flow.Q_start if self.flow.mode == "hidden" else self.point.Q
         for name in ("_h", "_h_start", "_slope", "_kernel"):
             setattr(self, name, getattr(self, name)[rows])
 

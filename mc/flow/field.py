@@ -1,4 +1,4 @@
-"""What is integrated: the gradient flow in reduced coordinates (theory §3.1-3.2), batched over trials.
+"""Right-hand side of the gradient flow in reduced coordinates (theory §3.1-3.2), batched over trials.
 
 A state has shape (T, rows, k). Row 0 is h; in mode `both` rows 1..r are Q = Z^T V = S^-1 G, so that the Euclidean
 norm of a change of the state is the norm of the change of theta in either mode.
@@ -17,52 +17,41 @@ from mc.model.losses import Loss
 from mc.model.problem import ProblemBatch
 
 GRAM_BYTES = 400_000
-"""Size of the copy of Q that a Gram matrix is made from."""
+"""Size of the weighted copy of Q from which a Gram matrix is computed."""
 
 CACHED = {"gram", "square_z"}
-"""What an observation computes once, when it is asked for."""
+"""Properties of a `Point` that are computed on first use."""
 
 
 def slice_of(rows: Index) -> slice | Index:
-    """Rows that follow one another as a slice, so that taking them copies nothing."""
-    one_by_one = rows.size > 0 and bool(np.all(np.diff(rows) == 1))
-    return slice(int(rows[0]), int(rows[-1]) + 1) if one_by_one else rows
+    """Return consecutive rows as a slice, so that taking them copies nothing."""
+    consecutive = rows.size > 0 and bool(np.all(np.diff(rows) == 1))
+    return slice(int(rows[0]), int(rows[-1]) + 1) if consecutive else rows
 
 
 @dataclass(frozen=True)
-class Observation:
-    """A state seen through the operator.
+class Point:
+    """A state of T trials with its activations, residual and loss."""
 
-    Attributes
-    ----------
-    Q : (T, r, k) array
-    z, dphi : (T, k) arrays
-    residual : (T, r) array
-        U^T (y(t) - y).
-    loss : (T,) array
-    slowest : (T,) array, optional
-        Smallest eigenvalue of the observed tangent kernel, once a stepper has found it.
-    """
-
-    Q: Array
-    z: Array
-    dphi: Array
-    residual: Array
-    loss: Array
-    slowest: Array | None = None
+    Q: Array  # Z^T V, (T, r, k)
+    z: Array  # phi(h), (T, k)
+    dphi: Array  # phi'(h), (T, k)
+    residual: Array  # U^T (y(t) - y), (T, r)
+    loss: Array  # (T,)
+    slowest: Array | None = None  # smallest eigenvalue of the observed tangent kernel, (T,), once a stepper computed it
 
     @cached_property
     def gram(self) -> Array:
         """(T, r, r) Gram matrix Q Dphi^2 Q^T, unscaled."""
         trials, r, k = self.Q.shape
         weight, gram = np.square(self.dphi)[:, None, :], np.empty((trials, r, r))
-        # the weighted copy of Q stays in a cache
+        # in parts, so that the weighted copy of Q stays in a cache
         size = max(1, min(trials, GRAM_BYTES // (8 * r * k)))
         weighted = np.empty((size, r, k))
         for first in range(0, trials, size):
-            some = slice(first, min(first + size, trials))
-            part = np.multiply(self.Q[some], weight[some], out=weighted[: some.stop - first])
-            np.matmul(part, self.Q[some].swapaxes(1, 2), out=gram[some])
+            rows = slice(first, min(first + size, trials))
+            part = np.multiply(self.Q[rows], weight[rows], out=weighted[: rows.stop - first])
+            np.matmul(part, self.Q[rows].swapaxes(1, 2), out=gram[rows])
         return gram
 
     @cached_property
@@ -70,62 +59,50 @@ class Observation:
         """(T,) |z|^2."""
         return np.asarray(np.einsum("tk,tk->t", self.z, self.z))
 
-    def take(self, rows: Index) -> Observation:
-        """Some trials, with what is already known of them."""
+    def take(self, rows: Index) -> Point:
+        """Select trials, with the cached properties."""
         if np.array_equal(rows, np.arange(self.z.shape[0])):
             return self
         slowest = None if self.slowest is None else self.slowest[rows]
         Q = self.Q[slice_of(rows)]
-        some = Observation(Q, self.z[rows], self.dphi[rows], self.residual[rows], self.loss[rows], slowest)
+        part = Point(Q, self.z[rows], self.dphi[rows], self.residual[rows], self.loss[rows], slowest)
         for name in CACHED & vars(self).keys():
-            vars(some)[name] = vars(self)[name][rows]
-        return some
+            vars(part)[name] = vars(self)[name][rows]
+        return part
 
-    def knowing(self, slowest: Array) -> Observation:
-        """The same with the smallest eigenvalue of the kernel."""
+    def with_slowest(self, slowest: Array) -> Point:
+        """Copy with the smallest eigenvalue of the kernel and the cached properties."""
         other = replace(self, slowest=slowest)
         for name in CACHED & vars(self).keys():
             vars(other)[name] = vars(self)[name]
         return other
 
-    def updated(self, accepted: Mask, new: Observation) -> Observation:
-        """The new observation of the trials accepted, the old one of the others."""
+    def with_Q(self, Q: Array) -> Point:
+        """Copy with another Q, without the cached properties."""
+        return replace(self, Q=Q, slowest=None)
+
+    def updated(self, accepted: Mask, new: Point) -> Point:
+        """Take the accepted trials from a new point, the others from this one."""
         if accepted.all():
             return new
 
-        def choose(one: Array, two: Array) -> Array:
-            return np.where(accepted.reshape(-1, *(1,) * (one.ndim - 1)), one, two)
+        def choose(name: str) -> Array:
+            one, two = getattr(new, name), getattr(self, name)
+            return np.asarray(np.where(accepted.reshape(-1, *(1,) * (one.ndim - 1)), one, two))
 
-        Q = self.Q if new.Q is self.Q else choose(new.Q, self.Q)
-        return Observation(
-            Q,
-            choose(new.z, self.z),
-            choose(new.dphi, self.dphi),
-            choose(new.residual, self.residual),
-            choose(new.loss, self.loss),
-        )
+        Q = self.Q if new.Q is self.Q else choose("Q")
+        return Point(Q, choose("z"), choose("dphi"), choose("residual"), choose("loss"))
 
 
 @dataclass(frozen=True)
 class ReducedFlow:
-    """Gradient flow of T networks of one width.
+    """Gradient flow of T networks of one width."""
 
-    Attributes
-    ----------
-    mode : {"hidden", "both"}
-    activation : Activation
-    loss : Loss
-    problems : ProblemBatch
-        Of one row or T rows.
-    Q_start : (T, r, k) array
-        Z^T V(0); it stays what it is in mode `hidden`.
-    """
-
-    mode: str
+    mode: str  # "hidden" or "both"
     activation: Activation
     loss: Loss
-    problems: ProblemBatch
-    Q_start: Array
+    problems: ProblemBatch  # of one row or T rows
+    Q_start: Array  # Z^T V(0), (T, r, k); constant in mode `hidden`
 
     @property
     def width(self) -> int:
@@ -139,18 +116,18 @@ class ReducedFlow:
         return np.concatenate([h[:, None, :], self.Q_start], axis=1)
 
     def take(self, rows: Index) -> ReducedFlow:
-        """Flow of some trials."""
+        """Select trials."""
         if np.array_equal(rows, np.arange(self.Q_start.shape[0])):
             return self
         Q = self.Q_start[slice_of(rows)]
         return ReducedFlow(self.mode, self.activation, self.loss, self.problems.take(rows), Q)
 
-    def observe(self, state: Array) -> Observation:
+    def evaluate(self, state: Array) -> Point:
         """Activations, residual and loss of a state."""
         Q = self.Q_start if self.mode == "hidden" else state[:, 1:]
         z, dphi = self.activation.phi_dphi(state[:, 0])
         residual = self.residual_of(Q, z)
-        return Observation(Q, z, dphi, residual, self.loss_of(residual))
+        return Point(Q, z, dphi, residual, self.loss_of(residual))
 
     def residual_of(self, Q: Array, z: Array) -> Array:
         """(T, r) residual U^T (y(t) - y) of activations."""
@@ -186,7 +163,7 @@ class ReducedFlow:
         if not self.loss.radial:
             hessian = np.matmul(self.problems.U.swapaxes(1, 2), np.matmul(hessian, self.problems.U))
         r = hessian.shape[-1]
-        # a flat direction keeps a trace of curvature: the linear part of a step may be approximate
+        # a flat direction gets a small curvature: the linear part of a step may be approximate
         floor = 1e-10 * np.trace(hessian, axis1=1, axis2=2) / r + 1e-200
         good = np.asarray(np.isfinite(hessian).all(axis=(1, 2)))[:, None, None]
         hessian = np.where(good, hessian + floor[:, None, None] * np.eye(r), np.eye(r))
@@ -196,20 +173,41 @@ class ReducedFlow:
         """(T, r) gradient of the loss in Z^T x: S U^T grad L."""
         return self.problems.S * self.slope(residual)
 
-    def kernel(self, seen: Observation) -> Array:
+    def kernel(self, point: Point) -> Array:
         """(T, r, r) observed tangent kernel U^T A J J^T A^T U."""
-        kernel = seen.gram / self.width
+        kernel = point.gram / self.width
         if self.mode == "both":
-            kernel = kernel + (seen.square_z / self.width)[:, None, None] * np.eye(kernel.shape[1])
+            kernel = kernel + (point.square_z / self.width)[:, None, None] * np.eye(kernel.shape[1])
         S = self.problems.S
         return np.asarray(S[:, :, None] * kernel * S[:, None, :])
 
-    def derivative(self, state: Array, out: Array) -> Observation:
-        """Write d state/dt and return what was seen on the way."""
-        seen = self.observe(state)
-        pull = self.pull(seen.residual) / -np.sqrt(self.width)
-        np.matmul(pull[:, None, :], seen.Q, out=out[:, :1])
-        out[:, 0] *= seen.dphi
+    def derivative(self, state: Array, out: Array) -> Point:
+        """Write d state/dt to ``out`` and return the point at the state."""
+        point = self.evaluate(state)
+        pull = self.pull(point.residual) / -np.sqrt(self.width)
+        np.matmul(pull[:, None, :], point.Q, out=out[:, :1])
+        out[:, 0] *= point.dphi
         if self.mode == "both":
-            np.multiply(pull[:, :, None], seen.z[:, None, :], out=out[:, 1:])
-        return seen
+            np.multiply(pull[:, :, None], point.z[:, None, :], out=out[:, 1:])
+        return point
+
+
+def conserved_drift(flow: ReducedFlow, h: Array, state: Array) -> Array:
+    """Relative drift of the conserved quantities (theory §3.3-3.4), (T,); NaN where the state is not finite.
+
+    `hidden`: the part of Phi(h(t)) - Phi(h(0)) outside the row space of Q, where the flow keeps it, in units of the
+    whole. `both`: the largest change of |Q_i|^2/2 - Pi(h_i) over the neurons, in units of 1 + |Q_i|^2/2.
+    """
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        if flow.mode == "both":
+            start, end = (0.5 * np.square(Q).sum(axis=1) for Q in (flow.Q_start, state[:, 1:]))
+            ratio = flow.activation.ratio_primitive
+            drift = (end - ratio(state[:, 0])) - (start - ratio(h))
+            return np.asarray(np.abs(drift / (1.0 + start)).max(axis=1))
+        moved = flow.activation.primitive(state[:, 0]) - flow.activation.primitive(h)
+        gram = np.matmul(flow.Q_start, flow.Q_start.swapaxes(1, 2))
+        ridge = 1e-14 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(gram.shape[1])
+        image = np.matmul(flow.Q_start, moved[:, :, None])
+        inside = np.matmul(np.linalg.solve(gram + ridge, image)[:, :, 0][:, None, :], flow.Q_start)[:, 0, :]
+        size = np.linalg.norm(moved, axis=1)
+        return np.where(size > 0.0, np.linalg.norm(moved - inside, axis=1) / size, 0.0)

@@ -1,9 +1,15 @@
-"""The loop: step every trial of a batch with its own step until its rule stops it, and say how each ended."""
+"""Integrate every trial of a batch with its own step size until its rule stops it, and check the error of the result.
+
+In mode `hidden` the growth of errors along the way is bounded (theory §3.5), and the local errors so propagated are the
+global one. Elsewhere a companion takes the same trajectory at a looser tolerance: its distance at the end is the global
+error of the looser run, and bounds that of the tighter one, growth of errors along the way included, which the sum of
+local estimates does not show. The larger of the two is stored.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import numpy as np
@@ -13,70 +19,32 @@ from mc.flow.dormand_prince import DormandPrince
 from mc.flow.exponential import LowRankExponential
 from mc.flow.field import ReducedFlow
 from mc.flow.rosenbrock import DualRosenbrock
-from mc.flow.stepper import Stepper
-from mc.flow.stopping import Rule
-from mc.model.arrays import Array, Index, IntArray, Mask
+from mc.flow.settings import FlowSettings
+from mc.flow.stepper import Stepper, norm
+from mc.flow.stopping import Never, Rule
+from mc.model.arrays import Array, Index, Mask
 from mc.theory.codes import NOT_COMPUTED, Outcome
 
 OnStep = Callable[[Stepper, Index, Index, Array, Array], None]
-"""``on_step(stepper, rows, trials, t, dt)`` sees the rows of the batch whose attempt will be accepted, before it is."""
+"""``on_step(stepper, rows, trials, t, dt)``: called with the rows of the batch whose attempt will be accepted."""
 
-
-@dataclass(frozen=True)
-class Controls:
-    """Tolerances and budgets.
-
-    Attributes
-    ----------
-    rtol, atol : float
-        A step's error in theta is kept below ``atol + rtol (|theta(t) - theta(0)| + psi(L_0)/|A J(0)|)``, the distance
-        moved and the least that fitting the data takes: a norm that knows neither the width nor the other trials.
-    horizon : float
-        Last time.
-    max_steps : int
-        Budget of attempts of a trial.
-    method : {"auto", "explicit", "dual", "lowrank"}
-        ``dual`` is for the hidden layer only. ``auto`` takes the exponential methods, ``dual`` or ``lowrank``, which
-        are the most accurate at equal cost; but where Phi has no cheap inverse, a trial of the hidden layer goes by the
-        explicit pair until stability holds that back, and by ``lowrank`` from there.
-    """
-
-    rtol: float = 1e-5
-    atol: float = 1e-8
-    horizon: float = 1e6
-    max_steps: int = 100_000
-    method: str = "auto"
+LOOSER = 8.0
+MUCH_LOOSER, SHARE = 64.0, 1.0 / 8.0
+"""Tolerance ratio of the companion of a `lowrank` run, and the factor from its distance to the error; measured 1/13."""
+TIGHTER = 1e-2
 
 
 @dataclass
 class Ending:
-    """How T integrations ended.
+    """How T integrations ended; arrays (T,) unless noted."""
 
-    Attributes
-    ----------
-    outcome : (T,) int8 array
-        `Outcome`.
-    time : (T,) array
-        Time reached.
-    steps : (T,) int array
-        Attempts, accepted or not.
-    loss : (T,) array
-        Loss at ``time``.
-    error : (T,) array
-        Estimate of the global error in theta: local ones, each magnified or damped as the steps after it may do.
-    first_step : (T,) array
-        First accepted step.
-    state : (T, rows, k) array
-        State at ``time``.
-    """
-
-    outcome: NDArray[np.int8]
-    time: Array
-    steps: IntArray
-    loss: Array
-    error: Array
-    first_step: Array
-    state: Array
+    outcome: NDArray[np.int8]  # `Outcome`
+    time: Array  # last time
+    steps: NDArray[np.int64]  # attempts, accepted or not
+    loss: Array  # loss at the last time
+    error: Array  # estimate of the global error in theta
+    first_step: Array  # first accepted step
+    state: Array  # state at the last time, (T, rows, k)
 
     @classmethod
     def of(cls, start: Array) -> Ending:
@@ -87,22 +55,22 @@ class Ending:
         return cls(outcome, time, steps, loss, error, first_step, start.copy())
 
     def take(self, rows: Index) -> Ending:
-        """Some of the trials."""
+        """Select trials."""
         return Ending(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def replace(self, rows: Index, other: Ending) -> None:
-        """Put the endings of some trials, integrated again, in place of theirs."""
+        """Overwrite the endings of trials that were integrated again."""
         for field in fields(self):
             getattr(self, field.name)[rows] = getattr(other, field.name)
 
 
 class StepperType(Protocol):
-    """How a method begins: from the start, or from a later state."""
+    """Constructor of a method."""
 
     safety: float
 
     def __call__(self, flow: ReducedFlow, h: Array, state: Array | None = None) -> Stepper:
-        """Begin at ``state`` (T, rows, k), at the start by default; ``h`` (T, k) are the pre-activations at time 0."""
+        """Begin at ``state`` (T, rows, k), by default at the start; ``h`` (T, k) are the pre-activations at time 0."""
 
 
 METHODS: dict[str, StepperType] = {
@@ -113,77 +81,79 @@ METHODS: dict[str, StepperType] = {
 
 
 class _Run:
-    """Bookkeeping of T trials, and the batch of them that is being stepped."""
+    """State of T integrations, and of the batch of them that is being stepped."""
 
-    def __init__(self, flow: ReducedFlow, h: Array, controls: Controls, rule: Rule, on_step: OnStep | None) -> None:
+    def __init__(
+        self, flow: ReducedFlow, h: Array, settings: FlowSettings, rule: Rule, on_step: OnStep | None, until: Array
+    ) -> None:
         trials = h.shape[0]
-        self.flow, self.h, self.controls, self.rule, self.on_step = flow, h, controls, rule, on_step
+        self.flow, self.h, self.settings, self.rule, self.on_step = flow, h, settings, rule, on_step
         self.ending = Ending.of(flow.start(h))
         self.t, self.error = np.zeros(trials), np.zeros(trials)
         self.dt, self.first = np.full(trials, np.nan), np.full(trials, np.nan)
         self.steps, self.scale = np.zeros(trials, np.int64), np.zeros(trials)
         # the last accepted step of each trial: its size, and its error in units of the allowed one
         self.last_dt, self.last_ratio = np.full(trials, np.nan), np.full(trials, np.nan)
-        self.until = np.full(trials, controls.horizon)
+        self.until = until
 
     def begin(self, method: str, trials: Index) -> Stepper:
-        """Step some trials by a method from where they are."""
+        """Start a method at the current states of given trials."""
         state = self.ending.state[trials]
         stepper = METHODS[method](self.flow.take(trials), self.h[trials], state)
         fresh = np.isnan(self.dt[trials])
         if fresh.any():
-            self.dt[trials] = np.where(fresh, _first_step(stepper, self.controls.rtol), self.dt[trials])
+            self.dt[trials] = np.where(fresh, _first_step(stepper, self.settings.rtol), self.dt[trials])
             self.scale[trials] = np.where(fresh, _scale(stepper), self.scale[trials])
         return stepper
 
-    def march(self, method: str, trials: Index, leave_when_stiff: bool = False) -> Index:
-        """Step some trials until each has ended; returns those left because they are stiff."""
+    def march(self, method: str, trials: Index, stop_when_stiff: bool = False) -> Index:
+        """Step given trials until each has ended; return the trials that were stopped because they are stiff."""
         if not trials.size:
             return trials
-        stepper, left = self.begin(method, trials), []
-        outcome = self.rule.check(stepper.flow, stepper.seen, self.error[trials], trials)
+        stepper, stopped = self.begin(method, trials), []
+        outcome = self.rule.check(stepper.flow, stepper.point, self.error[trials], trials)
         while True:
-            outcome = self.close(outcome, stepper, trials)
+            outcome = self.apply_budgets(outcome, stepper, trials)
             done = outcome != NOT_COMPUTED
-            stiff = ~done & stepper.stiff() if leave_when_stiff else np.zeros_like(done)
+            stiff = ~done & stepper.stiff() if stop_when_stiff else np.zeros_like(done)
             if done.any() or stiff.any():
-                self.record(outcome, done, stepper, trials)
+                self.finish(outcome, done, stepper, trials)
                 self.ending.state[trials[stiff]] = stepper.states()[stiff]
-                left.append(trials[stiff])
+                stopped.append(trials[stiff])
                 rows = np.flatnonzero(~(done | stiff))
                 if not rows.size:
-                    return np.concatenate(left)
+                    return np.concatenate(stopped)
                 stepper.keep(rows)
                 trials = trials[rows]
             outcome = self.advance(stepper, trials)
 
-    def close(self, outcome: NDArray[np.int8], stepper: Stepper, trials: Index) -> NDArray[np.int8]:
-        """Budgets, for the trials that their rule lets go on."""
+    def apply_budgets(self, outcome: NDArray[np.int8], stepper: Stepper, trials: Index) -> NDArray[np.int8]:
+        """Stop the trials that their rule lets continue but a budget does not."""
         t, dt = self.t[trials], self.dt[trials]
         limits = (
-            (~np.isfinite(stepper.seen.loss), Outcome.NON_FINITE),
+            (~np.isfinite(stepper.point.loss), Outcome.NON_FINITE),
             (t >= self.until[trials], Outcome.HORIZON),
-            # a step below the resolution of t cannot move on
-            ((self.steps[trials] >= self.controls.max_steps) | (t + dt <= t), Outcome.STEP_BUDGET),
+            # a step below the resolution of t does not advance it
+            ((self.steps[trials] >= self.settings.max_steps) | (t + dt <= t), Outcome.STEP_BUDGET),
         )
         for reached, name in limits:
             outcome = np.where((outcome == NOT_COMPUTED) & reached, name, outcome).astype(np.int8)
         return outcome
 
-    def record(self, outcome: NDArray[np.int8], done: Mask, stepper: Stepper, trials: Index) -> None:
-        """Write how some trials ended."""
-        ending, at = self.ending, trials[done]
-        ending.outcome[at], ending.time[at], ending.steps[at] = outcome[done], self.t[at], self.steps[at]
-        ending.loss[at], ending.error[at] = stepper.seen.loss[done], self.error[at]
-        ending.first_step[at], ending.state[at] = self.first[at], stepper.states()[done]
+    def finish(self, outcome: NDArray[np.int8], done: Mask, stepper: Stepper, trials: Index) -> None:
+        """Write the endings of the trials that are done."""
+        ending, rows = self.ending, trials[done]
+        ending.outcome[rows], ending.time[rows], ending.steps[rows] = outcome[done], self.t[rows], self.steps[rows]
+        ending.loss[rows], ending.error[rows] = stepper.point.loss[done], self.error[rows]
+        ending.first_step[rows], ending.state[rows] = self.first[rows], stepper.states()[done]
 
     def advance(self, stepper: Stepper, trials: Index) -> NDArray[np.int8]:
-        """One attempt for every trial; the outcome of those whose step was accepted."""
+        """Attempt a step of every trial; return the outcomes of the rule for the trials whose step was accepted."""
         t, until = self.t[trials], self.until[trials]
         dt = np.minimum(self.dt[trials], until - t)
         with np.errstate(over="ignore", invalid="ignore"):
             attempt = stepper.attempt(dt)
-            allowed = self.controls.atol + self.controls.rtol * (attempt.distance + self.scale[trials])
+            allowed = self.settings.atol + self.settings.rtol * (attempt.distance + self.scale[trials])
             ratio = attempt.error / allowed
         ratio = np.where(attempt.sound & np.isfinite(ratio), ratio, np.inf)
         accepted = ratio <= 1.0
@@ -197,14 +167,14 @@ class _Run:
         self.first[trials] = np.where(accepted & np.isnan(self.first[trials]), dt, self.first[trials])
         self.steps[trials] += 1
         self.dt[trials] = self.next_step(trials, dt, np.maximum(ratio, 1e-10), accepted, stepper.order)
-        verdict = self.rule.check(stepper.flow, stepper.seen, self.error[trials], trials)
+        verdict = self.rule.check(stepper.flow, stepper.point, self.error[trials], trials)
         return np.where(accepted, verdict, NOT_COMPUTED).astype(np.int8)
 
     def next_step(self, trials: Index, dt: Array, ratio: Array, accepted: Mask, order: int) -> Array:
-        """Step that should just be accepted, if error/dt^order falls as it did from the step before to this one.
+        """Largest step expected to be accepted if error/dt^order falls as it did from the previous step to this one.
 
-        On the way to a limit it falls fast: without the trend a step could only follow it (the predictive controller of
-        Gustafsson 1994, for growth alone and at most by a factor of three).
+        Near a limit that ratio falls fast: without the trend the step size would lag behind (the predictive controller
+        of Gustafsson 1994, for growth alone and at most by a factor of three).
         """
         factor = 0.9 * ratio ** (-1.0 / order)
         with np.errstate(invalid="ignore"):
@@ -219,70 +189,101 @@ class _Run:
 def integrate(
     flow: ReducedFlow,
     h: Array,
-    controls: Controls,
+    settings: FlowSettings,
     rule: Rule,
     on_step: OnStep | None = None,
     until: Array | None = None,
 ) -> Ending:
-    """Integrate T trajectories from their starts.
+    """Integrate T trajectories from their starts h (T, k), up to ``until`` (T,) in place of the horizon.
 
-    Parameters
-    ----------
-    flow : ReducedFlow
-    h : (T, k) array
-        Pre-activations at time 0.
-    controls : Controls
-    rule : Rule
-        When a trajectory is done; it sees the start and every accepted step.
-    on_step : callable, optional
-        See `OnStep`.
-    until : (T,) array, optional
-        Last time of each trial, instead of the horizon.
-
-    Returns
-    -------
-    Ending
+    The rule checks the start and every accepted step.
     """
-    run, trials = _Run(flow, h, controls, rule, on_step), np.arange(h.shape[0])
-    if until is not None:
-        run.until = until
-    method, *others = methods_of(flow, controls)
-    trials = run.march(method, trials, leave_when_stiff=bool(others))
+    last = np.full(h.shape[0], settings.horizon) if until is None else until
+    run, trials = _Run(flow, h, settings, rule, on_step, last), np.arange(h.shape[0])
+    method, *others = methods_of(flow, settings)
+    trials = run.march(method, trials, stop_when_stiff=bool(others))
     for method in others:
         run.march(method, trials)
     return run.ending
 
 
-def methods_of(flow: ReducedFlow, controls: Controls) -> tuple[str, ...]:
-    """The method, or the one to begin with and that of the trials which turn out to be stiff."""
-    if controls.method != "auto":
-        return (controls.method,)
+def methods_of(flow: ReducedFlow, settings: FlowSettings) -> tuple[str, ...]:
+    """Return the method, or the first method and the method for the trials that turn out to be stiff."""
+    if settings.method != "auto":
+        return (settings.method,)
     if flow.mode == "both":
         return ("lowrank",)
     # without a cheap inverse of Phi the dual variable costs more than it saves
     return ("dual",) if flow.activation.cheap_inverse else ("explicit", "lowrank")
 
 
-def grows_known(flow: ReducedFlow, controls: Controls) -> bool:
-    """Whether the growth of errors is bounded along the run, so that no second run has to tell it."""
-    return flow.loss.convex and methods_of(flow, controls) == ("dual",)
+def growth_is_bounded(flow: ReducedFlow, settings: FlowSettings) -> bool:
+    """Whether the growth of errors is bounded along the run, so that no companion has to measure it."""
+    return flow.loss.convex and methods_of(flow, settings) == ("dual",)
 
 
 def _first_step(stepper: Stepper, rtol: float) -> Array:
-    """A part of the time in which the loss would fall to nothing at its first rate.
+    """Fraction of the time in which the loss would vanish at its first rate, (T,).
 
-    It goes with the tolerance: runs at two tolerances that began alike would hide each other's first errors.
+    It depends on the tolerance: two runs that began with the same step would hide each other's first errors.
     """
     part = stepper.opening * min(max(rtol / 1e-5, 1e-5), 1e3) ** 0.2
     with np.errstate(divide="ignore", invalid="ignore"):
-        dt = part * stepper.seen.loss / np.square(stepper.speed())
+        dt = part * stepper.point.loss / np.square(stepper.speed())
     return np.where(np.isfinite(dt) & (dt > 0.0), dt, 1.0)
 
 
 def _scale(stepper: Stepper) -> Array:
     """psi(L_0)/|A J(0)|, (T,)."""
-    kernel = stepper.flow.kernel(stepper.seen)
+    kernel = stepper.flow.kernel(stepper.point)
     largest = np.sqrt(np.linalg.eigvalsh(np.where(np.isfinite(kernel), kernel, 0.0))[:, -1])
     with np.errstate(divide="ignore", invalid="ignore"):
-        scale = stepper.flow.psi_of(stepper.seen.residual) / largest
+        scale = stepper.flow.psi_of(stepper.point.residual) / largest
     return np.where(np.isfinite(scale), scale, 0.0)
+
+
+def scaled(settings: FlowSettings, factor: float) -> FlowSettings:
+    """Multiply the tolerances."""
+    if factor == 1.0:
+        return settings
+    return replace(settings, rtol=min(factor * settings.rtol, 0.5), atol=factor * settings.atol)
+
+
+def integrate_checked(flow: ReducedFlow, h: Array, settings: FlowSettings, rule_for: Callable[[int], Rule]) -> Ending:
+    """Integrate T trajectories from h (T, k); repeat at a tighter tolerance where the error leaves one undecided.
+
+    ``rule_for(trials)`` makes the stopping rule. Where the rule tests its verdict against the error itself, a looser
+    tolerance is tried first: a verdict that survives the larger error is decided. The ending holds the global estimate
+    of the error, and the outcome undecided where the event of the rule does not survive it.
+    """
+    loosest = rule_for(0).loosest if growth_is_bounded(flow, settings) else 0.0
+    first = scaled(settings, max(loosest / settings.rtol, 1.0))
+    ending = _with_error(flow, h, first, rule_for)
+    for following in (settings, scaled(settings, TIGHTER)) if first is not settings else (scaled(settings, TIGHTER),):
+        again = np.flatnonzero(ending.outcome == Outcome.UNDECIDED)
+        if not again.size:
+            break
+        ending.replace(again, _with_error(flow.take(again), h[again], following, rule_for))
+    return ending
+
+
+def _with_error(flow: ReducedFlow, h: Array, settings: FlowSettings, rule_for: Callable[[int], Rule]) -> Ending:
+    rule = rule_for(h.shape[0])
+    ending = integrate(flow, h, settings, rule)
+    rows = np.flatnonzero((ending.time > 0.0) & np.isfinite(ending.loss))
+    bounded = growth_is_bounded(flow, settings)
+    if not rows.size or (bounded and rule.loosest > 0.0):
+        # the rule has tested the error that is stored
+        return ending
+    part = flow.take(rows)
+    if not bounded:
+        apart, share = (MUCH_LOOSER, SHARE) if methods_of(flow, settings) == ("lowrank",) else (LOOSER, 1.0)
+        companion = integrate(part, h[rows], scaled(settings, apart), Never(), until=ending.time[rows])
+        distance = share * norm(companion.state - ending.state[rows])
+        # without a companion at the last time the error is unknown
+        arrived = (companion.outcome == Outcome.HORIZON) & np.isfinite(distance)
+        ending.error[rows] = np.maximum(ending.error[rows], np.where(arrived, distance, np.inf))
+    confirmed = rule_for(rows.size).confirms(part, part.evaluate(ending.state[rows]), ending.error[rows])
+    by_rule = np.isin(ending.outcome[rows], (Outcome.CONVERGED_CERTIFIED, Outcome.CONVERGED_TOLERANCE))
+    ending.outcome[rows[by_rule & ~confirmed]] = Outcome.UNDECIDED
+    return ending

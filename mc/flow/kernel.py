@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import factorial
 
 import numpy as np
 
-from mc.flow.field import Observation, ReducedFlow
+from mc.flow.field import Point, ReducedFlow
 from mc.model.arrays import Array, Index, Mask
+
+_TERMS = 16
+"""Degree of the series: at |z| <= 1 the omitted terms are below 1/17! of the value."""
+
+_RECIPROCALS = np.array([1.0 / factorial(j) for j in range(_TERMS + 7)])
 
 
 @dataclass(frozen=True)
@@ -16,20 +22,11 @@ class KernelSpectrum:
 
     phi_j(-dt H K) v = v/j! - dt E phi_{j+1}(-dt rates) E^T K v, with E = C W and C^T K C = W rates W^T: no inverse of H
     or K is taken.
-
-    Attributes
-    ----------
-    rates : (T, r) array
-        Not negative.
-    basis : (T, r, r) array
-        E.
-    image : (T, r, r) array
-        E^T K.
     """
 
-    rates: Array
-    basis: Array
-    image: Array
+    rates: Array  # (T, r), not negative
+    basis: Array  # E, (T, r, r)
+    image: Array  # E^T K, (T, r, r)
 
     @classmethod
     def of(cls, kernel: Array, root: Array | None) -> KernelSpectrum:
@@ -41,20 +38,18 @@ class KernelSpectrum:
             basis = np.matmul(root, W)
         return cls(np.maximum(rates, 0.0), basis, np.matmul(basis.swapaxes(1, 2), kernel))
 
-    def moved(
-        self, accepted: Mask, kernel: Array, flow: ReducedFlow, seen: Observation
-    ) -> tuple[Array, KernelSpectrum]:
-        """Kernel and spectrum anew for the trials that have moved to ``seen``."""
+    def updated(self, accepted: Mask, kernel: Array, flow: ReducedFlow, point: Point) -> tuple[Array, KernelSpectrum]:
+        """Recompute kernel and spectrum for the trials that have moved to ``point``."""
         rows = np.flatnonzero(accepted)
-        # to pick the trials out of Q costs as much as to do again what has not changed
+        # selecting the trials from Q costs as much as recomputing what has not changed
         if 2 * rows.size >= accepted.size:
-            kernel = flow.kernel(seen)
-            return kernel, KernelSpectrum.of(kernel, flow.curvature_root(seen.residual))
+            kernel = flow.kernel(point)
+            return kernel, KernelSpectrum.of(kernel, flow.curvature_root(point.residual))
         if rows.size:
-            some, there = flow.take(rows), seen.take(rows)
+            moved_flow, moved_point = flow.take(rows), point.take(rows)
             kernel = kernel.copy()
-            kernel[rows] = some.kernel(there)
-            part = KernelSpectrum.of(kernel[rows], some.curvature_root(there.residual))
+            kernel[rows] = moved_flow.kernel(moved_point)
+            part = KernelSpectrum.of(kernel[rows], moved_flow.curvature_root(moved_point.residual))
             self.rates[rows], self.basis[rows], self.image[rows] = part.rates, part.basis, part.image
         return kernel, self
 
@@ -71,11 +66,39 @@ class KernelSpectrum:
         return np.asarray(np.matmul(self.basis, coordinates[:, :, None])[:, :, 0])
 
     def take(self, rows: Index | Mask) -> KernelSpectrum:
-        """Some trials."""
+        """Select trials."""
         return KernelSpectrum(self.rates[rows], self.basis[rows], self.image[rows])
 
 
 def _finite(matrices: Array) -> Array:
-    """Matrices with those that hold NaN or infinity put to zero: their trials end as non-finite elsewhere."""
+    """Replace matrices that hold NaN or infinity by zero: their trials end as non-finite elsewhere."""
     good = np.asarray(np.isfinite(matrices).all(axis=(1, 2)))
     return matrices if good.all() else np.where(good[:, None, None], matrices, 0.0)
+
+
+def phi_functions(z: Array, highest: int) -> list[Array]:
+    """Exponential-integrator functions phi_0(z) = exp(z), phi_j(z) = (phi_{j-1}(z) - 1/(j-1)!)/z up to ``highest``.
+
+    z is not positive, ``highest`` at most 6; the values have the shape of z and are accurate to some ulp up to phi_5.
+    """
+    is_near = z > -1.0
+    if not is_near.any():
+        return _far(z, highest)
+    # near zero: a series for the last one, the others by the recursion downwards, which is stable there
+    near = np.maximum(z, -1.0)
+    powers = np.vander(near.reshape(-1), _TERMS + 1, increasing=True)
+    series = [np.dot(powers, _RECIPROCALS[highest : highest + _TERMS + 1]).reshape(z.shape)]
+    for j in range(highest - 1, -1, -1):
+        series.append(near * series[-1] + _RECIPROCALS[j])
+    series.reverse()
+    if is_near.all():
+        return series
+    return [np.where(is_near, one, two) for one, two in zip(series, _far(np.minimum(z, -1.0), highest), strict=True)]
+
+
+def _far(z: Array, highest: int) -> list[Array]:
+    """Recursion upwards, for z <= -1."""
+    values = [np.exp(z)]
+    for j in range(highest):
+        values.append((values[-1] - _RECIPROCALS[j]) / z)
+    return values

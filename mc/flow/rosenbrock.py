@@ -1,8 +1,8 @@
-"""The hidden layer in r dimensions: an exponential Rosenbrock method for the dual variable (theory §3.3).
+"""Exponential Rosenbrock method for the dual variable of the hidden layer, in r dimensions (theory §3.3).
 
 Lambda' = U^T grad L has the Jacobian -H K, r x r. The scheme is exprb43 of Hochbruck, Ostermann and Schweitzer (2009):
 three stages, order 4, exact for a quadratic loss of a linear network. Its embedded method of order 3 overestimates the
-error by a factor of hundreds here; `DualRosenbrock` estimates what the stages and the quadrature miss instead.
+error by a factor of hundreds here; `DualRosenbrock` estimates the errors of the stages and of the quadrature instead.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from mc.flow.field import ReducedFlow
-from mc.flow.kernel import KernelSpectrum
-from mc.flow.phi_functions import phi_functions
+from mc.flow.kernel import KernelSpectrum, phi_functions
 from mc.flow.stepper import Attempt, crossed, norm
 from mc.model.arrays import Array, Index, Mask
 
@@ -19,7 +18,7 @@ from mc.model.arrays import Array, Index, Mask
 class DualRosenbrock:
     """Exponential Rosenbrock steps of Lambda; h follows by the inverse of Phi.
 
-    See `mc.flow.stepper.Stepper` for the methods.
+    `mc.flow.stepper.Stepper` describes the methods.
     """
 
     order = 5
@@ -30,26 +29,26 @@ class DualRosenbrock:
         self.flow = flow
         self._h_start = h.copy()
         self._h = self._h_start if state is None else state[:, 0].copy()
-        # Lambda counts from here
+        # Lambda is zero at this level
         self._level = flow.activation.primitive(self._h)
         self._dual = np.zeros((h.shape[0], flow.problems.rank))
-        self.seen = flow.observe(self._h[:, None, :])
-        self._slope = flow.slope(self.seen.residual)
-        self._kernel = flow.kernel(self.seen)
-        self._spectrum = KernelSpectrum.of(self._kernel, flow.curvature_root(self.seen.residual))
-        self._tell()
+        self.point = flow.evaluate(self._h[:, None, :])
+        self._slope = flow.slope(self.point.residual)
+        self._kernel = flow.kernel(self.point)
+        self._spectrum = KernelSpectrum.of(self._kernel, flow.curvature_root(self.point.residual))
+        self._store_slowest()
 
-    def _tell(self) -> None:
-        """Leave the smallest eigenvalue of K to whom it may concern; for another Hessian those are not its own."""
+    def _store_slowest(self) -> None:
+        """Store lambda_min(K) for reuse by the stopping rule (quadratic loss only: else H K has other eigenvalues)."""
         if self.flow.loss.quadratic:
-            self.seen = self.seen.knowing(self._spectrum.rates[:, 0])
+            self.point = self.point.with_slowest(self._spectrum.rates[:, 0])
 
     def speed(self) -> Array:
-        """|d theta/dt| now, (T,)."""
+        """|d theta/dt| at the current state, (T,)."""
         return self._length(self._slope)
 
     def _length(self, dual: Array) -> Array:
-        """Norm in theta of a small change of Lambda: K measures it."""
+        """Norm in theta of a small change of Lambda, the norm of K."""
         square = np.einsum("tr,tr->t", dual, self._apply(dual))
         return np.asarray(np.sqrt(np.maximum(square, 0.0)))
 
@@ -68,7 +67,7 @@ class DualRosenbrock:
         return self.flow.activation.primitive_inverse(self._level_at(dual), self._h)
 
     def _remainder_at(self, change: Array) -> tuple[Array, Array]:
-        """`_remainder` of a point that a change of Lambda leads to."""
+        """`_remainder` at the point Lambda + change."""
         z = self.flow.activation.phi_at_primitive(self._level_at(self._dual + change), self._h)
         return self._remainder(self.flow.slope(self.flow.residual_of(self.flow.Q_start, z)), change)
 
@@ -81,9 +80,9 @@ class DualRosenbrock:
     def attempt(self, dt: Array) -> Attempt:
         """Try one step of size dt (T,)."""
         rates, scale = self._spectrum.rates, dt[:, None]
-        # both at once: the arrays are small and the calls are not
-        both = phi_functions(np.stack([-scale * rates, -0.5 * scale * rates]), 5)
-        self._phi, half = [each[0] for each in both], [each[1] for each in both]
+        # whole and half step in one call: the arrays are small and the calls are not
+        pairs = phi_functions(np.stack([-scale * rates, -0.5 * scale * rates]), 5)
+        self._phi, half = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         self._dt = dt
         self._x = self._spectrum.image_of(self._slope)
         first = 0.5 * scale * self._slope - self._spectrum.combine(np.square(0.5 * scale) * half[2] * self._x)
@@ -97,15 +96,15 @@ class DualRosenbrock:
         change = linear + square + cube
         self._new_dual = self._dual + change
         self._new_h = self._h_at(self._new_dual)
-        self._new_seen = self.flow.observe(self._new_h[:, None, :])
-        self._new_slope = self.flow.slope(self._new_seen.residual)
+        self._new_point = self.flow.evaluate(self._new_h[:, None, :])
+        self._new_slope = self.flow.slope(self._new_point.residual)
         distance = norm(self._new_h - self._h_start)
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = self._new_seen.dphi / self.seen.dphi
-        # a phi' that underflows says nothing
+            ratio = self._new_point.dphi / self.point.dphi
+        # fmax and fmin ignore the NaN of a phi' that underflows
         self._stretch, shrink = np.fmax.reduce(ratio, axis=1), np.fmin.reduce(ratio, axis=1)
         estimate = self._error(change, square, cube, np.log(np.fmax(self._stretch, 1.0 / shrink)))
-        sound = np.isfinite(estimate) & np.isfinite(distance) & np.isfinite(self._new_seen.loss)
+        sound = np.isfinite(estimate) & np.isfinite(distance) & np.isfinite(self._new_point.loss)
         return Attempt(estimate, distance, sound & ~crossed(self.flow, self._h, self._new_h))
 
     def _quadrature(self, fraction: Array) -> tuple[Array, Array]:
@@ -123,14 +122,14 @@ class DualRosenbrock:
         return square, cube
 
     def _error(self, change: Array, square: Array, cube: Array, bent: Array) -> Array:
-        """Estimate of the local error: what the stages miss, and what a cubic in time misses of the remainder.
+        """Estimate the local error as the error of the stages plus that of a remainder cubic in time.
 
-        The first is the change that the remainder at the new point, in place of the last stage's, would make. For the
-        second, what the cubic term is to the square one, those left out are taken to be to their predecessors; where
-        that one happens to vanish a term is taken to be to its predecessor what ``bent``, the largest change of
-        log phi', is to one. The two constants put the middle of the estimate at what the error of a step is, measured
-        against tight solutions over activations, losses, condition numbers and tolerances; one step in a hundred has
-        an error above 2.7 times its estimate.
+        The first is the change that the remainder at the new point, in place of the last stage's, would make. The
+        second takes the ratio of the omitted terms to their predecessors to be that of the cubic term to the square
+        one; where the cubic term happens to vanish, the ratio is ``bent``, the largest change of log phi'. The two
+        constants make the median of the estimate equal to the error of a step, measured against tight solutions over
+        activations, losses, condition numbers and tolerances; one step in a hundred has an error above 2.7 times its
+        estimate.
         """
         remainder, x = self._remainder(self._new_slope, change)
         (d3, x3), phi, dt = self._d3, self._phi, self._dt[:, None]
@@ -139,34 +138,34 @@ class DualRosenbrock:
         )
         vectors = np.stack([stages, square, cube], axis=2)
         lengths = np.einsum("trj,trj->jt", vectors, np.matmul(self._kernel, vectors))
-        missed, one, two = np.sqrt(np.maximum(lengths, 0.0))
-        left_out = np.fmax(0.25 * two**3 / np.maximum(np.square(one + two), 1e-300), 0.1 * one * np.square(bent))
-        return np.asarray(missed + left_out)
+        stage_error, one, two = np.sqrt(np.maximum(lengths, 0.0))
+        omitted = np.fmax(0.25 * two**3 / np.maximum(np.square(one + two), 1e-300), 0.1 * one * np.square(bent))
+        return np.asarray(stage_error + omitted)
 
     def accept(self, accepted: Mask) -> Array:
-        """Move the accepted trials on; what an error before the step has been multiplied by at most (theory §3.5)."""
+        """Advance the accepted trials; return the bound of the growth of an earlier error of theory §3.5."""
         mask = accepted[:, None]
         slowest = self._spectrum.rates[:, 0].copy()
         self._dual = np.where(mask, self._new_dual, self._dual)
         self._h = np.where(mask, self._new_h, self._h) if not accepted.all() else self._new_h
         self._slope = np.where(mask, self._new_slope, self._slope)
-        self.seen = self.seen.updated(accepted, self._new_seen)
-        self._kernel, self._spectrum = self._spectrum.moved(accepted, self._kernel, self.flow, self.seen)
-        self._tell()
+        self.point = self.point.updated(accepted, self._new_point)
+        self._kernel, self._spectrum = self._spectrum.updated(accepted, self._kernel, self.flow, self.point)
+        self._store_slowest()
         slowest = np.minimum(slowest, self._spectrum.rates[:, 0])
         return np.asarray(np.fmax(self._stretch, 1.0) * np.exp(-slowest * self._dt))
 
     def interpolate(self, rows: Index, fractions: Array) -> Array:
-        """States (N, 1, k) of some trials at fractions (N,) of the step just tried."""
-        one = self._copy(rows)
-        scale = (one._dt * fractions)[:, None]
-        phi = phi_functions(-scale * one._spectrum.rates, 2)
-        linear = scale * one._slope - one._spectrum.combine(np.square(scale) * phi[2] * one._x)
-        h = one._h_at(one._dual + linear + sum(one._quadrature(fractions)))
+        """States (N, 1, k) of given trials at fractions (N,) of the attempted step."""
+        part = self._copy(rows)
+        scale = (part._dt * fractions)[:, None]
+        phi = phi_functions(-scale * part._spectrum.rates, 2)
+        linear = scale * part._slope - part._spectrum.combine(np.square(scale) * phi[2] * part._x)
+        h = part._h_at(part._dual + linear + sum(part._quadrature(fractions)))
         return h[:, None, :]
 
     def _copy(self, rows: Index) -> DualRosenbrock:
-        """The step just tried, for the rows given."""
+        """Copy the attempted step of given trials."""
         other = object.__new__(DualRosenbrock)
         other.flow, other._spectrum = self.flow.take(rows), self._spectrum.take(rows)
         for name in ("_level", "_dual", "_h", "_slope", "_x", "_dt", "_kernel"):
@@ -176,8 +175,8 @@ class DualRosenbrock:
         return other
 
     def stiff(self) -> Mask:
-        """Never: the fast part is solved exactly."""
-        return np.zeros(self.seen.loss.size, dtype=bool)
+        """Return False for every trial: the fast part is solved exactly."""
+        return np.zeros(self.point.loss.size, dtype=bool)
 
     def states(self) -> Array:
         """Current states, (T, 1, k)."""
@@ -185,6 +184,6 @@ class DualRosenbrock:
 
     def keep(self, rows: Index) -> None:
         """Drop the finished trials."""
-        self.flow, self.seen, self._spectrum = self.flow.take(rows), self.seen.take(rows), self._spectrum.take(rows)
+        self.flow, self.point, self._spectrum = self.flow.take(rows), self.point.take(rows), self._spectrum.take(rows)
         for name in ("_level", "_dual", "_h", "_h_start", "_slope", "_kernel"):
             setattr(self, name, getattr(self, name)[rows])

@@ -1,4 +1,4 @@
-"""The settings of an integration, and the trials that they are applied to."""
+"""Settings of an integration: the table [flow] of an experiment."""
 
 from __future__ import annotations
 
@@ -6,17 +6,6 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen, doc
-
-from mc.flow.checked import integrate_checked
-from mc.flow.descent import Descent, descend
-from mc.flow.field import ReducedFlow
-from mc.flow.integrate import Controls, Ending
-from mc.flow.stopping import RestartRule, ToleranceRule
-from mc.model.arrays import Array, Index
-
-BATCH_BYTES = 6_000_000
-"""Size of a batch that is integrated together: small enough for the caches, large enough to hide the calls."""
-
 
 Width = Annotated[int, Ge(1), Le(10**9)]
 Switch = Annotated[bool, doc("true or false, without quotes")]
@@ -50,13 +39,24 @@ class FlowSettings:
     widths : tuple of int
         Widths that are integrated.
     rule : {"restart", "tolerance", "gd"}
-    rtol, atol, loss_tolerance, horizon : float
+        Stop by the certificate of theory §5.4 or at ``loss_tolerance``; "gd" runs gradient descent (theory §9).
+    rtol, atol : float
+        A step's error in theta is kept below ``atol + rtol (|theta(t) - theta(0)| + psi(L_0)/|A J(0)|)``, the distance
+        moved and the least that fitting the data takes: a norm that knows neither the width nor the other trials.
+    loss_tolerance : float
+        Loss at which a trajectory counts as converged (rules "tolerance" and "gd").
+    horizon : float
+        Last time.
     max_steps : int
+        Budget of attempted steps of a trial.
     method : {"auto", "explicit", "dual", "lowrank"}
+        "dual" integrates the hidden layer only. "auto" takes the exponential methods, "dual" or "lowrank", which are
+        the most accurate at equal cost; but where Phi has no cheap inverse, a trial of the hidden layer starts with the
+        explicit pair and continues with "lowrank" once stability limits its steps.
     gamma : float or None
-        Step of gradient descent; None takes a stable one for each trial.
+        Step size of gradient descent; None takes `mc.flow.descent.stable_step` of each trial.
     gamma_scale : float or None
-        Factor of the stable step; None is 1.
+        Factor of that stable step; None is 1.
     save : Save
     """
 
@@ -79,40 +79,3 @@ class FlowSettings:
         float | None, Gt(0), doc("a number above 0 (gamma 'auto' only): the part of that step to take")
     ] = None
     save: Annotated[Save, doc("a table { trials = 16, times = 64 }")] = field(default_factory=Save)
-
-    @property
-    def controls(self) -> Controls:
-        """Tolerances and budgets of an integration."""
-        return Controls(self.rtol, self.atol, self.horizon, self.max_steps, self.method)
-
-    @property
-    def descent(self) -> Descent:
-        """Protocol of the rule gd."""
-        return Descent(self.gamma, self.loss_tolerance, self.max_steps, self.gamma_scale or 1.0)
-
-
-@dataclass(frozen=True)
-class Case:
-    """Some trials of one width and mode, with their pre-activations h (T, k) at time 0."""
-
-    settings: FlowSettings
-    flow: ReducedFlow
-    h: Array
-
-    def end(self, rule: str) -> Ending:
-        """Integrate to the end by a rule of the settings."""
-        if rule == "gd":
-            return descend(self.flow, self.h, self.settings.descent)
-        if rule == "restart":
-            return integrate_checked(self.flow, self.h, self.settings.controls, RestartRule)
-        tolerance = self.settings.loss_tolerance
-        return integrate_checked(self.flow, self.h, self.settings.controls, lambda _: ToleranceRule(tolerance))
-
-    def take(self, rows: Index) -> Case:
-        """Some of the trials."""
-        return Case(self.settings, self.flow.take(rows), self.h[rows])
-
-    def batches(self, rows: Index) -> list[Index]:
-        """Split trials into batches: Q, its successor and about ten vectors of stages a trial."""
-        size = max(1, BATCH_BYTES // (8 * self.flow.width * (10 + 2 * (1 + self.flow.problems.rank))))
-        return [rows[first : first + size] for first in range(0, rows.size, size)]

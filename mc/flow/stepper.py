@@ -1,4 +1,4 @@
-"""The contract between the loop and a method: try a step, accept it for some trials, interpolate within it."""
+"""The interface between the integration loop and a method: attempt a step, accept it for some trials, interpolate."""
 
 from __future__ import annotations
 
@@ -7,68 +7,45 @@ from typing import Protocol
 
 import numpy as np
 
-from mc.flow.field import Observation, ReducedFlow
+from mc.flow.field import Point, ReducedFlow
 from mc.model.arrays import Array, Index, Mask
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What a tried step would do, for T trials.
+    """Result of an attempted step; arrays (T,)."""
 
-    Attributes
-    ----------
-    error : (T,) array
-        Estimate of the local error, in theta.
-    distance : (T,) array
-        |theta - theta(0)| after the step.
-    sound : (T,) bool array
-        Whether every number is finite and no neuron has crossed a zero of phi' (theory §3.3).
-    """
-
-    error: Array
-    distance: Array
-    sound: Mask
+    error: Array  # estimate of the local error, in theta
+    distance: Array  # |theta - theta(0)| after the step
+    sound: Mask  # every number is finite and no neuron crosses a zero of phi' (theory §3.3)
 
 
 class Stepper(Protocol):
-    """One batch of trials being stepped, each with its own step.
+    """A batch of T trials, each with its own step size."""
 
-    Attributes
-    ----------
-    order : int
-        The error estimate of a step falls like dt^order.
-    safety : float
-        How far the error of a step may lie above its estimate: the sum of the estimates is raised by it.
-    opening : float
-        First step at rtol 1e-5, in units of the time in which the loss would fall to nothing at its first rate.
-    flow : ReducedFlow
-    seen : Observation
-        Of the current state.
-    """
-
-    order: int
-    safety: float
-    opening: float
+    order: int  # the error estimate of a step falls like dt^order
+    safety: float  # largest expected ratio of the error of a step to its estimate; multiplies the sum of estimates
+    opening: float  # first step at rtol 1e-5, in units of the time in which the loss would vanish at its first rate
     flow: ReducedFlow
-    seen: Observation
+    point: Point  # current state
 
     def speed(self) -> Array:
-        """|d theta/dt| now, (T,)."""
+        """|d theta/dt| at the current state, (T,)."""
 
     def attempt(self, dt: Array) -> Attempt:
         """Try one step of size dt (T,)."""
 
     def accept(self, accepted: Mask) -> Array:
-        """Move the accepted trials on; returns by what an error before the step has been multiplied at most, (T,).
+        """Advance the accepted trials; return the largest factor by which the step multiplies an earlier error, (T,).
 
-        One where that is not known: then the sum of local errors needs the company of a second run.
+        The factor is one where no bound is known: then a second run must measure the growth of errors.
         """
 
     def stiff(self) -> Mask:
-        """Whether stability rather than accuracy holds a trial's steps back, (T,)."""
+        """Whether stability rather than accuracy limits the step size, (T,)."""
 
     def interpolate(self, rows: Index, fractions: Array) -> Array:
-        """States (N, rows, k) of some trials at fractions (N,) of the step just tried, before it is accepted."""
+        """States (N, rows, k) of given trials at fractions (N,) of the attempted step, before it is accepted."""
 
     def states(self) -> Array:
         """Current states, (T, rows, k)."""

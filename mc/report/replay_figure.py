@@ -13,7 +13,7 @@ from mc.errors import InputError
 from mc.estimate.numbers import spaced
 from mc.report.figures import mode_name
 from mc.report.style import BLUE, GREEN, MUTED, ORANGE, PURPLE, VERMILLION, grid, log_ticks, to_svg
-from mc.trial.curves import Trace
+from mc.trial.curves import Trajectory
 
 NAMES = {
     "loss": "loss L(y(t))",
@@ -30,12 +30,12 @@ LOOKS: Mapping[str, tuple[str, Any]] = {
 """By what a bound rests on; the wider claim is drawn first, so that dots on a line show where two coincide."""
 
 
-def _shown(traces: Sequence[Trace]) -> list[int]:
+def _shown(traces: Sequence[Trajectory]) -> list[int]:
     widths = sorted({trace.width for trace in traces})
     return [widths[i] for i in np.unique(np.round(np.linspace(0, len(widths) - 1, MOST_WIDTHS)).astype(int))]
 
 
-def _draw(axes: Axes, quantity: str, trace: Trace) -> None:
+def _draw(axes: Axes, quantity: str, trace: Trajectory) -> None:
     t, value = trace.columns["t"], trace.columns[quantity]
     error = trace.columns.get(f"error_{quantity}", np.zeros_like(value))
     # time 0 has no place on a logarithmic axis
@@ -59,12 +59,12 @@ def _draw(axes: Axes, quantity: str, trace: Trace) -> None:
         axes.text(0.03, 0.04, "nothing proved", transform=axes.transAxes, color=MUTED, fontsize=8.5)
 
 
-def replay_svg(traces: Sequence[Trace], title: str) -> str:
+def replay_svg(traces: Sequence[Trajectory], title: str) -> str:
     """The computed quantities of one trial, and the bounds that are proved for them.
 
     Parameters
     ----------
-    traces : sequence of Trace
+    traces : sequence of Trajectory
         Of `mc.verify.replay.replay_trial`.
     title : str
         Which trial.
@@ -82,7 +82,7 @@ def replay_svg(traces: Sequence[Trace], title: str) -> str:
     if not traces:
         raise InputError("--plot: this trial has no trajectory at these widths; choose a flow width of the run")
     widths = _shown(traces)
-    quantities = [q for q in NAMES if any(q in trace.quantities() for trace in traces)]
+    quantities = [q for q in NAMES if any(q in trace.observables() for trace in traces)]
     rows = [(q, mode) for q in quantities for mode in dict.fromkeys(trace.mode for trace in traces)]
     found = {trace.hypothesis(name) for trace in traces for q in quantities for name in trace.bounds(q)}
     with grid(len(rows), len(widths)) as (figure, panels):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mc.experiment.experiment import Experiment
-from mc.flow.settings import BATCH_BYTES
+from mc.flow.case import BATCH_BYTES
 from mc.model.draws import CHUNK
 from mc.store.layout import BLOCK_LAYOUT
-from mc.trial.block import STREAM_BYTES
+from mc.trial.neuron_sums import STREAM_BYTES
 
 START_BYTES = 1.2e8
 """A process with Python, NumPy and SciPy loaded."""

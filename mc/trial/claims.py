@@ -1,4 +1,4 @@
-"""Trajectories followed to their ends: what is saved of them, and what the claims say of every one (theory §4, §9)."""
+"""Observe trajectories to their ends: save their observables and check the claims along them (theory §4, §9)."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mc.flow.case import Case
 from mc.flow.descent import step_quality
 from mc.flow.observables import NEED_OUTPUT_LAYER, OBSERVABLES, Origin
-from mc.flow.observe import Drawn, Followed, limited, tightened, watch_descent, watch_flow
-from mc.flow.settings import Case, FlowSettings
+from mc.flow.observe import Drawn, Observed, limited, observe_descent, observe_flow, tightened
 from mc.flow.stepper import norm
 from mc.model.arrays import Array, Index, Mask
-from mc.model.problem import Problem
 from mc.theory.claim_checks import Promise, Watched, descent_promises, flow_promises, loss_bound
 from mc.theory.claims import CLAIMS, TRAJECTORY_CLAIMS, Sides, Slack, smallest_slack
 from mc.theory.codes import NOT_COMPUTED, Outcome, Verdict
+from mc.trial.curves import RATES
+from mc.trial.task import BlockTask, Group
 
 Arrays = dict[str, NDArray[Any]]
-
-BOUNDS = {"bound_rate": "trial", "bound_rate_sharp": "sharp", "bound_conserved-rate": "conserved"}
-"""Datasets of the rates along saved trajectories, and their hypotheses."""
 
 TERMS = 16.0
 """Rounding errors of a sum over the neurons, in units of 2^-53 |Q| |z|/sqrt k: some ulps, for BLAS sums in blocks."""
@@ -32,80 +30,65 @@ FACTS = (
     "sigma_A norm_A norm_eps psi_0 sigma_low exact limit_residual sigma_0 radius_needed radius_trial radius_paper "
     "margin_paper margin_trial margin_sharp sigma_star radius_sharp"
 ).split()
+"""Datasets of the block that the claims read."""
 
+OnClaim = Callable[[str, int, Index, str, Sides], None]
+"""``on_claim(mode, width, rows, member, sides)``: called with both sides of each claim at every observed time.
 
-Witness = Callable[[str, int, Index, str, Sides], None]
-"""``witness(mode, width, rows, member, sides)``: rows of the block; member is ``<claim>_<hypothesis>``."""
+``rows`` are rows of the block, ``member`` is ``<claim>_<hypothesis>``.
+"""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is wanted of the trajectories of a block.
+class Selection:
+    """Trajectories of a block that are observed, and claims that are checked along them."""
 
-    Attributes
-    ----------
-    saved : int
-        The first rows of the block, whose trajectories are kept.
-    claims : tuple of str
-        Claims to check along all of them; none: every claim, along the saved ones alone.
-    witness : callable, optional
-        Is shown the two sides of every claim.
-    """
+    saved: int  # the first rows of the block, whose trajectories are saved
+    claims: tuple[str, ...]  # claims about flows or about descent, whichever the rule integrates
+    every_trial: bool  # whether every trial is observed, or the saved ones alone
+    on_claim: OnClaim | None
 
-    saved: int
-    claims: tuple[str, ...]
-    witness: Witness | None = None
+    @classmethod
+    def of(cls, task: BlockTask, on_claim: OnClaim | None) -> Selection:
+        """Select what a task asks for; a task that names no claims has all of them checked where it saves."""
+        if task.flow is None:
+            return cls(0, (), False, on_claim)
+        saved = min(max(task.flow.save.trials - task.first_trial, 0), task.n_trials)
+        names = task.claims or (TRAJECTORY_CLAIMS if saved else ())
+        kind = "descent" if task.flow.rule == "gd" else "flow"
+        claims = tuple(name for name in names if kind in CLAIMS[name].rules)
+        return cls(saved, claims, bool(task.claims) and bool(claims), on_claim)
 
-    def rows(self, rows: Index, rule: str) -> Index:
-        """Positions, among some rows of the block, of those to follow."""
-        every = bool(self.claims) and bool(self.checked(rule))
-        return np.arange(rows.size) if every else np.flatnonzero(rows < self.saved)
+    def positions(self, rows: Index) -> Index:
+        """Positions of the observed trials among given rows of the block."""
+        return np.arange(rows.size) if self.every_trial else np.flatnonzero(rows < self.saved)
 
-    def checked(self, rule: str) -> tuple[str, ...]:
-        """Claims that are checked and speak of this rule."""
-        names = self.claims or (TRAJECTORY_CLAIMS if self.saved else ())
-        kind = "descent" if rule == "gd" else "flow"
-        return tuple(name for name in names if kind in CLAIMS[name].rules)
-
-    def observables(self, rule: str) -> tuple[str, ...]:
-        """All that has to be looked at."""
-        needed = {name for claim in self.checked(rule) for name in CLAIMS[claim].observables}
+    @property
+    def observables(self) -> tuple[str, ...]:
+        """Observables that are saved or that a claim needs."""
+        needed = {name for claim in self.claims for name in CLAIMS[claim].observables}
         return tuple(dict.fromkeys((*(OBSERVABLES if self.saved else ()), *sorted(needed))))
-
-
-def allocate(out: Arrays, settings: FlowSettings, asked: Asked, shape: tuple[int, int, int], n: int) -> None:
-    """Add the datasets of followed trajectories, (modes, trials, flow widths) wide, to the arrays of a block."""
-    for name in ("t", *OBSERVABLES, *(f"error_{name}" for name in OBSERVABLES), *BOUNDS):
-        out[name] = np.full((shape[0], asked.saved, shape[2], settings.save.count), np.nan)
-    if settings.save.signal:
-        out["signal"] = np.full((shape[0], asked.saved, shape[2], settings.save.count, n), np.nan)
-    for claim in asked.checked(settings.rule):
-        for hypothesis in CLAIMS[claim].hypotheses:
-            member = f"{claim}_{hypothesis}"
-            for family in ("slack_", "slack_error_", "slack_time_"):
-                out[family + member] = np.full(shape, np.nan)
-            out[f"verdict_{member}"] = np.full(shape, NOT_COMPUTED, np.int8)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the numbers of some trials of one mode and width stand in the arrays of a block."""
+    """Indices of T trials of one mode and width in the arrays of a block."""
 
     mode: int
     rows: Index
-    column: int
-    flow_column: int
+    column: int  # of the width axis
+    flow_column: int  # of the flow_width axis
 
-    def take(self, some: Index) -> Place:
-        """Some of the trials."""
-        return replace(self, rows=self.rows[some])
+    def take(self, part: Index) -> Place:
+        """Select trials."""
+        return replace(self, rows=self.rows[part])
 
     @property
     def flow(self) -> tuple[int, Index, int]:
         """Index into (mode, trial, flow_width)."""
         return self.mode, self.rows, self.flow_column
 
-    def fact(self, array: NDArray[Any]) -> NDArray[Any]:
+    def values(self, array: NDArray[Any]) -> NDArray[Any]:
         """Values (T,) of a dataset on (trial), (trial, width) or (mode, trial, width)."""
         if array.ndim == 1:
             return np.asarray(array[self.rows])
@@ -113,146 +96,144 @@ class Place:
         return np.asarray(values)
 
 
-def follow(
-    out: Arrays,
-    case: Case,
-    asked: Asked,
-    place: Place,
-    problems: Sequence[Problem],
-    network: Callable[[int], Array],
-) -> None:
-    """Follow some trials of one mode and width, and write what is asked of them.
+def add_datasets(out: Arrays, task: BlockTask, selection: Selection, n: int) -> None:
+    """Add the empty datasets of observed trajectories of signals of length n to the arrays of a block."""
+    settings, modes, widths = task.flow, len(task.modes), len(task.flow_widths)
+    if settings is None:
+        return
+    saved = (modes, selection.saved, widths, settings.save.count)
+    for name in ("t", *OBSERVABLES, *(f"error_{name}" for name in OBSERVABLES), *RATES):
+        out[name] = np.full(saved, np.nan)
+    if settings.save.signal:
+        out["signal"] = np.full((*saved, n), np.nan)
+    for claim in selection.claims:
+        for hypothesis in CLAIMS[claim].hypotheses:
+            member = f"{claim}_{hypothesis}"
+            for family in ("slack_", "slack_error_", "slack_time_"):
+                out[family + member] = np.full((modes, task.n_trials, widths), np.nan)
+            out[f"verdict_{member}"] = np.full((modes, task.n_trials, widths), NOT_COMPUTED, np.int8)
 
-    Parameters
-    ----------
-    out : dict of arrays
-        Arrays of the block, prepared by `allocate`.
-    case : Case
-        The trials.
-    asked : Asked
-    place : Place
-        Of these trials.
-    problems : sequence of T Problem
-    network : callable
-        ``network(row)`` gives V (n, k) of a row of the block; called only where ker(A) is looked at.
+
+def observe(out: Arrays, case: Case, place: Place, drawn: Drawn, selection: Selection) -> None:
+    """Observe trials of one mode and width; write their saved trajectories and the verdicts of the claims.
+
+    Trials that the integration error leaves undecided are observed once more at a tighter tolerance.
     """
-    rule, names = case.settings.rule, asked.observables(case.settings.rule)
-    V = None
-    if NEED_OUTPUT_LAYER & set(names) and any(problem.rank < problem.Z.shape[0] for problem in problems):
-        V = [network(int(row)) for row in place.rows]
-    drawn, controls = Drawn(problems, V), limited(case.settings.controls)
-    signals = case.settings.save.signal and asked.saved > 0
-    if rule == "gd":
-        found = watch_descent(case, drawn, names, signals)
+    names, descends = selection.observables, case.settings.rule == "gd"
+    signals = case.settings.save.signal and selection.saved > 0
+    if descends:
+        observed = observe_descent(case, drawn, names, signals)
     else:
-        found = watch_flow(case, controls, drawn, names, signals)
-    _save(out, case, place, asked.saved, found)
-    claims = asked.checked(rule)
-    open_ = _judge(out, case, place, claims, drawn, found, asked.witness)
-    if open_.any() and rule != "gd":
-        again = np.flatnonzero(open_)
-        tight = tightened(controls)
-        part, few = case.take(again), drawn.take(again)
-        retried = tuple(name for name in claims if CLAIMS[name].retry)
-        closer = watch_flow(part, tight, few, names)
-        # one that its budget ends earlier has not seen what was open
-        far = np.flatnonzero(closer.ending.time >= 0.999 * found.ending.time[again])
+        case = limited(case)
+        observed = observe_flow(case, drawn, names, signals)
+    _save(out, case, place, selection.saved, observed)
+    undecided = _check(out, case, place, selection.claims, drawn, observed, selection.on_claim)
+    if undecided.any() and not descends:
+        again = np.flatnonzero(undecided)
+        case, drawn, place = tightened(case.take(again)), drawn.take(again), place.take(again)
+        closer = observe_flow(case, drawn, names)
+        # a trajectory that its budget ends earlier does not reach the undecided times
+        far = np.flatnonzero(closer.ending.time >= 0.999 * observed.ending.time[again])
         if far.size:
-            _judge(out, part.take(far), place.take(again[far]), retried, few.take(far), closer.take(far), asked.witness)
+            claims = tuple(name for name in selection.claims if CLAIMS[name].retry)
+            case, place, drawn = case.take(far), place.take(far), drawn.take(far)
+            _check(out, case, place, claims, drawn, closer.take(far), selection.on_claim)
 
 
-def _save(out: Arrays, case: Case, place: Place, saved: int, found: Followed) -> None:
-    """Keep the trajectories of the rows that are saved, and the right-hand sides of the rates (none for descent)."""
-    some = np.flatnonzero(place.rows < saved)
-    if not some.size:
+def draw_for_observables(group: Group, part: Index, width: int, names: Sequence[str]) -> Drawn:
+    """Problems of given trials of a group, and their output layers where an observable depends on ker(A)."""
+    problems = [group.problems[int(row)] for row in part]
+    if not NEED_OUTPUT_LAYER & set(names) or all(problem.rank == problem.Z.shape[0] for problem in problems):
+        return Drawn(problems, None)
+    return Drawn(problems, [group.network(int(row), width)[1] for row in group.rows[part]])
+
+
+def _save(out: Arrays, case: Case, place: Place, saved: int, observed: Observed) -> None:
+    """Write the trajectories of the saved rows, and the right-hand sides of the rates (none for descent)."""
+    part = np.flatnonzero(place.rows < saved)
+    if not part.size:
         return
-    at, recorder = place.take(some), found.recorder
-    out["t"][at.flow] = recorder.times[some]
+    place, observed = place.take(part), observed.take(part)
+    out["t"][place.flow] = observed.times
     for name in OBSERVABLES:
-        out[name][at.flow] = recorder.values[name][some]
-    if recorder.signals is not None:
-        out["signal"][at.flow] = recorder.signals[some]
-    if recorder.descent:
+        out[name][place.flow] = observed.values[name]
+    if observed.signals is not None:
+        out["signal"][place.flow] = observed.signals
+    if case.settings.rule == "gd":
         return
     for name in OBSERVABLES:
-        out[f"error_{name}"][at.flow] = recorder.errors[name][some]
-    loss, promises = case.flow.loss, flow_promises(_facts(out, at), case.flow.mode)
-    loss_0 = loss.psi_inverse(at.fact(out["psi_0"]))[:, None]
-    for name, hypothesis in BOUNDS.items():
+        out[f"error_{name}"][place.flow] = observed.errors[name]
+    loss, promises = case.flow.loss, flow_promises(_facts(out, place), case.flow.mode)
+    loss_0 = loss.psi_inverse(place.values(out["psi_0"]))[:, None]
+    for name, hypothesis in RATES.items():
         promise = promises[hypothesis]
         sigma = np.where(promise.holds, promise.sigma, np.nan)[:, None]
-        out[name][at.flow] = loss_bound(loss, loss_0, sigma, recorder.times[some])
+        out[name][place.flow] = loss_bound(loss, loss_0, sigma, observed.times)
 
 
 def _facts(out: Arrays, place: Place) -> dict[str, NDArray[Any]]:
-    return {name: place.fact(out[name]) for name in FACTS}
+    return {name: place.values(out[name]) for name in FACTS}
 
 
-def _judge(
+def _check(
     out: Arrays,
     case: Case,
     place: Place,
     claims: Sequence[str],
     drawn: Drawn,
-    found: Followed,
-    witness: Witness | None,
+    observed: Observed,
+    on_claim: OnClaim | None,
 ) -> Mask:
-    """Write slack and verdict of every claim; returns the trials that a tighter integration may decide."""
+    """Write slack and verdict of every claim; return the trials that a tighter integration may decide."""
     facts, mode = _facts(out, place), case.flow.mode
-    if found.recorder.descent:
-        kappa = step_quality(case.flow, case.h, found.ending.first_step, facts["radius_needed"])
+    if case.settings.rule == "gd":
+        kappa = step_quality(case.flow, case.h, observed.ending.first_step, facts["radius_needed"])
         promises = descent_promises(facts, kappa)
     else:
         promises = flow_promises(facts, mode)
-    watched = _watched(case, facts, drawn, found)
-    open_ = np.zeros(place.rows.size, dtype=bool)
+    watched = _watched(case, facts, drawn, observed)
+    undecided = np.zeros(place.rows.size, dtype=bool)
     for name in claims:
         claim = CLAIMS[name]
         if mode not in claim.modes or claim.sides is None:
             continue
         for hypothesis in claim.hypotheses:
-            promise = promises[hypothesis]
+            promise, member = promises[hypothesis], f"{name}_{hypothesis}"
             sides = claim.sides(watched, promise)
-            if witness is not None:
-                witness(mode, case.flow.width, place.rows, f"{name}_{hypothesis}", sides)
+            if on_claim is not None:
+                on_claim(mode, case.flow.width, place.rows, member, sides)
             slack = smallest_slack(sides)
-            _write(out, place, f"{name}_{hypothesis}", promise, slack)
+            _write(out, place, member, promise, slack)
             unsure = np.isin(slack.verdict, (Verdict.UNDECIDED, Verdict.VIOLATED))
-            open_ |= unsure & promise.holds & claim.retry
-    return open_
+            undecided |= unsure & promise.holds & claim.retry
+    return undecided
 
 
 def _write(out: Arrays, place: Place, member: str, promise: Promise, slack: Slack) -> None:
-    # what has been seen to hold is not asked again
-    open_ = np.flatnonzero(out[f"verdict_{member}"][place.flow] != Verdict.HOLDS)
-    here, true = place.take(open_).flow, promise.holds[open_]
+    # a verdict "holds" of the first integration stays
+    part = np.flatnonzero(out[f"verdict_{member}"][place.flow] != Verdict.HOLDS)
+    index, true = place.take(part).flow, promise.holds[part]
     for family, value in (("slack_", slack.value), ("slack_error_", slack.error), ("slack_time_", slack.time)):
-        out[family + member][here] = np.where(true, value[open_], np.nan)
-    verdict = np.where(true, slack.verdict[open_], Verdict.HYPOTHESIS_FALSE)
-    out[f"verdict_{member}"][here] = verdict.astype(np.int8)
+        out[family + member][index] = np.where(true, value[part], np.nan)
+    verdict = np.where(true, slack.verdict[part], Verdict.HYPOTHESIS_FALSE)
+    out[f"verdict_{member}"][index] = verdict.astype(np.int8)
 
 
-def _watched(
-    case: Case,
-    facts: Mapping[str, NDArray[Any]],
-    drawn: Drawn,
-    found: Followed,
-) -> Watched:
-    flow, ending = case.flow, found.ending
-    origin, n_obs = found.recorder.origin, flow.problems.U.shape[1]
+def _watched(case: Case, facts: Mapping[str, NDArray[Any]], drawn: Drawn, observed: Observed) -> Watched:
+    flow, ending, origin = case.flow, observed.ending, observed.origin
     injective = np.array([problem.rank == problem.Z.shape[0] for problem in drawn.problems])
     recovery, offset = _recovery(flow.mode, flow.width, drawn)
     with np.errstate(divide="ignore", invalid="ignore"):
-        start = 2.0 * found.start_error / facts["sigma_0"]
-    kernel, slope = origin.V_kernel, flow.loss.psi_slope(n_obs)
+        start = 2.0 * observed.start_error / facts["sigma_0"]
+    kernel, slope = origin.V_kernel, flow.loss.psi_slope(flow.problems.U.shape[1])
     rounding = TERMS * 2.0**-53 * norm(flow.Q_start) * norm(origin.z) / np.sqrt(flow.width)
     return Watched(
         loss=flow.loss,
         sup_dphi=flow.activation.sup_dphi,
         width=flow.width,
-        time=found.recorder.times,
-        values=found.recorder.values,
-        errors=found.recorder.errors,
+        time=observed.times,
+        values=observed.values,
+        errors=observed.errors,
         loss_0=flow.loss.psi_inverse(facts["psi_0"]),
         sigma_A=facts["sigma_A"],
         norm_A=facts["norm_A"],
@@ -263,13 +244,13 @@ def _watched(
         signal_reach=_signal_reach(case) if flow.mode == "both" else np.zeros(injective.size),
         signal_radius=np.where(start < facts["radius_trial"], start, np.inf),
         norm_signal=norm(origin.signal),
-        kernel_norm=np.zeros(injective.size) if kernel is None else _norms(kernel),
+        kernel_norm=np.zeros(injective.size) if kernel is None else _operator_norms(kernel),
         end=ending.time,
         loss_end=ending.loss,
-        loss_end_error=found.loss_error,
+        loss_end_error=observed.loss_error,
         converged=ending.outcome == Outcome.CONVERGED_TOLERANCE,
         loss_tolerance=case.settings.loss_tolerance,
-        remainder=found.remainder,
+        remainder=observed.remainder,
         exact=facts["exact"],
         limit_residual=facts["limit_residual"],
         rounding=rounding,
@@ -279,7 +260,7 @@ def _watched(
 
 
 def _jacobian_rounding(case: Case, origin: Origin) -> Array:
-    """Root of what rounding may lower a Gram matrix of k terms by, (T,); columns of J_W are at most B1 |V_i|/sqrt k."""
+    """Root of the rounding error of a Gram matrix of k terms, (T,); the columns of J_W are at most B1 |V_i|/sqrt k."""
     k, square = case.flow.width, np.square(norm(case.flow.Q_start))
     if origin.V_kernel is not None:
         square = square + np.square(norm(origin.V_kernel))
@@ -288,19 +269,19 @@ def _jacobian_rounding(case: Case, origin: Origin) -> Array:
     return np.asarray(np.sqrt(4.0 * (n + k) * 2.0**-53 * trace))
 
 
-def _norms(matrices: Array) -> Array:
+def _operator_norms(matrices: Array) -> Array:
     """Operator norms of (T, n, k) matrices, (T,), from their n x n Gram matrices."""
     gram = np.matmul(matrices, matrices.swapaxes(1, 2))
     return np.asarray(np.sqrt(np.maximum(np.linalg.eigvalsh(gram)[:, -1], 0.0)))
 
 
 def _signal_reach(case: Case) -> Array:
-    """Norm up to which any signal is V phi(h)/sqrt k with |(V, h)| <= |theta_0|, (T,): with equal neurons."""
+    """Norm up to which every signal is V phi(h)/sqrt k with |(V, h)| <= |theta_0|, with equal neurons, (T,)."""
     budget = np.square(norm(case.flow.Q_start)) + np.square(norm(case.h))
     reach = np.zeros(case.h.shape[0])
     for h in np.linspace(-3.0, 3.0, 25):
-        left = np.sqrt(np.maximum(budget - h * h * case.flow.width, 0.0))
-        reach = np.maximum(reach, left * np.abs(case.flow.activation.phi(np.full(1, h))))
+        norm_V = np.sqrt(np.maximum(budget - h * h * case.flow.width, 0.0))
+        reach = np.maximum(reach, norm_V * np.abs(case.flow.activation.phi(np.full(1, h))))
     return reach
 
 

@@ -1,4 +1,4 @@
-"""One trajectory beside what is proved for it: the two sides of its claims along time (theory §4, §5.3, §7.5)."""
+"""One trajectory with the bounds that the claims prove for it along time (theory §4, §5.3, §7.5)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import numpy as np
 from mc.model.arrays import Array
 from mc.theory.claim_checks import flow_promises
 
+RATES = {"bound_rate": "trial", "bound_rate_sharp": "sharp", "bound_conserved-rate": "conserved"}
+"""Datasets of the rates along saved trajectories, and their hypotheses."""
+
 PROMISED_FROM = (
     "sigma_A psi_0 sigma_0 radius_needed margin_paper margin_trial margin_sharp sigma_star radius_sharp sigma_low"
 ).split()
@@ -20,64 +23,48 @@ SIDES: Mapping[str, tuple[str, ...]] = {
     "distance": ("ball",),
     "jacobian_sigma_min": ("jacobian",),
 }
-"""By the saved quantity, the claims that bound it."""
+"""Claims that bound a saved observable, by observable."""
 
 
 @dataclass(frozen=True)
-class Trace:
-    """A trajectory: what the claims speak of, along time.
-
-    Parameters
-    ----------
-    width : int
-    mode : str
-    columns : mapping of str to (times,) array
-        ``t``, the quantities, ``error_<quantity>`` and ``bound_<claim>_<hypothesis>``; a bound is NaN where nothing
-        is proved.
-    """
+class Trajectory:
+    """Observables of one trajectory along time, with the bounds of the claims."""
 
     width: int
     mode: str
     columns: Mapping[str, Array]
+    """``t``, observables, ``error_<observable>`` and ``bound_<claim>_<hypothesis>``, each (times,).
 
-    def bounds(self, quantity: str) -> tuple[str, ...]:
-        """Names of the bounds of a quantity that say something here."""
-        found = {name: name.removeprefix("bound_").split("_")[0] for name in self.columns if name.startswith("bound_")}
-        own = [name for name, claim in found.items() if claim in SIDES[quantity]]
-        return tuple(name for name in own if np.isfinite(self.columns[name]).any())
+    A bound is NaN where nothing is proved.
+    """
+
+    def bounds(self, observable: str) -> tuple[str, ...]:
+        """Names of the bounds of an observable that are proved at some time."""
+        names = [name for name in self.columns if name.startswith("bound_")]
+        bounding = [name for name in names if name.removeprefix("bound_").split("_")[0] in SIDES[observable]]
+        return tuple(name for name in bounding if np.isfinite(self.columns[name]).any())
 
     @staticmethod
     def hypothesis(bound: str) -> str:
-        """What a bound rests on: a certificate, or the conserved quantities."""
-        claim, _, end = bound.removeprefix("bound_").partition("_")
-        # the rates of the theorem are stored without the name of theirs
-        return end or {"rate": "trial", "conserved-rate": "conserved"}[claim]
+        """Hypothesis of a bound: a certificate, or the conserved quantities."""
+        return RATES.get(bound, bound.rpartition("_")[2])
 
-    def quantities(self) -> tuple[str, ...]:
-        """The loss, and what else is bounded."""
+    def observables(self) -> tuple[str, ...]:
+        """The loss, and the other bounded observables."""
         return tuple(name for name in SIDES if name == "loss" or (name in self.columns and self.bounds(name)))
 
 
-def promised(facts: Mapping[str, Array], mode: str, times: int) -> dict[str, Array]:
-    """The bounds that do not change with time: of the path (claim ball) and of the Jacobian (claim jacobian).
+def constant_bounds(facts: Mapping[str, Array], mode: str, times: int) -> dict[str, Array]:
+    """Bounds of one trajectory that do not change with time, repeated ``times`` times, by column of `Trajectory`.
 
-    Parameters
-    ----------
-    facts : mapping of str to (1,) array
-        Of one trial; see `PROMISED_FROM`.
-    mode : {"hidden", "both"}
-    times : int
-
-    Returns
-    -------
-    dict of str to (times,) array
-        Of the hypotheses that hold.
+    They bound the path (claim ball) and the Jacobian (claim jacobian) under the hypotheses that hold; ``facts`` are the
+    datasets `PROMISED_FROM` of the trial, (1,) each.
     """
-    found = {}
+    columns = {}
     for hypothesis, promise in flow_promises(facts, mode).items():
-        # the claims ball and jacobian stand under the certificates alone
+        # the claims ball and jacobian need one of the certificates
         if hypothesis in ("paper", "trial", "sharp") and promise.holds[0]:
-            found[f"bound_ball_{hypothesis}"] = np.full(times, promise.radius[0])
+            columns[f"bound_ball_{hypothesis}"] = np.full(times, promise.radius[0])
             if promise.floor_of == "jacobian_sigma_min":
-                found[f"bound_jacobian_{hypothesis}"] = np.full(times, promise.floor[0])
-    return found
+                columns[f"bound_jacobian_{hypothesis}"] = np.full(times, promise.floor[0])
+    return columns

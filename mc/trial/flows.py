@@ -1,137 +1,89 @@
-"""The flows of a block: which trials are integrated, how each ended, and what is saved along the way."""
+"""The flows of a block: which trials are integrated, how each ends, and which of them are observed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mc.flow.conserved import conserved_drift
-from mc.flow.field import ReducedFlow
-from mc.flow.integrate import Ending
-from mc.flow.settings import Case, FlowSettings
-from mc.model.activations import Activation
-from mc.model.arrays import Array, Index, Mask
-from mc.model.losses import Loss
-from mc.model.problem import Problem, ProblemBatch
+from mc.flow.case import Case
+from mc.flow.field import ReducedFlow, conserved_drift
+from mc.model.arrays import Mask
 from mc.theory.codes import NOT_COMPUTED, CertifiedBy, Exact, Outcome
-from mc.trial.claims import Asked, Place, Witness, allocate, follow
-from mc.trial.neuron_sums import Kept
+from mc.trial.claims import OnClaim, Place, Selection, add_datasets, draw_for_observables, observe
+from mc.trial.neuron_sums import FirstNeurons
+from mc.trial.task import BlockTask, Group
 
 Arrays = dict[str, NDArray[Any]]
 
-__all__ = ["FlowSettings", "run_flows"]
 
-
-def run_flows(
-    out: Arrays,
-    settings: FlowSettings,
-    activation: Activation,
-    loss: Loss,
-    modes: Sequence[str],
-    widths: Sequence[int],
-    flow_widths: Sequence[int],
-    claims: tuple[str, ...],
-    rows: Index,
-    first_trial: int,
-    problems: Sequence[Problem],
-    kept: Kept,
-    network: Callable[[int, int], tuple[Array, Array]],
-    witness: Witness | None = None,
-) -> None:
-    """Integrate some trials of a block at every flow width in every mode, and write what §6 of the layout asks.
-
-    Parameters
-    ----------
-    out : dict of arrays
-        Arrays of the block; those of the flow are added.
-    claims : tuple of str
-        Claims to check along every trajectory; none: all of them, along the saved ones alone.
-    rows : (T,) int array
-        Rows of the block that the trials have.
-    network : callable
-        ``network(trial, width)`` draws h and V.
-    witness : callable, optional
-        Is shown the two sides of every claim along the trajectories.
-    """
-    n_trials = out["psi_0"].shape[0]
-    asked = Asked(min(max(settings.save.trials - first_trial, 0), n_trials), claims, witness)
-    batch = ProblemBatch.stack(problems)
-    _allocate(out, settings, asked, (len(modes), n_trials, len(flow_widths)), batch.n)
-    for at, width in enumerate(flow_widths):
-        column = list(widths).index(width)
-
-        def output_layer(row: int, width: int = width) -> Array:
-            return network(first_trial + row, width)[1]
-
-        for index, mode in enumerate(modes):
-            case = Case(settings, ReducedFlow(mode, activation, loss, batch, kept.Q[:, :, :width]), kept.h[:, :width])
-            decided = _decide_at_start(out, settings, activation, loss, mode, index, rows, column, at)
-            for some in case.batches(np.flatnonzero(~decided)):
-                part = case.take(some)
-                _write_ending(out, (index, rows[some], at), part, part.end(settings.rule))
-            for some in case.batches(asked.rows(rows, settings.rule)):
-                place = Place(index, rows[some], column, at)
-                follow(out, case.take(some), asked, place, [problems[int(row)] for row in some], output_layer)
-
-
-def _decide_at_start(
-    out: Arrays,
-    settings: FlowSettings,
-    activation: Activation,
-    loss: Loss,
-    mode: str,
-    index: int,
-    rows: Index,
-    column: int,
-    at: int,
-) -> Mask:
-    """Write the outcomes that need no integration, and return which trials have one.
-
-    The flow of a hidden layer that cannot converge never does; that of both layers with a conserved floor does (theory
-    §7.5), which is all that `restart` asks. Of gradient descent §7.4 says only that no activations whatever come nearer
-    to y than the zonotope, if phi is increasing: then its box is that of all of them (theory §9).
-    """
-    decided = np.zeros(rows.size, dtype=bool)
-    answers = []
-    if mode == "hidden":
-        cannot = out["exact"][rows, column] == Exact.CANNOT
-        if settings.rule == "gd":
-            least = loss.psi_inverse(out["limit_residual"][rows, column])
-            cannot &= activation.increasing & (least > settings.loss_tolerance)
-        answers.append((cannot, Outcome.NOT_CONVERGED_CERTIFIED, CertifiedBy.EXACT))
-    elif settings.rule == "restart":
-        floored = (out["sigma_low"][rows, column] > 0.0) & ~(out["margin_sharp"][index, rows, column] > 1.0)
-        answers.append((floored, Outcome.CONVERGED_CERTIFIED, CertifiedBy.CONSERVED))
-    for mask, outcome, by in answers:
-        place = (index, rows[mask], at)
-        out["outcome"][place], out["certified_by"][place], out["steps"][place] = outcome, by, 0
-        if outcome == Outcome.CONVERGED_CERTIFIED:
-            out["stop_time"][place], out["error_estimate"][place] = 0.0, 0.0
-            out["loss_final"][place] = loss.psi_inverse(out["psi_0"][rows[mask], column])
-        decided |= mask
-    return decided
-
-
-def _allocate(out: Arrays, settings: FlowSettings, asked: Asked, shape: tuple[int, int, int], n: int) -> None:
-    if "outcome" in out:
+def run_flows(out: Arrays, group: Group, first: FirstNeurons, on_claim: OnClaim | None = None) -> None:
+    """Integrate the trials of a group at every flow width in every mode, and write the datasets of the flow."""
+    task, rows = group.task, group.rows
+    if task.flow is None or not task.flow_widths:
         return
+    selection = Selection.of(task, on_claim)
+    if "outcome" not in out:
+        _add_datasets(out, task)
+        add_datasets(out, task, selection, group.batch.n)
+    for flow_column, width in enumerate(task.flow_widths):
+        for mode_index, mode in enumerate(task.modes):
+            flow = ReducedFlow(mode, group.activation, group.loss, group.batch, first.Q[:, :, :width])
+            case = Case(task.flow, flow, first.h[:, :width])
+            place = Place(mode_index, rows, task.widths.index(width), flow_column)
+            decided = _decide_at_start(out, case, place)
+            for part in case.batches(np.flatnonzero(~decided)):
+                _integrate(out, case.take(part), place.take(part))
+            for part in case.batches(selection.positions(rows)):
+                drawn = draw_for_observables(group, part, width, selection.observables)
+                observe(out, case.take(part), place.take(part), drawn, selection)
+
+
+def _add_datasets(out: Arrays, task: BlockTask) -> None:
+    shape = (len(task.modes), task.n_trials, len(task.flow_widths))
     for name in ("outcome", "certified_by"):
         out[name] = np.full(shape, NOT_COMPUTED, np.int8)
     out["steps"] = np.full(shape, NOT_COMPUTED, np.int64)
     for name in ("stop_time", "loss_final", "error_estimate", "conserved_drift"):
         out[name] = np.full(shape, np.nan)
-    allocate(out, settings, asked, shape, n)
 
 
-def _write_ending(out: Arrays, place: tuple[int, Index, int], case: Case, ending: Ending) -> None:
-    out["outcome"][place], out["stop_time"][place] = ending.outcome, ending.time
-    out["steps"][place], out["loss_final"][place] = ending.steps, ending.loss
-    out["error_estimate"][place] = ending.error
+def _decide_at_start(out: Arrays, case: Case, place: Place) -> Mask:
+    """Write the outcomes that need no integration, and return which trials have one.
+
+    The flow of a hidden layer that cannot converge never does; that of both layers with a conserved floor does (theory
+    §7.5), which suffices for `restart`. For gradient descent, §7.4 says only that no activations come nearer to y than
+    the zonotope, if phi is increasing: then its box is that of all activations (theory §9).
+    """
+    settings, activation, loss = case.settings, case.flow.activation, case.flow.loss
+    if case.flow.mode == "hidden":
+        mask = np.asarray(place.values(out["exact"]) == Exact.CANNOT)
+        if settings.rule == "gd":
+            least = loss.psi_inverse(place.values(out["limit_residual"]))
+            mask &= activation.increasing & (least > settings.loss_tolerance)
+        outcome, by = Outcome.NOT_CONVERGED_CERTIFIED, CertifiedBy.EXACT
+    elif settings.rule == "restart":
+        mask = np.asarray((place.values(out["sigma_low"]) > 0.0) & ~(place.values(out["margin_sharp"]) > 1.0))
+        outcome, by = Outcome.CONVERGED_CERTIFIED, CertifiedBy.CONSERVED
+    else:
+        return np.zeros(place.rows.size, dtype=bool)
+    decided = place.take(np.flatnonzero(mask))
+    out["outcome"][decided.flow], out["certified_by"][decided.flow], out["steps"][decided.flow] = outcome, by, 0
+    if outcome == Outcome.CONVERGED_CERTIFIED:
+        out["stop_time"][decided.flow], out["error_estimate"][decided.flow] = 0.0, 0.0
+        out["loss_final"][decided.flow] = loss.psi_inverse(decided.values(out["psi_0"]))
+    return mask
+
+
+def _integrate(out: Arrays, case: Case, place: Place) -> None:
+    """Integrate trials to their ends and write how each ended."""
+    ending, index = case.end(), place.flow
+    out["outcome"][index], out["stop_time"][index] = ending.outcome, ending.time
+    out["steps"][index], out["loss_final"][index] = ending.steps, ending.loss
+    out["error_estimate"][index] = ending.error
     certified = ending.outcome == Outcome.CONVERGED_CERTIFIED
     by = np.where(ending.time == 0.0, CertifiedBy.INITIAL_SHARP, CertifiedBy.RESTART)
-    out["certified_by"][place] = np.where(certified, by, NOT_COMPUTED)
+    out["certified_by"][index] = np.where(certified, by, NOT_COMPUTED)
     if case.settings.rule != "gd":
-        out["conserved_drift"][place] = conserved_drift(case.flow, case.h, ending.state)
+        out["conserved_drift"][index] = conserved_drift(case.flow, case.h, ending.state)

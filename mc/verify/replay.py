@@ -24,8 +24,8 @@ from mc.store.records import Arrays, Block, BlockHeader, CellPlan, RunPlan, chec
 from mc.theory.claims import Sides
 from mc.theory.codes import NOT_COMPUTED
 from mc.trial.block import compute_block
-from mc.trial.claims import Witness
-from mc.trial.curves import PROMISED_FROM, Trace, promised
+from mc.trial.claims import OnClaim
+from mc.trial.curves import PROMISED_FROM, Trajectory, constant_bounds
 
 TOLERANCE = 1e-12
 """Difference allowed to another NumPy or BLAS, relative to the largest number of the dataset."""
@@ -59,7 +59,7 @@ def recompute(
     plan: RunPlan,
     header: BlockHeader,
     save_trials: int | None = None,
-    witness: Witness | None = None,
+    on_claim: OnClaim | None = None,
 ) -> Arrays:
     """Compute the whole block of a file again, with one BLAS thread as when it was made.
 
@@ -72,8 +72,8 @@ def recompute(
     header : BlockHeader
     save_trials : int, optional
         Keep the trajectories of the first so many trials of the cell, instead of what the experiment says.
-    witness : callable, optional
-        Is shown the two sides of every claim along the trajectories that are followed.
+    on_claim : callable, optional
+        Called with both sides of each claim at every observed time.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def recompute(
     if save_trials is not None and task.flow is not None:
         task = replace(task, flow=replace(task.flow, save=replace(task.flow.save, trials=save_trials)))
     with threadpool_limits(limits=1):
-        return compute_block(task, witness)
+        return compute_block(task, on_claim)
 
 
 def same_maker(header: BlockHeader) -> bool:
@@ -148,7 +148,7 @@ class Replayed:
 
     lines: tuple[str, ...]
     agrees: bool
-    traces: tuple[Trace, ...]
+    traces: tuple[Trajectory, ...]
 
 
 def replay_trial(run: Path, cell: int, trial: int, width: int | None = None, *, follow: bool = False) -> Replayed:
@@ -185,7 +185,7 @@ def replay_trial(run: Path, cell: int, trial: int, width: int | None = None, *, 
     where = plan.cells[cell]
     blocks = _stored(run, plan, where, trial // plan.block_size, stream_digests(experiment))
     lines = [f"{run}: cell {cell} ({where.key}), trial {trial}, block {trial // plan.block_size}"]
-    traces: list[Trace] = []
+    traces: list[Trajectory] = []
     agrees, asked = True, plan.widths if width is None else (width,)
     if not any(set(asked) & set(block.header.widths) for block in blocks):
         blocks = (_absent(experiment, plan, where, trial // plan.block_size),)
@@ -194,7 +194,7 @@ def replay_trial(run: Path, cell: int, trial: int, width: int | None = None, *, 
         if not mine:
             continue
         sides = _Sides(trial - block.header.first_trial, mine)
-        again = recompute(experiment, plan, block.header, witness=sides)
+        again = recompute(experiment, plan, block.header, on_claim=sides)
         wrong = disagreements(block, again) if block.arrays else ()
         agrees = agrees and not wrong
         lines.append(_summary(block, wrong))
@@ -238,7 +238,9 @@ def _descends(experiment: Experiment) -> bool:
     return experiment.flow is not None and experiment.flow.rule == "gd"
 
 
-def _traces(arrays: Arrays, header: BlockHeader, trial: int, widths: Sequence[int], *, flow: bool) -> Iterator[Trace]:
+def _traces(
+    arrays: Arrays, header: BlockHeader, trial: int, widths: Sequence[int], *, flow: bool
+) -> Iterator[Trajectory]:
     """Trajectories of a trial, where there are any, with what is promised of a flow."""
     row = trial - header.first_trial
     if "t" not in arrays or row >= arrays["t"].shape[1]:
@@ -257,8 +259,8 @@ def _traces(arrays: Arrays, header: BlockHeader, trial: int, widths: Sequence[in
 
             columns = {name: at(name) for name in saved}
             if flow and set(PROMISED_FROM) <= arrays.keys():
-                columns |= promised({name: at(name) for name in PROMISED_FROM}, mode, len(columns["t"]))
-            yield Trace(width, mode, columns)
+                columns |= constant_bounds({name: at(name) for name in PROMISED_FROM}, mode, len(columns["t"]))
+            yield Trajectory(width, mode, columns)
 
 
 def _stored(run: Path, plan: RunPlan, cell: CellPlan, number: int, digests: Mapping[str, str]) -> tuple[Block, ...]:
@@ -299,7 +301,7 @@ def _is_fill(value: Any, field: Field) -> bool:
 
 
 def _trial_lines(
-    block: Block, again: Arrays, trial: int, widths: Sequence[int], traces: Sequence[Trace]
+    block: Block, again: Arrays, trial: int, widths: Sequence[int], traces: Sequence[Trajectory]
 ) -> Iterator[str]:
     """Numbers of one trial: those of the problem, then width by width, mode by mode, then its trajectory."""
     header = block.header
@@ -335,9 +337,9 @@ def _number_line(block: Block, again: Arrays, field: Field, place: tuple[int, ..
     return f"{line} stored {_word(stored, field):<20} {'=' if same else f'off by {abs(stored - value):.2g}'}"
 
 
-def _trajectory_lines(trace: Trace) -> Iterator[str]:
+def _trajectory_lines(trace: Trajectory) -> Iterator[str]:
     """Of every quantity that is bounded: time, value, error, bounds."""
-    for quantity in trace.quantities():
+    for quantity in trace.observables():
         names = [name for name in ("t", quantity, f"error_{quantity}") if name in trace.columns]
         names += trace.bounds(quantity)
         yield f"    trajectory of {quantity}:"

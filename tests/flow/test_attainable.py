@@ -7,15 +7,14 @@ import pytest
 from cases import random_network, random_problem, reduced
 from scipy.stats import binom
 
-from mc.flow.attainable import Target, decide, limit_point
-from mc.flow.attainable_programme import box_margin
-from mc.flow.integrate import Controls, integrate
+from mc.flow.attainable import Target, box_margin, decide, limit_point
+from mc.flow.integrate import integrate
+from mc.flow.settings import FlowSettings
 from mc.flow.stopping import ToleranceRule
 from mc.model.activations import get
-from mc.model.draws import draw_problem
-from mc.model.problem import ProblemBatch
+from mc.model.draws import draw_network, draw_problem, get_law
 from mc.theory.codes import Exact, ExactBy
-from mc.trial.block import BlockTask, _decide_whole, _Model, compute_block
+from mc.trial.block import BlockTask, compute_block
 
 INCREASING = ("sigmoid", "tanh", "softplus", "arctan", "erf", "identity")
 BOXED = ("sin", "silu", "gelu")
@@ -84,7 +83,7 @@ def test_limit_point_against_a_long_integration(rng: np.random.Generator, activa
     network = random_network(rng, 6, 80, 4, activation)
     flow = reduced(problem, network, "hidden", loss)
     h = network.pre_activations[None]
-    ending = integrate(flow, h, Controls(rtol=1e-9, atol=1e-12, horizon=1e4), ToleranceRule(1e-17))
+    ending = integrate(flow, h, FlowSettings(rtol=1e-9, atol=1e-12, horizon=1e4), ToleranceRule(1e-17))
     assert ending.loss[0] <= 1e-17
     target = Target(h, flow.Q_start, (problem.target / problem.S)[None], problem.S[None], 80)
     assert decide(target, network.activation).exact[0] == Exact.REACHES_ZERO
@@ -140,10 +139,9 @@ def test_a_subset_decides_as_all_neurons_do() -> None:
     assert subset.any()
     for trial, at in np.argwhere(subset)[:10]:
         problem = draw_problem(task.problem, task.seed, task.cell, int(trial))
-        level = np.tile(problem.target / problem.S, (30, 1))
-        whole = _decide_whole(
-            _Model.of(task), np.arange(30), int(trial), ProblemBatch.stack([problem]), level, task.widths[at]
-        )
+        h, V = draw_network(task.seed, task.cell, int(trial), task.widths[at], get_law("uniform"), 10)
+        level = (problem.target / problem.S)[None]
+        whole = decide(Target(h[None], (problem.Z.T @ V)[None], level, problem.S[None], h.size), get("sigmoid"))
         assert whole.exact[0] == Exact.REACHES_ZERO
 
 

@@ -12,8 +12,9 @@ from scipy.integrate import solve_ivp
 
 from mc.flow.field import ReducedFlow
 from mc.flow.integrate import METHODS as stepper_types
-from mc.flow.integrate import Controls, Ending, integrate
-from mc.flow.observables import Origin, Recorder
+from mc.flow.integrate import Ending, integrate
+from mc.flow.observables import Observer, Origin
+from mc.flow.settings import FlowSettings
 from mc.flow.stopping import Never
 from mc.model.network import Network, flow_field
 from mc.model.problem import Problem
@@ -88,20 +89,20 @@ def reference(activation: str, mode: str, solver: str) -> tuple[np.ndarray, floa
     return solution.y.T, float(steps * local)
 
 
-def run(case: System, controls: Controls) -> tuple[Ending, Recorder]:
+def run(case: System, controls: FlowSettings) -> tuple[Ending, Observer]:
     h = case.start.pre_activations[None]
-    recorder = Recorder(case.flow, Origin.of(case.flow, h, [case.problem], [case.start.V], None), TIMES[None])
-    ending = integrate(case.flow, h, controls, Never(), recorder.on_step)
-    recorder.finish(ending.state, ending.time)
-    return ending, recorder
+    observer = Observer(case.flow, Origin.of(case.flow, h, [case.problem], [case.start.V], None), TIMES[None])
+    ending = integrate(case.flow, h, controls, Never(), observer.on_step)
+    observer.finish(ending.state, ending.time)
+    return ending, observer
 
 
-def tolerated(case: System, ending: Ending, recorder: Recorder, controls: Controls) -> float:
+def tolerated(case: System, ending: Ending, observer: Observer, controls: FlowSettings) -> float:
     """Steps times the tolerance of one, atol + rtol (distance + psi(L_0)/|A J(0)|), raised by the method's safety."""
     flow, h = case.flow, case.start.pre_activations[None]
-    seen = flow.observe(flow.start(h))
+    seen = flow.evaluate(flow.start(h))
     least = float(flow.loss.psi(seen.loss)[0] / np.sqrt(np.linalg.norm(flow.kernel(seen)[0], 2)))
-    path = float(recorder.values["distance"].max())
+    path = float(observer.values["distance"].max())
     safety = stepper_types[controls.method].safety
     return safety * float(ending.steps[0]) * (controls.atol + controls.rtol * (path + least))
 
@@ -128,12 +129,12 @@ def test_the_references_agree(activation: str, mode: str) -> None:
 def test_against_scipy(activation: str, method: str, mode: str, solver: str) -> None:
     case = system(activation, mode)
     states, doubt = reference(activation, mode, solver)
-    controls = Controls(rtol=1e-8, atol=1e-11, horizon=TIMES[-1], method=method)
-    ending, recorder = run(case, controls)
+    controls = FlowSettings(rtol=1e-8, atol=1e-11, horizon=TIMES[-1], method=method)
+    ending, observer = run(case, controls)
     assert ending.outcome[0] == Outcome.HORIZON
     # local errors add up along the path; where their growth is not bounded they are taken not to be magnified
     growth = magnification(case, states) if method == "dual" else 1.0
-    assert ending.error[0] < growth * tolerated(case, ending, recorder, controls)
+    assert ending.error[0] < growth * tolerated(case, ending, observer, controls)
     error = ending.error[0] + doubt
     assert np.linalg.norm(case.theta(case.lift(ending.state[0])) - states[-1]) < error
     A, y, loss = case.problem.A, case.problem.y, case.flow.loss
@@ -143,7 +144,7 @@ def test_against_scipy(activation: str, method: str, mode: str, solver: str) -> 
         # L is convex in the observation, which moves by |A J| error and a little of second order
         moved = 1.1 * np.linalg.norm(A @ network.jacobian(mode), 2) * error
         slope = np.linalg.norm(loss.gradient(residual)) + loss_curvature(loss.name, residual, moved) * moved
-        computed, exact = recorder.values["loss"][0, at], float(loss.value(residual))
+        computed, exact = observer.values["loss"][0, at], float(loss.value(residual))
         assert abs(computed - exact) < slope * moved + 1e-15
 
 

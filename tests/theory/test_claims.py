@@ -300,17 +300,17 @@ def test_a_checker_names_observables_that_exist() -> None:
         assert set(claim.observables) <= {*SAVED, *CHECKED}
 
 
-def test_a_witness_sees_the_sides_that_the_slack_comes_from() -> None:
+def test_on_claim_gets_the_sides_that_the_slack_comes_from() -> None:
     seen: dict[tuple[str, str], Sides] = {}
 
-    def witness(mode: str, width: int, rows: np.ndarray, member: str, sides: Sides) -> None:
+    def on_claim(mode: str, width: int, rows: np.ndarray, member: str, sides: Sides) -> None:
         assert width == WIDTH
         assert rows.tolist() == [0, 1, 2]
         seen[mode, member] = sides
 
     flow = FlowSettings(rule="tolerance", save=Save(times=16))
     task = BlockTask(**{**BASE, "flow": flow, "n_trials": 3, "claims": ("ball", "mirror")})
-    out = compute_block(task, witness)
+    out = compute_block(task, on_claim)
     assert {member for _, member in seen} == {"ball_paper", "ball_trial", "ball_sharp", "mirror_always"}
     for (mode, member), sides in seen.items():
         slack = smallest_slack(sides).value
@@ -374,6 +374,6 @@ def test_one_problem_for_all_trials_gives_what_each_gives_alone() -> None:
 
 def test_claims_that_do_not_speak_of_descent_do_not_make_it_run_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    monkeypatch.setattr(mc.trial.claims, "watch_descent", lambda *given: seen.append(1))
+    monkeypatch.setattr(mc.trial.claims, "observe_descent", lambda *given: seen.append(1))
     followed(flow=DESCENT, claims=("ball",), n_trials=2)
     assert not seen

@@ -425,14 +425,13 @@ def test_a_replay_without_a_figure_does_not_import_matplotlib(whole: Path) -> No
 def test_every_bound_of_the_layout_has_its_side_in_the_figure() -> None:
     from mc.report.replay_figure import NAMES
     from mc.theory.claims import CLAIMS
-    from mc.trial.claims import BOUNDS
-    from mc.trial.curves import SIDES
+    from mc.trial.curves import RATES, SIDES
 
     assert NAMES.keys() == SIDES.keys()
     bounded = [claim for claims in SIDES.values() for claim in claims]
     assert len(bounded) == len(set(bounded))
     assert set(bounded) <= set(CLAIMS)
-    assert {name.removeprefix("bound_").split("_")[0] for name in BOUNDS} <= set(bounded)
+    assert {name.removeprefix("bound_").split("_")[0] for name in RATES} <= set(bounded)
 
 
 def test_replay_says_what_differs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
