@@ -17,8 +17,7 @@ from mc.errors import InputError
 from mc.estimate.flows.recovery import Course, courses, first_within, psnr, true_span, truth_of
 from mc.experiment.studies import load_studies
 from mc.model.draws import draw_problem
-from mc.report.paper.image_words import verdict
-from mc.report.paper.images import section
+from mc.report.paper.images import section, verdict
 from mc.report.paper.section import Run, Runs, Section
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from paper_cases import without
 
 import mc
 from mc.estimate.flows.losses import exponential_rate, median_of, power_exponent
-from mc.report.paper.losses import Measured, _claims, _measured, section
+from mc.report.paper.losses import Measured, measure, rate_claims, section
 from mc.report.paper.section import Run, Runs
 
 EXPERIMENT = {
@@ -113,7 +113,7 @@ def test_the_section_of_a_tiny_run(runs: Runs) -> None:
 
 @pytest.mark.parametrize("lost", [range(1), range(7)])
 def test_failed_draws_leave_the_claims_open(runs: Runs, lost: range) -> None:
-    whole = next(m for m in _measured(runs) if m.p == 2.0)
+    whole = next(m for m in measure(runs) if m.p == 2.0)
     tracks = without(whole.tracks, lost)
     assert tracks.asked
     assert tracks.seen == (len(lost) < 7)
@@ -125,7 +125,7 @@ def test_failed_draws_leave_the_claims_open(runs: Runs, lost: range) -> None:
     end = part.over_end(0.95)
     assert (end.low, end.high, end.trials) == (-np.inf, np.inf, 7)
     assert whole.over_end(0.95).low > -np.inf
-    assert {claim.verdict for claim in _claims([part], 0.95)} == {"undecided"}
+    assert {claim.verdict for claim in rate_claims([part], 0.95)} == {"undecided"}
 
 
 def test_the_section_without_trajectories_says_so() -> None:

@@ -17,8 +17,7 @@ from mc.estimate.probability.counts import Counts, Decision
 from mc.estimate.probability.intervals import clopper_pearson
 from mc.estimate.widths.contour import GROUPS, contour, crossing, exponent, gaussian_heuristic, shift
 from mc.experiment.studies import load_studies
-from mc.report.paper.maps import section
-from mc.report.paper.maps_figure import contour_words
+from mc.report.paper.maps import contour_words, section
 from mc.report.paper.section import Run, Runs
 from mc.theory.codes import Exact, Outcome
 

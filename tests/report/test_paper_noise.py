@@ -12,7 +12,7 @@ import mc
 from mc.estimate.flows.error_bands import at_times, band, common_times, settled, stopping_bound, stops
 from mc.estimate.flows.losses import loss_of, saved_of
 from mc.model.losses import MeanSquare
-from mc.report.paper.noise import _kernel_claims, _stopped, _stopping_claims, kept, section
+from mc.report.paper.noise import kept, kernel_claims, section, stopped_of, stopping_claims
 from mc.report.paper.section import Run, Runs
 
 NETWORK = {"mode": ["hidden", "both"], "activation": "tanh", "d": 10}
@@ -140,23 +140,23 @@ def test_failed_trials_stay_in_the_medians_of_early_stopping(runs: Runs) -> None
     run = runs["noise-bound"]
     loss = loss_of(run.results.experiment_text)
     (whole,) = (s for s in saved_of(run.results.cells[0]) if s.mode == "hidden")
-    count = _stopped(whole, loss).ratio("trial")[0].size
-    (before,) = _stopping_claims([_stopped(whole, loss)] * 2, 0.5)
+    count = stopped_of(whole, loss).ratio("trial")[0].size
+    (before,) = stopping_claims([stopped_of(whole, loss)] * 2, 0.5)
     for lost in (range(1), range(TRIALS)):
-        part = _stopped(without(whole, lost), loss)
+        part = stopped_of(without(whole, lost), loss)
         low, high = part.ratio("trial")
         held = int((part.bounds["trial"] > 0.0).sum())
         assert low.size == high.size == held + len(lost)
         assert int(np.isnan(low).sum()) == int(np.isnan(high).sum()) == len(lost)
     # a problem of which every trial failed is one of two, and leaves the claim about both open
-    (claim,) = _stopping_claims([_stopped(whole, loss), part], 0.5)
+    (claim,) = stopping_claims([stopped_of(whole, loss), part], 0.5)
     assert count > 0
     assert "each of 2 problems" in claim.claim
     assert claim.verdict == "undecided"
     assert claim.trials == count + TRIALS
     assert claim.interval.startswith("lowest: [−∞, ∞]")
     assert "∞" not in before.interval
-    (kernel,) = _kernel_claims(
+    (kernel,) = kernel_claims(
         [without(next(iter(saved_of(runs["noise-kernel"].results.cells[0]))), range(TRIALS))], 0.5
     )
     assert (kernel.verdict, kernel.trials) == ("undecided", TRIALS)

@@ -8,8 +8,8 @@ import paper_cases as cases
 import pytest
 
 from mc.estimate.rare.study import Rate
-from mc.report.paper.rare import Failure, _failures, _rate_claim, _small_claim, section
-from mc.report.paper.section import Runs, Section
+from mc.report.paper.rare import Failure, measure, rate_claim, section, small_claim
+from mc.report.paper.section import EMPTY, Runs, Section
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +44,11 @@ def test_the_control_is_held_against_the_exact_law(made: Section) -> None:
 
 
 def test_without_an_estimate_nothing_is_said() -> None:
-    assert section(Runs({})).verdict == "No estimate is there yet."
+    assert section(Runs({})).verdict == EMPTY.verdict
 
 
 def failure(runs: Runs, name: str) -> Failure:
-    return next(own for own in _failures(runs) if own.run.name == name)
+    return next(own for own in measure(runs) if own.run.name == name)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_the_rate_is_judged_by_its_limits(runs: Runs, times: tuple[float, float]
     assert own.study.theory is not None
     low, high = (at * own.study.theory.rate for at in times)
     rate = Rate(0.5 * (low + high), 0.1 * (high - low), (low, high), (300, 400, 500))
-    claim = _rate_claim(replace(own, study=replace(own.study, rate=rate)), 0.95)
+    claim = rate_claim(replace(own, study=replace(own.study, rate=rate)), 0.95)
     assert claim is not None
     assert claim.verdict == verdict
     assert bool(claim.explanation) == (verdict == "contradicted")
@@ -79,6 +79,6 @@ def test_a_small_probability_is_judged_by_its_limits_and_its_trust(
 ) -> None:
     own = failure(runs, "rare-sigmoid")
     last = replace(own.study.widths[-1], interval=interval, warnings=warnings)
-    claim = _small_claim(replace(own, study=replace(own.study, widths=(*own.study.widths[:-1], last))), 0.95)
+    claim = small_claim(replace(own, study=replace(own.study, widths=(*own.study.widths[:-1], last))), 0.95)
     assert claim is not None
     assert claim.verdict == verdict

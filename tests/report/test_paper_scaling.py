@@ -13,8 +13,8 @@ from mc.estimate.cells.factors import Point, power, widest
 from mc.estimate.probability.counts import Counts, Decision
 from mc.estimate.widths.crossings import crossing_width
 from mc.estimate.widths.scaling import CellCurve, Exponent
-from mc.report.paper.scaling import _claim, section
-from mc.report.paper.section import Runs, Section
+from mc.report.paper.scaling import power_claim, section
+from mc.report.paper.section import EMPTY, Runs, Section
 
 WIDTHS = np.unique(np.round(np.geomspace(1, 100_000, 41))).astype(np.int64)
 TRIALS = 200
@@ -81,7 +81,7 @@ def test_the_residual_grows_with_the_noise(made: Section) -> None:
 
 
 def test_without_a_trial_nothing_is_said() -> None:
-    assert section(Runs({})).verdict == "No trial is there yet."
+    assert section(Runs({})).verdict == EMPTY.verdict
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_a_power_is_judged_by_its_limits(limits: tuple[float, float], verdict: s
     key = ("n", "hidden", "trial")
     own = Exponent("n", 0.7, limits, (0.5 * sum(limits), limits[1]), 1.0)
     point = SimpleNamespace(on_grid=True, width=SimpleNamespace(estimate=10.0), curve=SimpleNamespace(decisions=[0]))
-    fits = SimpleNamespace(powers={key: own}, found={key: [point]})
-    claim = _claim("n", {key: (0.5, 1.0)}, fits, {"scaling-n": None}, "so it is", 0.95)
+    fits = SimpleNamespace(powers={key: own}, points={key: [point]})
+    claim = power_claim("columns_claim", {key: (0.5, 1.0)}, fits, {"scaling-n": None}, 0.95)
     assert claim is not None
     assert claim.verdict == verdict
-    assert claim.explanation == ("so it is" if verdict == "contradicted" else "")
+    assert bool(claim.explanation) == (verdict == "contradicted")

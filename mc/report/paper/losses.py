@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mc.estimate.flows.error_bands import band, common_times
 from mc.estimate.flows.losses import (
     Median,
     Saved,
@@ -18,19 +19,29 @@ from mc.estimate.flows.losses import (
     saved_of,
 )
 from mc.estimate.numbers import short
+from mc.model.arrays import Array
 from mc.model.losses import Power
-from mc.report.figures import Figure, mode_name
-from mc.report.paper.losses_figures import exponents, over_time
-from mc.report.paper.section import PaperClaim, Runs, Section, Table
+from mc.report.figures import Figure, Panel, mode_name
+from mc.report.paper.section import EMPTY, Limits, PaperClaim, Runs, Section, Table, Texts, drawn, within
+from mc.report.style import BLUE, INK, MUTED, VERMILLION, log_ticks
 
+TEXTS = Texts("losses")
 EXPONENTIAL = {"losses-mse": "mse", "losses-logcosh": "logcosh"}
+
 TOLERANCE, LOOSENESS = 0.02, 4.0
 """Expected before the run: exponents within 2 % of theirs, rates at least 4 times those of the bound."""
+
+GRID = 80
+ENDED = 0.05
+"""The curves stop where this share of the trajectories has ended: beyond, a band would not fall with the losses."""
+
+FLOOR = 1e-14
+"""Losses below it are not drawn."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Late rates of one mode: ``end`` and ``bound`` are the rate by the Jacobian at the end, and that of the bound."""
+    """Late rates of the trajectories of one loss and mode: exponents for a power p > 2, exponential rates for p = 2."""
 
     experiment: str
     name: str
@@ -39,169 +50,186 @@ class Measured:
     slopes: Slopes
 
     @property
+    def polynomial(self) -> bool:
+        """Whether the loss falls like a power of the time."""
+        return self.p > 2.0
+
+    @property
     def exponent(self) -> float:
-        """p/(p - 2)."""
+        """The promised exponent p/(p - 2)."""
         return self.p / (self.p - 2.0)
 
+    @property
+    def mode(self) -> str:
+        """The layers that were trained, as the page names them."""
+        return mode_name(self.tracks.mode)
+
     def median(self, level: float) -> Median:
-        """Of the slopes."""
+        """Return the median of the slopes."""
         return median_of(self.slopes.low, self.slopes.high, level)
 
     def over_end(self, level: float) -> Median:
-        """Rate over 2 sigma_min(A J)^2 at the end: J is that of all n directions, and A orthogonal (m = n)."""
+        """Return rate over 2 sigma_min(A J)^2 at the end: J has all n directions, and A is orthogonal (m = n)."""
         sigma = self.tracks["sigma_A"] * _last(self.tracks["jacobian_sigma_min"])
         return median_of(self.slopes.low / (2.0 * sigma**2), self.slopes.high / (2.0 * sigma**2), level)
 
     def over_bound(self, level: float) -> Median:
-        """Rate over 2 sigma^2 = sigma_A^2 sigma_0^2/2 of `trial`, where it holds or the draw failed."""
+        """Return rate over 2 sigma^2 = sigma_A^2 sigma_0^2/2 of `trial`, where it holds or the draw failed."""
         sigma = self.tracks.promised("trial")
-        some = np.isfinite(sigma) | self.tracks.failed
-        rate = 2.0 * sigma[some] ** 2
-        return median_of(self.slopes.low[some] / rate, self.slopes.high[some] / rate, level)
+        kept = np.isfinite(sigma) | self.tracks.failed
+        rate = 2.0 * sigma[kept] ** 2
+        return median_of(self.slopes.low[kept] / rate, self.slopes.high[kept] / rate, level)
 
 
-def _last(
-    values: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Last number of each row, NaN where there is none."""
+def _last(values: Array) -> Array:
+    """Return the last number of each row, NaN for a row without one."""
     last = np.where(np.isfinite(values), np.arange(values.shape[1]), -1).max(axis=1)
     return np.where(last < 0, np.nan, values[np.arange(values.shape[0]), np.maximum(last, 0)])
 
 
-def _measured(runs: Runs) -> list[Measured]:
-    found = []
-    for experiment, run in runs.by_name.items():
-        loss = loss_of(run.results.experiment_text)
-        for cell in run.results.cells:
-            for tracks in saved_of(cell):
-                if not tracks.asked:
-                    continue
-                data = (tracks["t"], tracks["loss"], tracks["error_loss"])
-                if isinstance(loss, Power):
-                    found.append(Measured(experiment, f"power p = {loss.p:g}", loss.p, tracks, power_exponent(*data)))
-                else:
-                    name = EXPONENTIAL.get(experiment, loss.name)
-                    found.append(Measured(experiment, name, 2.0, tracks, exponential_rate(*data)))
-    return found
-
-
-def _within(median: Median, low: float, high: float) -> str:
-    """Whether a median lies in an interval."""
-    if low <= median.low and median.high <= high:
-        return "supported"
-    return "contradicted" if median.high < low or median.low > high else "undecided"
-
-
-def _claim(
-    m: Measured, statement: str, median: Median, ends: tuple[float, float], level: float, why: str
-) -> PaperClaim:
-    verdict = _within(median, *ends)
-    return PaperClaim(
-        f"{m.name}, {mode_name(m.tracks.mode)}: {statement}",
-        verdict,
-        f"[{short(median.low, 4)}, {short(median.high, 4)}] at {level:.4g}",
-        median.trials,
-        "losses-exponents" if m.p > 2.0 else "losses-time",
-        m.experiment,
-        (m.tracks.cell.index, None, m.tracks.width),
-        why if verdict == "contradicted" else "",
+def section(runs: Runs) -> Section:
+    """Write the section of the study."""
+    requested = measure(runs)
+    measured = [m for m in requested if m.tracks.seen]
+    if not measured:
+        return EMPTY
+    level = runs.level
+    claims = rate_claims(requested, level)
+    powers = [(m, m.median(level)) for m in measured if m.polynomial]
+    figures = [time_figure([m for m in measured if m.tracks.mode == measured[0].tracks.mode])]
+    if powers:
+        figures.append(exponents_figure(powers))
+    rates = [(m, over) for m in measured if not m.polynomial and (over := m.over_bound(level)).trials]
+    supported = sum(claim.verdict == "supported" for claim in claims)
+    return Section(
+        verdict=TEXTS.text("verdict", supported=supported, total=len(claims), powers=powers),
+        claims=tuple(claims),
+        figures=tuple(figures),
+        tables=(_table(measured, level),),
+        meaning=TEXTS.paragraphs("meaning", powers=powers, rates=rates),
     )
 
 
-def _claims(measured: Sequence[Measured], level: float) -> list[PaperClaim]:
+def measure(runs: Runs) -> list[Measured]:
+    """Measure the late rates of every loss and mode of which a trajectory was saved or failed."""
+    measured = []
+    for experiment, run in runs.by_name.items():
+        loss = loss_of(run.results.experiment_text)
+        for tracks in (tracks for cell in run.results.cells for tracks in saved_of(cell) if tracks.asked):
+            data = (tracks["t"], tracks["loss"], tracks["error_loss"])
+            if isinstance(loss, Power):
+                measured.append(Measured(experiment, f"power p = {loss.p:g}", loss.p, tracks, power_exponent(*data)))
+            else:
+                name = EXPONENTIAL.get(experiment, loss.name)
+                measured.append(Measured(experiment, name, 2.0, tracks, exponential_rate(*data)))
+    return measured
+
+
+def _claim(block: str, m: Measured, median: Median, ends: Limits, level: float) -> PaperClaim:
+    return TEXTS.claim(
+        block,
+        verdict=within([((median.low, median.high), ends)]),
+        trials=median.trials,
+        figure="losses-exponents" if m.polynomial else "losses-time",
+        experiment=m.experiment,
+        address=(m.tracks.cell.index, None, m.tracks.width),
+        m=m,
+        median=median,
+        level=level,
+        tolerance=TOLERANCE,
+        looseness=LOOSENESS,
+    )
+
+
+def rate_claims(measured: Sequence[Measured], level: float) -> list[PaperClaim]:
+    """Judge the exponents against p/(p - 2), the exponential rates against the Jacobian at the end and the bound."""
     claims = []
     for m in measured:
-        if m.p > 2.0:
-            q = m.exponent
-            said = f"the loss falls like t^-{q:g} in the last decade of time (median exponent within {TOLERANCE:.0%})"
-            why = (
-                "The exponent is that of late times: the start, or a faster direction, is still seen at those reached."
-            )
-            claims.append(_claim(m, said, m.median(level), (q * (1.0 - TOLERANCE), q * (1.0 + TOLERANCE)), level, why))
+        if m.polynomial:
+            ends = m.exponent * (1.0 - TOLERANCE), m.exponent * (1.0 + TOLERANCE)
+            claims.append(_claim("exponent_claim", m, m.median(level), ends, level))
             continue
-        said = "the late exponential rate is at least 2 σ_min(A J)² at the end (median, less 2 %)"
-        why = "The loss can fall more slowly than its last Jacobian allows only where the Jacobian was smaller before."
-        claims.append(_claim(m, said, m.over_end(level), (1.0 - TOLERANCE, np.inf), level, why))
+        claims.append(_claim("end_claim", m, m.over_end(level), (1.0 - TOLERANCE, np.inf), level))
         over = m.over_bound(level)
-        said = f"the late rate is at least {LOOSENESS:g} times that of the bound, σ_A²σ_0²/2 (median where trial holds)"
         if over.trials:
-            why = "sigma_min(J) has fallen below its value at the start on the way, and the factor 4 with it."
-            claims.append(_claim(m, said, over, (LOOSENESS, np.inf), level, why))
+            claims.append(_claim("bound_claim", m, over, (LOOSENESS, np.inf), level))
     return claims
+
+
+def _interval(median: Median, digits: int = 3) -> str:
+    return f"{short(median.value, digits)} [{short(median.low, digits)}, {short(median.high, digits)}]"
 
 
 def _table(measured: Sequence[Measured], level: float) -> Table:
     rows = []
     for m in measured:
         median, over = m.median(level), m.over_bound(level)
-        ends = f"{short(m.exponent)}" if m.p > 2.0 else "–"
-        relative = m.over_end(level) if m.p == 2.0 else None
-        rows.append(
-            (
-                m.name,
-                mode_name(m.tracks.mode),
-                str(median.trials),
-                ends,
-                f"{short(median.value, 4)} [{short(median.low, 4)}, {short(median.high, 4)}]",
-                f"{short(relative.value)} [{short(relative.low)}, {short(relative.high)}]" if relative else "–",
-                f"{short(over.value)} [{short(over.low)}, {short(over.high)}]" if relative and over.trials else "–",
-                f"{int(np.isfinite(m.tracks.promised('trial')).sum())} of {median.trials}",
-            )
-        )
-    header = (
-        "loss",
-        "trained",
-        "trials",
-        "p/(p − 2)",
-        "measured exponent, or exponential rate",
-        "rate over 2σ_min(AJ)²",
-        "rate over that of the bound",
-        "trial holds",
-    )
-    return Table(f"Late rates: medians over the draws, intervals at {level:.3g} each", header, tuple(rows))
+        rows.append((
+            m.name, m.mode, str(median.trials), short(m.exponent) if m.polynomial else "–", _interval(median, 4),
+            "–" if m.polynomial else _interval(m.over_end(level)),
+            "–" if m.polynomial or not over.trials else _interval(over),
+            f"{int(np.isfinite(m.tracks.promised('trial')).sum())} of {median.trials}",
+        ))  # fmt: skip
+    return TEXTS.table("table", rows, level=level)
 
 
-def _meaning(measured: Sequence[Measured], level: float) -> tuple[str, ...]:
-    powers = "; ".join(
-        f"{short(m.median(level).value, 4)} for {short(m.exponent, 4)} (p = {m.p:g}, {mode_name(m.tracks.mode)})"
-        for m in measured
-        if m.p > 2.0
-    )
-    loose = "; ".join(
-        f"{short(m.over_bound(level).value)} ({m.name}, {mode_name(m.tracks.mode)})"
-        for m in measured
-        if m.p == 2.0 and m.over_bound(level).trials
-    )
-    return (
-        "Proved: where a certificate holds, L(t) stays under Ψ⁻¹(σ²t + Ψ(L_0)) with σ = σ_A σ_0/2 (theory §4(i)). The "
-        "loss alone decides whether that is an exponential (mse, log cosh) or a power of the time (p > 2); the network "
-        "and the operator only set the constant.",
-        f"Observed: the exponents of the last decade of time are {powers or 'not measured yet'}. A power of the time "
-        "has its exponent in the limit alone: before it, the local slope is p/(p − 2) times t/(t + t_0), which is why "
-        "they may lie a little below. Errors of the integration are in the intervals.",
-        f"How loose: the exponential rates exceed those of the bound by the factors {loose or 'not measured'}. The "
-        "bound halves σ_0, which costs a factor 4, and takes the smallest singular value of the start; the late rate "
-        "is set by that of the limit, and is larger as long as faster directions still contribute. For powers the same "
-        "constant multiplies the time: the bound has the right exponent and a time that is too long by that factor.",
-    )
+def time_figure(measured: Sequence[Measured]) -> Figure:
+    """Draw bands of the loss over time and of its bound, one panel for each loss."""
+    panels: list[Panel] = []
+    rows: list[Sequence[object]] = []
+    for m in measured:
+        times = common_times(m.tracks["t"], GRID, ENDED)
+        if not m.polynomial:
+            times = np.linspace(0.0, times[-1], GRID)
+        loss, bound = (band(m.tracks["t"], m.tracks[name], times) for name in ("loss", "bound_rate"))
+        name = f"losses-time-{m.name.replace(' = ', '-').replace(' ', '-')}"
+        with drawn(panels, name, TEXTS.text("time_panel", m=m), ncols=2, handlelength=2.8) as axes:
+            for curves, colour, dash, label in (
+                (loss, BLUE, "-", "loss"),
+                (bound, VERMILLION, (0, (5, 2)), "bound where trial holds"),
+            ):
+                low, middle, high = np.where(curves > FLOOR, curves, np.nan)
+                if np.isfinite(middle).any():
+                    floor = np.where(np.isnan(low), FLOOR, low)
+                    axes.fill_between(times, floor, high, color=colour, alpha=0.18, linewidth=0)
+                    axes.plot(times, middle, color=colour, linestyle=dash, linewidth=1.4, label=label)
+            axes.set_yscale("log")
+            log_ticks(axes, "y")
+            if m.polynomial:
+                axes.set_xscale("log")
+                log_ticks(axes, "x")
+            axes.set_xlabel("time t of the gradient flow" + (" (log scale)" if m.polynomial else ""))
+            axes.set_ylabel("loss L(y(t)) (log scale)")
+            axes.set_title(f"{m.name}, {m.mode}")
+        rows += [(m.name, m.tracks.mode, m.tracks.width, *point) for point in zip(times, *loss, *bound, strict=True)]
+    columns = ("loss", "mode", "width", "t", *(f"{name}_{q}" for name in ("loss", "bound") for q in ("05", "50", "95")))
+    return TEXTS.figure("losses-time", "time_figure", panels, columns, rows)
 
 
-def section(runs: Runs) -> Section:
-    """Words, claims and figures of the study of losses."""
-    asked = _measured(runs)
-    measured = [m for m in asked if m.tracks.seen]
-    if not measured:
-        return Section("No trajectory has been followed yet.", (), ())
-    level = runs.level
-    claims = _claims(asked, level)
-    first = measured[0].tracks.mode
-    curves = [(m.name, m.p == 2.0, m.tracks) for m in measured if m.tracks.mode == first]
-    figures: list[Figure] = [over_time(curves)]
-    powers = [(m.p, m.tracks, m.slopes, m.median(level)) for m in measured if m.p > 2.0]
-    if powers:
-        figures.append(exponents(powers))
-    good = sum(claim.verdict == "supported" for claim in claims)
-    said = ", ".join(f"{short(m.median(level).value, 4)} against {short(m.exponent, 4)}" for m in measured if m.p > 2.0)
-    verdict = f"{good} of {len(claims)} expectations of the rates are supported. Exponents: {said}." if said else ""
-    verdict = verdict or f"{good} of {len(claims)} expectations of the rates are supported."
-    return Section(verdict, tuple(claims), tuple(figures), (_table(measured, level),), _meaning(measured, level))
+def exponents_figure(powers: Sequence[tuple[Measured, Median]]) -> Figure:
+    """Draw the measured exponents against p, beside p/(p - 2)."""
+    panels: list[Panel] = []
+    with drawn(panels, "losses-exponents", TEXTS.text("exponents_panel"), ncols=3) as axes:
+        least, most = min(m.p for m, _ in powers), max(m.p for m, _ in powers)
+        p_line = np.linspace(max(2.5, least - 0.4), most + 0.5, 100)
+        axes.plot(p_line, p_line / (p_line - 2.0), color=INK, linewidth=1.0, label="p/(p − 2)")
+        modes = dict.fromkeys(m.tracks.mode for m, _ in powers)
+        for mode, colour, marker, shift in zip(modes, (BLUE, VERMILLION), "os", (-0.03, 0.03), strict=False):
+            slopes = [(m.p, m.slopes.value[np.isfinite(m.slopes.value)]) for m, _ in powers if m.tracks.mode == mode]
+            slopes = [(p, values) for p, values in slopes if values.size]
+            low, middle, high = (np.array([np.quantile(v, q) for _, v in slopes]) for q in (0.05, 0.5, 0.95))
+            axes.errorbar(
+                [p + shift for p, _ in slopes], middle, yerr=[middle - low, high - middle], color=colour, linestyle="",
+                marker=marker, markersize=4.5, capsize=2.5, label=mode_name(mode),
+            )  # fmt: skip
+        axes.set_xlabel("exponent p of the loss")
+        axes.set_ylabel("measured exponent of 1/t")
+        axes.set_title("Last decade of time")
+        axes.axhline(1.0, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
+    rows = [
+        (m.p, m.tracks.mode, m.tracks.width, int(trial), *slope, median.low, median.high)
+        for m, median in powers
+        for trial, *slope in zip(m.tracks.cell.saved_trials, m.slopes.value, m.slopes.low, m.slopes.high, strict=True)
+    ]
+    columns = ("p", "mode", "width", "trial", "exponent", "low", "high", "median_low", "median_high")
+    return TEXTS.figure("losses-exponents", "exponents_figure", panels, columns, rows)

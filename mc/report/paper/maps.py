@@ -3,82 +3,69 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from mc.estimate.cells.planes import MapRow, Plane, ProtocolRow, map_rows, protocol_rows
+from mc.estimate.cells.planes import Late, MapRow, Plane, ProtocolRow, map_rows, protocol_rows
 from mc.estimate.claims.orthant import orthant_law
 from mc.estimate.claims.points import Judgement, Points, Side, judge, stacked
-from mc.estimate.numbers import short, spaced
+from mc.estimate.numbers import short, significant, spaced
 from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.intervals import clopper_pearson
-from mc.estimate.widths.contour import Crossing
+from mc.estimate.widths.contour import Crossing, Exponent, exponent
 from mc.report.figures import Figure
-from mc.report.paper.map_words import (
-    ANCHORS,
-    LEAST_M,
-    heuristic_slope,
-    late_share,
-    meaning,
-    plane_title,
-    shape_reason,
-    signed,
-    slope,
-    verdict,
-)
-from mc.report.paper.maps_figure import contour_words, planes_figure, rows_figure, softplus_figure
-from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table
+from mc.report.paper.maps_figure import TEXTS, planes_figure, rows_figure, softplus_figure
+from mc.report.paper.section import EMPTY, Limits, PaperClaim, Runs, Section, Table, within
 
 EXACT = {"n": "maps-exact-n", "m": "maps-exact-m"}
 DESCENT = {"n": ("maps-descent-n",), "m": ("maps-descent-m-few", "maps-descent-m-many")}
 SOFTPLUS = "maps-softplus"
 
-FLAT = (80.0, 92.0)
-LINEAR = (8.85, -4.0)
-WITHIN = 0.1
-"""What was expected before the runs: the contour between these widths at every n, and near this line in m."""
+ANCHORS = {"n": 60, "m": 10}
+"""Where both planes meet: the theorem's scaling is drawn through this row."""
 
-LEAST_N = 30
+LEAST_M = 4
+"""The contour is nearly straight in m from here on: below, the median of chi-square bends it."""
+
+FLAT, LINE, WITHIN = (80.0, 92.0), (8.85, -4.0), 0.1
+"""Expected before the runs: the contour between these widths at every n, and so near to this line in m."""
+
+LEAST_N, LATER = 30, 1.05
+"""Expected before the runs: from this n on the protocol's contour is at most so many times the exact one."""
+
+Softplus = tuple[tuple[MapRow, ...], Judgement]
+"""The map of softplus, and its law tested at all cells of the map together."""
 
 
 def section(runs: Runs) -> Section:
-    """Claims, figures and words of the study; of what is there.
-
-    Parameters
-    ----------
-    runs : Runs
-    """
+    """Write the section of the study, from as many of its runs as exist."""
     planes = {axis: _plane(axis, runs) for axis in EXACT}
-    soft = _softplus(runs)
-    figures = _figures(planes, soft, runs.level)
-    claims = _claims(planes, soft, runs.level) if figures else ()
+    softplus = _softplus(runs)
+    figures = _figures(planes, softplus, runs.level)
+    if not figures:
+        return EMPTY
     return Section(
-        verdict=verdict(planes, runs.level) if figures else "Nothing has been run yet.",
-        claims=claims,
+        verdict=_verdict(planes, runs.level),
+        claims=_claims(planes, softplus, runs.level),
         figures=figures,
         tables=tuple(_table(plane, runs.level) for plane in planes.values() if plane.rows),
-        meaning=meaning(planes, runs.level) if figures else (),
+        meaning=_meaning(planes["n"], planes["m"], runs.level),
     )
-
-
-def _experiment(run: Run) -> Mapping[str, Any]:
-    return run.study.experiment
 
 
 def _plane(axis: str, runs: Runs) -> Plane:
     exact = runs.by_name.get(EXACT[axis])
-    rows = map_rows(axis, exact.results.cells, _experiment(exact), runs.level) if exact is not None else ()
+    rows = map_rows(axis, exact.results.cells, exact.study.experiment, runs.level) if exact is not None else ()
     descents = [runs[name] for name in DESCENT[axis] if name in runs.by_name]
-    own = [(_experiment(run), run.results.cells) for run in descents]
-    return Plane(axis, rows, protocol_rows(axis, own, runs.level))
+    protocols = protocol_rows(axis, [(run.study.experiment, run.results.cells) for run in descents], runs.level)
+    return Plane(axis, rows, protocols)
 
 
-def _softplus(runs: Runs) -> tuple[tuple[MapRow, ...], Judgement] | None:
-    """The map of softplus, and its law tested at all cells of the map together."""
+def _softplus(runs: Runs) -> Softplus | None:
     run = runs.by_name.get(SOFTPLUS)
-    rows = map_rows("m", run.results.cells, _experiment(run), runs.level) if run is not None else ()
+    rows = map_rows("m", run.results.cells, run.study.experiment, runs.level) if run is not None else ()
     if not rows:
         return None
     points = [
@@ -91,208 +78,265 @@ def _softplus(runs: Runs) -> tuple[tuple[MapRow, ...], Judgement] | None:
     return rows, judge(stacked(points), 1.0 - runs.level)
 
 
-def _figures(
-    planes: Mapping[str, Plane], soft: tuple[tuple[MapRow, ...], Judgement] | None, level: float
-) -> tuple[Figure, ...]:
+def _figures(planes: Mapping[str, Plane], softplus: Softplus | None, level: float) -> tuple[Figure, ...]:
     figures = []
     if any(plane.rows for plane in planes.values()):
-        titles = {axis: plane_title(plane) for axis, plane in planes.items()}
-        figures.append(planes_figure(tuple(planes.values()), ANCHORS, titles, level))
+        contours = [_contour(plane, level) for plane in planes.values()]
+        titles = {
+            contour.axis: TEXTS.text(
+                "plane_title", axis=contour.axis, power=contour.slope.estimate if contour.known else None
+            )
+            for contour in contours
+        }
+        figures.append(planes_figure([plane for plane in planes.values() if plane.rows], ANCHORS, titles, level))
     if rows := planes["n"].protocols:
         anchor = min(rows, key=lambda row: abs(row.value - ANCHORS["n"]))
         figures.append(rows_figure(planes["n"], rows[:1] if anchor is rows[0] else (rows[0], anchor), level))
-    if soft is not None:
-        figures.append(softplus_figure(soft[0], level, soft[1].p_against))
+    if softplus is not None:
+        figures.append(softplus_figure(softplus[0], level, softplus[1].p_against))
     return tuple(figures)
 
 
-def _inside(rows: Sequence[tuple[Crossing, float, float]]) -> tuple[str, tuple[float, float]]:
-    """Verdict on "every crossing is between its two ends", and the span of all limits over the middle of them."""
-    if not rows:
-        return "vacuous", (math.nan, math.nan)
-    ratios = [(c.interval[0] / math.sqrt(a * b), c.interval[1] / math.sqrt(a * b)) for c, a, b in rows]
-    span = (min(low for low, _ in ratios), max(high for _, high in ratios))
-    if any(c.interval[1] < a or c.interval[0] > b for c, a, b in rows):
-        return "contradicted", span
-    return ("supported" if all(a <= c.interval[0] and c.interval[1] <= b for c, a, b in rows) else "undecided"), span
+def _straight(plane: Plane) -> list[MapRow]:
+    """Return the rows where the contour is nearly straight in logarithms."""
+    return [row for row in plane.rows if plane.axis == "n" or row.value >= LEAST_M]
 
 
-def _trials(counts: Sequence[Counts]) -> int:
-    """Distinct trials: those of a row are the same at all its widths."""
+def slope(plane: Plane, level: float) -> Exponent:
+    """Fit the slope of the exact contour in logarithms."""
+    rows = _straight(plane)
+    return exponent([row.value for row in rows], [row.crossing for row in rows], level)
+
+
+def _heuristic_slope(plane: Plane) -> float:
+    """Fit the slope of the heuristic, rows of equal weight; NaN without two rows."""
+    rows = [row for row in _straight(plane) if math.isfinite(row.heuristic)]
+    if len(rows) < 2:
+        return math.nan
+    return float(np.polyfit(np.log([row.value for row in rows]), np.log([row.heuristic for row in rows]), 1)[0])
+
+
+@dataclass(frozen=True)
+class Contour:
+    """The exact contour of one plane in numbers."""
+
+    axis: str
+    slope: Exponent
+    widths: Limits | None  # its least and its largest width on the grid
+    over_heuristic: Limits | None  # the least and the largest ratio to the heuristic
+
+    @property
+    def known(self) -> bool:
+        """Whether the slope could be fitted."""
+        return not math.isnan(self.slope.estimate)
+
+
+def _contour(plane: Plane, level: float) -> Contour:
+    on_grid = [row for row in plane.rows if 0.0 < row.crossing.estimate < math.inf]
+    widths = [row.crossing.estimate for row in on_grid]
+    ratios = [row.crossing.estimate / row.heuristic for row in on_grid]
+    ends = (None, None) if not on_grid else ((min(widths), max(widths)), (min(ratios), max(ratios)))
+    return Contour(plane.axis, slope(plane, level), *ends)
+
+
+def _verdict(planes: Mapping[str, Plane], level: float) -> str:
+    contours = [_contour(plane, level) for plane in planes.values()]
+    reaching = [(axis, row) for axis, plane in planes.items() for row in plane.protocols if row.near.reaching]
+    # the row at which the protocol misses the largest share of the draws
+    axis, worst = max(reaching, key=lambda one: one[1].near.late / one[1].near.reaching, default=(None, None))
+    return TEXTS.text(
+        "verdict",
+        contours=[contour for contour in contours if contour.known],
+        axis=axis,
+        worst=worst,
+        share=late_share(worst.near) if worst else None,
+    )
+
+
+def late_share(near: Late) -> str:
+    """Format the share of the draws that reach zero loss and are called not converged, with its limits."""
+    low, high = near.interval
+    return f"{near.late / near.reaching:.1%} ({low:.1%} to {high:.1%})" if near.reaching else "–"
+
+
+def _meaning(n: Plane, m: Plane, level: float) -> tuple[str, ...]:
+    _, theorem = n.scaling(ANCHORS["n"])
+    spread = [width for width in theorem if math.isfinite(width)]
+    return TEXTS.paragraphs(
+        "meaning",
+        contours=[_contour(plane, level) for plane in (n, m) if plane.rows],
+        decisions=sum(int(row.counts.trials.sum()) for plane in (n, m) for row in plane.rows),
+        spread=max(spread) / min(spread) if spread else None,
+        protocol=_protocol(n.protocols[0], [*n.protocols, *m.protocols]) if n.protocols else None,
+        m=ANCHORS["m"],
+    )
+
+
+def _protocol(first: ProtocolRow, rows: Sequence[ProtocolRow]) -> Mapping[str, object]:
+    """Return what the protocol answered over all rows and widths, and by how much its contour is late."""
+    late, reaching = sum(int(row.too_late.sum()) for row in rows), sum(int(row.truth.holds.sum()) for row in rows)
+    shifts = sorted((row.shift for row in rows if not math.isnan(row.shift.ratio)), key=lambda shift: shift.ratio)
+    return {
+        "first": first,
+        "soon": sum(int(row.too_soon.sum()) for row in rows),
+        "late": late,
+        "reaching": reaching,
+        "share": late / max(reaching, 1),
+        "median_shift": shifts[len(shifts) // 2].ratio if shifts else None,
+        "shifts": len(shifts),
+        "certain": sum(shift.interval[0] > 1.0 for shift in shifts),
+        "width": contour_words(first.crossing),
+        "missed": late_share(first.near),
+    }
+
+
+def _trials(counts: Iterable[Counts]) -> int:
+    """Count distinct trials: those of a row are the same at all its widths."""
     return sum(int(one.trials.max(initial=0)) for one in counts)
 
 
-def _claims(
-    planes: Mapping[str, Plane], soft: tuple[tuple[MapRow, ...], Judgement] | None, level: float
-) -> tuple[PaperClaim, ...]:
+def _claims(planes: Mapping[str, Plane], softplus: Softplus | None, level: float) -> tuple[PaperClaim, ...]:
     claims = [_shape_claim(plane, level) for plane in planes.values() if plane.rows]
     claims += [_slope_claim(plane, level) for plane in planes.values() if len(plane.rows) > 1]
-    rows = [(axis, row) for axis, plane in planes.items() for row in plane.protocols]
-    if rows:
-        claims.append(_deceived_claim([row for _, row in rows], level))
+    protocols = [row for plane in planes.values() for row in plane.protocols]
+    if protocols:
+        claims.append(_deceived_claim(protocols, level))
     if planes["n"].protocols:
         claims.append(_shift_claim([row for row in planes["n"].protocols if row.value >= LEAST_N], level))
-    if soft is not None:
-        claims.append(_law_claim(*soft, level))
+    if softplus is not None:
+        claims.append(_law_claim(*softplus, level))
     return tuple(claims)
 
 
 def _shape_claim(plane: Plane, level: float) -> PaperClaim:
-    """What was expected of the exact contour, in numbers."""
+    """Judge the exact contour against its expected widths."""
     if plane.axis == "n":
-        ends = [(row, *FLAT) for row in plane.rows]
-        words = f"m = 10: the exact 50 % width is between {FLAT[0]:g} and {FLAT[1]:g} at every n"
+        ranges = [(row.crossing, *FLAT) for row in plane.rows]
     else:
-        lines = [(row, LINEAR[0] * row.value + LINEAR[1]) for row in plane.rows if row.value >= LEAST_M]
-        ends = [(row, line / (1.0 + WITHIN), line * (1.0 + WITHIN)) for row, line in lines]
-        words = (
-            f"n = 60: the exact 50 % width is within {WITHIN:.0%} of {LINEAR[0]:g} m − {-LINEAR[1]:g}, m >= {LEAST_M}"
-        )
-    found, (low, high) = _inside([(row.crossing, a, b) for row, a, b in ends])
-    return PaperClaim(
-        claim=words,
-        verdict=found,
-        interval=f"measured/expected between {short(low)} and {short(high)}, {level:.0%} for all rows together",
-        trials=_trials([row.counts for row in plane.rows]),
+        lines = [(row.crossing, LINE[0] * row.value + LINE[1]) for row in plane.rows if row.value >= LEAST_M]
+        ranges = [(crossing, line / (1.0 + WITHIN), line * (1.0 + WITHIN)) for crossing, line in lines]
+    ratios = [np.asarray(crossing.interval) / math.sqrt(a * b) for crossing, a, b in ranges]
+    reason = TEXTS.text("shape_reason", over_heuristic=_contour(plane, level).over_heuristic)
+    return TEXTS.claim(
+        f"shape_claim_{plane.axis}",
+        verdict=within((crossing.interval, (a, b)) for crossing, a, b in ranges) if ranges else "vacuous",
+        trials=_trials(row.counts for row in plane.rows),
         figure="maps-plane",
         experiment=EXACT[plane.axis],
-        explanation=shape_reason(plane) if found == "contradicted" else "",
+        flat=FLAT,
+        line=LINE,
+        within=WITHIN,
+        least=LEAST_M,
+        level=level,
+        low=min((low for low, _ in ratios), default=math.nan),
+        high=max((high for _, high in ratios), default=math.nan),
+        reason=reason,
     )
 
 
 def _slope_claim(plane: Plane, level: float) -> PaperClaim:
-    """Whether the exact contour grows as the heuristic does: not in n, a little faster than linearly in m."""
-    claimed, found = heuristic_slope(plane), slope(plane, level)
-    low, high = found.interval
-    known = not math.isnan(found.estimate + claimed)
-    agrees = low <= claimed <= high
-    reason = ""
-    if known and not agrees:
-        ends = [row.crossing.estimate / row.heuristic for row in plane.rows if row.value >= LEAST_M]
-        reason = (
-            "The exponent is of the heuristic (7.9), which is no bound: it takes Z^T V as Gaussian, the median of "
-            "|A⁺y|² for its law, and the sum of two infima for the infimum of their sum (7.10). Measured over "
-            f"heuristic goes from {ends[0]:.2f} to {ends[-1]:.2f} along the rows."
-        )
-    limits = f"exponent {signed(found.estimate, 3)}, {signed(low, 3)} to {signed(high, 3)} ({level:.0%}, approximate)"
-    start = f" from m = {LEAST_M} on" if plane.axis == "m" else ""
-    return PaperClaim(
-        claim=f"the exact 50 % width grows as the heuristic, like {plane.axis}^{signed(claimed)}{start}",
-        verdict="undecided" if not known else ("not contradicted" if agrees else "contradicted"),
-        interval=limits if known else "",
-        trials=_trials([row.counts for row in plane.rows]),
+    """Judge whether the exact contour grows as the heuristic does: not in n, a little faster than linearly in m."""
+    claimed, fitted = _heuristic_slope(plane), slope(plane, level)
+    low, high = fitted.interval
+    known = not math.isnan(fitted.estimate + claimed)
+    agrees = "not contradicted" if low <= claimed <= high else "contradicted"
+    return TEXTS.claim(
+        "slope_claim",
+        verdict=agrees if known else "undecided",
+        trials=_trials(row.counts for row in plane.rows),
         figure="maps-plane",
         experiment=EXACT[plane.axis],
-        explanation=reason,
+        axis=plane.axis,
+        claimed=claimed,
+        least=LEAST_M,
+        known=known,
+        fitted=fitted,
+        level=level,
+        ratios=[row.crossing.estimate / row.heuristic for row in plane.rows if row.value >= LEAST_M],
     )
 
 
 def _deceived_claim(rows: Sequence[ProtocolRow], level: float) -> PaperClaim:
-    """No draw is called converged where zero loss is out of reach."""
-    hopeless, deceived, tried = (sum(getattr(row, name) for row in rows) for name in ("hopeless", "deceived", "tried"))
-    undecided, possible = (sum(getattr(row, name) for row in rows) for name in ("undecided", "possible"))
-    high = float(clopper_pearson(deceived + undecided, possible, level, "upper")[1])
-    left = f" (and {spaced(undecided)} undecided)" if undecided else ""
-    reason = ""
-    if deceived:
-        reason = (
-            f"{deceived} draws come nearer than the tolerance to a limit that is not zero: the loss passes 1e-7 on "
-            "its way to a smaller positive number. No theorem is broken; a tolerance is not a proof."
-        )
-    return PaperClaim(
-        claim="no draw that cannot reach zero loss is called converged by the protocol (0 of all trials)",
-        verdict=f"not violated in {spaced(hopeless)}" if not deceived else "violated",
-        interval=(
-            f"{deceived} of {spaced(hopeless)} trials{left}; probability at most {high:.2g} ({level:.0%}). For all but "
-            f"{spaced(tried)} of the networks the distance of y from the zonotope proves it without a step"
-        ),
-        trials=hopeless,
+    """Judge whether no draw is called converged where zero loss is out of reach."""
+    names = ("hopeless", "deceived", "tried", "undecided", "possible")
+    total = {name: sum(getattr(row, name) for row in rows) for name in names}
+    deceived, undecided = total["deceived"], total["undecided"]
+    return TEXTS.claim(
+        "deceived_claim",
+        verdict="violated" if deceived else f"not violated in {spaced(total['hopeless'])}",
+        trials=total["hopeless"],
         figure="maps-row",
         experiment=DESCENT["n"][0],
-        explanation=reason,
+        **total,
+        high=float(clopper_pearson(deceived + undecided, total["possible"], level, "upper")[1]),
+        level=level,
     )
 
 
 def _shift_claim(rows: Sequence[ProtocolRow], level: float) -> PaperClaim:
-    """What was expected of the protocol's contour: at most 5 % above the exact one from n = 30 on."""
+    """Judge whether the protocol's contour is at most 5 % above the exact one from n = 30 on."""
     ends = [row.shift.interval for row in rows if not math.isnan(row.shift.ratio)]
-    answer, words, reason = "undecided", "no row of these grids", ""
-    if ends:
-        low, high = min(a for a, _ in ends), max(b for _, b in ends)
-        words = f"protocol/exact between {low:.3f} and {high:.3f}, {level:.0%} for all rows together (jackknife)"
-        answer = "supported" if high <= 1.05 and len(ends) == len(rows) else "undecided"
-        if any(a > 1.05 for a, _ in ends):
-            answer = "contradicted"
-            reason = (
-                "Expected was too little. The steps end before the draws near the contour have converged, however "
-                "well A is conditioned: their limit is near the border of the zonotope, where phi' and with it the "
-                "kernel tend to 0."
-            )
-    return PaperClaim(
-        claim=f"m = 10, n >= {LEAST_N}: the protocol's 50 % width is at most 5 % above the exact one of the same draws",
-        verdict=answer,
-        interval=words,
-        trials=_trials([row.said for row in rows]),
+    verdict = within((limits, (-math.inf, LATER)) for limits in ends)
+    if len(ends) < len(rows) or not ends:
+        verdict = "contradicted" if verdict == "contradicted" else "undecided"
+    return TEXTS.claim(
+        "shift_claim",
+        verdict=verdict,
+        trials=_trials(row.said for row in rows),
         figure="maps-plane",
         experiment=DESCENT["n"][0],
-        explanation=reason,
+        n=LEAST_N,
+        m=ANCHORS["m"],
+        later=LATER - 1.0,
+        ends=(min(low for low, _ in ends), max(high for _, high in ends)) if ends else None,
+        level=level,
     )
 
 
 def _law_claim(rows: Sequence[MapRow], judged: Judgement, level: float) -> PaperClaim:
-    """Softplus: the law at all cells of the map."""
-    against = judged.p_against < 1.0 - level
-    at = judged.tightest
-    place = None
-    if at is not None:
-        ranks = [int(m) for m in judged.points.parameters]
-        place = (next(i for i, row in enumerate(rows) if row.m == ranks[at]), None, int(judged.points.widths[at]))
-    return PaperClaim(
-        claim=f"softplus: P(zero loss) = P(Bin(k, 1/2) >= m) at all {spaced(judged.tests)} cells of the map",
-        verdict="contradicted" if against else "not contradicted",
-        interval=f"exact binomial tests, Bonferroni over the cells: p = {judged.p_against:.2g}",
-        trials=_trials([row.counts for row in rows]),
+    """Judge the exact law of softplus at all cells of the map."""
+    tightest, address = judged.tightest, None
+    if tightest is not None:
+        m, width = int(judged.points.parameters[tightest]), int(judged.points.widths[tightest])
+        address = (next(i for i, row in enumerate(rows) if row.m == m), None, width)
+    return TEXTS.claim(
+        "law_claim",
+        verdict="contradicted" if judged.p_against < 1.0 - level else "not contradicted",
+        trials=_trials(row.counts for row in rows),
         figure="maps-softplus",
         experiment=SOFTPLUS,
-        address=place,
-        explanation="The law is a theorem (theory §7.4): a rejection means that a verdict or the draw of V is wrong."
-        if against
-        else "",
+        address=address,
+        cells=judged.tests,
+        p=judged.p_against,
     )
+
+
+def contour_words(crossing: Crossing) -> str:
+    """Format the width and the interval of a contour for a table."""
+    if math.isnan(crossing.estimate):
+        return "–"
+    if crossing.estimate == 0.0:
+        return f"< {spaced(crossing.grid[0])}"
+    if math.isinf(crossing.estimate):
+        return f"> {spaced(crossing.grid[1])}"
+    low, high = (
+        "..." if open_end in (0.0, math.inf) else spaced(significant(open_end, 3)) for open_end in crossing.interval
+    )
+    return f"{spaced(significant(crossing.estimate, 3))} ({low} to {high})"
 
 
 def _table(plane: Plane, level: float) -> Table:
-    """Contours row by row."""
-    own = {row.value: row for row in plane.protocols}
+    """Tabulate the contours row by row."""
+    protocols = {row.value: row for row in plane.protocols}
     _, theorem = plane.scaling(ANCHORS[plane.axis])
     rows = []
     for row, scaled in zip(plane.rows, theorem, strict=True):
-        seen = own.get(row.value)
-        ratio = "–"
-        if seen is not None and not math.isnan(seen.shift.ratio):
-            ratio = f"{seen.shift.ratio:.3f} ({seen.shift.interval[0]:.3f} to {seen.shift.interval[1]:.3f})"
-        rows.append(
-            (
-                str(row.value),
-                contour_words(row.crossing),
-                short(row.heuristic),
-                short(scaled),
-                contour_words(seen.crossing) if seen is not None else "–",
-                ratio,
-                f"{late_share(seen.near)} at k = {spaced(seen.near.width)}" if seen is not None else "–",
-            )
-        )
-    return Table(
-        f"50 % widths over {plane.axis}; limits {level:.0%} for all rows of a column together, the last two columns "
-        "row by row",
-        (
-            plane.axis,
-            "exact",
-            "heuristic (7.9)",
-            f"n ψ²/σ_A², through {plane.axis} = {ANCHORS[plane.axis]}",
-            "protocol",
-            "protocol/exact, same draws",
-            "reach zero loss, called not converged",
-        ),
-        tuple(rows),
-    )
+        entries = ["–", "–", "–"]
+        if (protocol := protocols.get(row.value)) is not None:
+            entries = [contour_words(protocol.crossing), "–", late_share(protocol.near)]
+            entries[2] += f" at k = {spaced(protocol.near.width)}"
+            if not math.isnan(protocol.shift.ratio):
+                low, high = protocol.shift.interval
+                entries[1] = f"{protocol.shift.ratio:.3f} ({low:.3f} to {high:.3f})"
+        rows.append((str(row.value), contour_words(row.crossing), short(row.heuristic), short(scaled), *entries))
+    return TEXTS.table("table", rows, axis=plane.axis, anchor=ANCHORS[plane.axis], level=level)

@@ -3,94 +3,151 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 from mc.estimate.cells.factors import Point, law, points, power, residual_along, widest
 from mc.estimate.cells.study import CellStudy
 from mc.estimate.numbers import short
 from mc.estimate.widths.scaling import NAMES, THEORY, Exponent, ScalingLaw
-from mc.report.figures import Figure, mode_name
-from mc.report.paper.scaling_panels import SYMBOLS, factor_figure
-from mc.report.paper.section import PaperClaim, Run, Runs, Section, Table
+from mc.report.figures import Figure, Panel, mode_name
+from mc.report.paper.section import (
+    EMPTY,
+    Limits,
+    PaperClaim,
+    Run,
+    Runs,
+    Section,
+    Table,
+    Texts,
+    drawn,
+    signed,
+    within,
+)
+from mc.report.style import EVENT_LINES, MUTED, log_ticks
+
+TEXTS = Texts("scaling")
 
 FACTORS = {"scaling-n": "n", "scaling-m": "m", "scaling-sigma": "sigma_A", "scaling-psi": "psi"}
 """The factor that each experiment varies."""
+
+SYMBOLS = {"n": "n", "m": "m", "sigma_A": "σ_A", "psi": "ψ"}
+LENGTHS = {
+    "n": "length n of the signal",
+    "m": "number m of observations",
+    "sigma_A": "smallest singular value σ_A, |A| = 1",
+    "psi": "initial residual ψ",
+}
 
 RUNGS = {"hidden": ("exact", "sharp", "trial", "paper"), "both": ("sharp", "trial", "paper")}
 TOGETHER = 4
 """Exponents of one claim at most: the level is shared by so many."""
 
+CLEAR = 1.15
+"""Ratio from which the labels of two ticks do not touch."""
+
 Key = tuple[str, str, str]
 """Factor, mode and rung."""
 
 
+def _near(value: float, reach: float = 0.2) -> Limits:
+    return value - reach, value + reach
+
+
+EXPECTED: Mapping[str, Mapping[Key, Limits]] = {
+    "theorem_claim": {
+        ("n", "hidden", "paper"): _near(1), ("psi", "hidden", "paper"): _near(2),
+        ("sigma_A", "hidden", "paper"): _near(-2),
+    },
+    "columns_claim": {("n", "hidden", "trial"): (0.5, 1.0)},
+    "length_claim": {("n", "hidden", "sharp"): _near(0, 0.1), ("n", "both", "sharp"): _near(0, 0.1)},
+    "exact_claim": {
+        ("n", "hidden", "exact"): _near(0, 0.1), ("psi", "hidden", "exact"): (0.0, 2.0),
+        ("sigma_A", "hidden", "exact"): (-2.0, 0.0),
+    },
+    "both_claim": {
+        ("psi", "both", "trial"): (2.0, 4.0), ("psi", "both", "paper"): (2.0, 4.0),
+        ("sigma_A", "both", "trial"): (-4.0, -2.0), ("sigma_A", "both", "paper"): (-4.0, -2.0),
+    },
+}  # fmt: skip
+"""The ranges of powers that each claim of the template states, as they were expected before the runs."""
+
+
 @dataclass(frozen=True)
 class Fits:
-    """All that is fitted.
+    """Everything that is fitted."""
 
-    Parameters
-    ----------
-    found : mapping of (factor, mode, rung) to the points of the experiment of that factor
-    powers : mapping of the same to Exponent
-        Where there are enough widths on the grid.
-    laws : mapping of (mode, rung) to ScalingLaw
-        Over the cells of all experiments.
-    """
+    points: Mapping[Key, tuple[Point, ...]]  # from the experiment of the factor
+    powers: Mapping[Key, Exponent]  # where there are enough widths on the grid
+    laws: Mapping[tuple[str, str], ScalingLaw]  # by (mode, rung), over the cells of all experiments
 
-    found: Mapping[Key, tuple[Point, ...]]
-    powers: Mapping[Key, Exponent]
-    laws: Mapping[tuple[str, str], ScalingLaw]
+
+def section(runs: Runs) -> Section:
+    """Write the section of the study."""
+    cells = {
+        factor: trials
+        for name, factor in FACTORS.items()
+        if name in runs.by_name and (trials := tuple(cell for cell in runs[name].study.cells if cell.trials))
+    }
+    if not cells:
+        return EMPTY
+    level = 1.0 - (1.0 - runs.level) / TOGETHER
+    first = next(iter(runs.by_name.values()))
+    fits = _fits(cells, int(first.study.experiment.get("experiment", {}).get("seed", 0)), level)
+    claims = (power_claim(block, ranges, fits, runs.by_name, runs.level) for block, ranges in EXPECTED.items())
+    return Section(
+        verdict=_verdict(fits),
+        claims=tuple(claim for claim in claims if claim is not None),
+        figures=tuple(factor_figure(factor, fits, level) for factor in cells),
+        tables=(_powers_table(fits, level), _laws_table(fits, level), _residual_table(cells)),
+        meaning=_meaning(fits),
+    )
 
 
 def _fits(cells: Mapping[str, tuple[CellStudy, ...]], seed: int, level: float) -> Fits:
-    found, powers, laws = {}, {}, {}
-    for mode, events in RUNGS.items():
-        for event in events:
-            pooled: list[Point] = []
-            for factor, own in cells.items():
-                at = points(own, mode, event, level)
-                if not at:
-                    continue
-                found[factor, mode, event] = at
-                pooled += at
-                fitted = power(at, factor, mode, event, seed, level)
-                if fitted is not None:
-                    powers[factor, mode, event] = fitted
-            whole = law(pooled, mode, event, seed, level)
-            if whole is not None:
-                laws[mode, event] = whole
-    return Fits(found, powers, laws)
+    by_key: dict[Key, tuple[Point, ...]] = {}
+    powers: dict[Key, Exponent] = {}
+    laws: dict[tuple[str, str], ScalingLaw] = {}
+    for mode, event in ((mode, event) for mode, events in RUNGS.items() for event in events):
+        pooled: list[Point] = []
+        for factor, studies in cells.items():
+            of_factor = points(studies, mode, event, level)
+            if not of_factor:
+                continue
+            by_key[factor, mode, event] = of_factor
+            pooled += of_factor
+            fitted = power(of_factor, factor, mode, event, seed, level)
+            if fitted is not None:
+                powers[factor, mode, event] = fitted
+        whole = law(pooled, mode, event, seed, level)
+        if whole is not None:
+            laws[mode, event] = whole
+    return Fits(by_key, powers, laws)
 
 
-def _signed(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−") if math.isfinite(value) else "−∞" if value < 0 else "∞"
+def _span(ends: Limits) -> str:
+    return f"{signed(ends[0])} to {signed(ends[1])}"
 
 
-def _span(ends: tuple[float, float]) -> str:
-    return f"{_signed(ends[0])} to {_signed(ends[1])}"
-
-
-def _power_row(exponent: Exponent) -> tuple[str, str, str, str]:
-    return (
-        _signed(exponent.estimate), _span(exponent.bootstrap), _span(exponent.jackknife),
-        f"{exponent.theory:g}".replace("-", "−"),
-    )  # fmt: skip
+def _whole(value: float) -> str:
+    """Format a power of the theorem."""
+    return f"{value:g}".replace("-", "−")
 
 
 def _powers_table(fits: Fits, level: float) -> Table:
     rows = []
-    for (factor, mode, event), found in fits.found.items():
-        on_grid = sum(point.on_grid for point in found)
-        exponent = fits.powers.get((factor, mode, event))
-        numbers = ("–", "too few on the grid", "–", "–") if exponent is None else _power_row(exponent)
-        rows.append((SYMBOLS[factor], mode, event, f"{on_grid} of {len(found)}", *numbers))
-    return Table(
-        f"Powers of one factor at a time, whatever varies with it counted in; approximate intervals at {level:.4g}: "
-        "over resampled trials, and over the choice of the cells",
-        ("factor", "mode", "rung", "cells on the grid", "power", "trials", "cells", "theorem"),
-        tuple(rows),
-    )
+    for (factor, mode, event), of_factor in fits.points.items():
+        fitted = fits.powers.get((factor, mode, event))
+        numbers = ("–", "too few on the grid", "–", "–") if fitted is None else (
+            signed(fitted.estimate), _span(fitted.bootstrap), _span(fitted.jackknife), _whole(fitted.theory),
+        )  # fmt: skip
+        on_grid = sum(point.on_grid for point in of_factor)
+        rows.append((SYMBOLS[factor], mode, event, f"{on_grid} of {len(of_factor)}", *numbers))
+    return TEXTS.table("powers_table", rows, level=level)
 
 
 def _laws_table(fits: Fits, level: float) -> Table:
@@ -98,210 +155,130 @@ def _laws_table(fits: Fits, level: float) -> Table:
     for (mode, event), fitted in fits.laws.items():
         by_name = {exponent.name: exponent for exponent in fitted.exponents}
         entries = [
-            f"{_signed(e.estimate)} ({_span(widest(e))})" if (e := by_name.get(name)) is not None else "does not vary"
+            f"{signed(e.estimate)} ({_span(widest(e))})" if (e := by_name.get(name)) is not None else "does not vary"
             for name in NAMES
         ]
         rows.append((mode, event, str(int(sum(map(math.isfinite, fitted.log_widths)))), *entries))
-    rows += [
-        (mode, "theorem", "–", *(f"{powers[name]:g}".replace("-", "−") for name in NAMES))
-        for mode, powers in THEORY.items()
-    ]
-    return Table(
-        "One law over the cells of all experiments: powers of all factors together (approximate intervals at "
-        f"{level:.4g})",
-        ("mode", "rung", "cells", *(SYMBOLS[name] for name in NAMES)),
-        tuple(rows),
-    )
+    rows += [(mode, "theorem", "–", *(_whole(powers[name]) for name in NAMES)) for mode, powers in THEORY.items()]
+    return TEXTS.table("laws_table", rows, level=level, symbols=[SYMBOLS[name] for name in NAMES])
 
 
 def _residual_table(cells: Mapping[str, tuple[CellStudy, ...]]) -> Table:
+    varied = (("n", "n"), ("m", "m"), ("condition", "condition"), ("noise_norm", "|noise|"))
     rows = []
-    for factor, own in cells.items():
-        for study in own:
-            problem = study.cell.problem
-            words = ", ".join(
-                f"{name} = {problem[key]:g}"
-                for key, name in (("n", "n"), ("m", "m"), ("condition", "condition"), ("noise_norm", "|noise|"))
-                if problem.get(key) is not None
-            )
-            widths = [int(w) for w in (10, 1_000, study.cell.widths[-1])]
-            at = residual_along(study.cell, widths)
-            rows.append((SYMBOLS[factor], words, *(short(value) for value in at)))
-    return Table(
-        "The initial residual ψ, median over the draws, against the width",
-        ("experiment varies", "cell", "k = 10", "k = 1\u202f000", "largest k"),
-        tuple(rows),
-    )
+    for factor, study in ((factor, study) for factor, studies in cells.items() for study in studies):
+        problem = study.cell.problem
+        cell = ", ".join(f"{name} = {problem[key]:g}" for key, name in varied if problem.get(key) is not None)
+        residuals = residual_along(study.cell, [int(width) for width in (10, 1_000, study.cell.widths[-1])])
+        rows.append((SYMBOLS[factor], cell, *map(short, residuals)))
+    return TEXTS.table("residual_table", rows)
 
 
-Bounds = Mapping[tuple[str, str, str], tuple[float, float]]
-
-
-def _claim(
-    words: str, bounds: Bounds, fits: Fits, runs: Mapping[str, Run], why: str, level: float
+def power_claim(
+    block: str, ranges: Mapping[Key, Limits], fits: Fits, runs: Mapping[str, Run], level: float
 ) -> PaperClaim | None:
-    """Whether every power lies in its range; the interval that leaves most open decides."""
-    known = {key: widest(fits.powers[key]) for key in bounds if key in fits.powers}
-    if not known:
+    """Judge whether every power lies in its range; the widest of the intervals that decide gives the address."""
+    intervals = {key: widest(fits.powers[key]) for key in ranges if key in fits.powers}
+    if not intervals:
         return None
-    out = [k for k, (a, b) in known.items() if b < bounds[k][0] or a > bounds[k][1]]
-    inside = all(bounds[k][0] <= a and b <= bounds[k][1] for k, (a, b) in known.items())
-    complete = len(known) == len(bounds)
-    verdict = "contradicted" if out else "supported" if inside and complete else "undecided"
-    key = (out or sorted(known, key=lambda k: known[k][0] - known[k][1]))[0]
-    last = [point for point in fits.found[key] if point.on_grid][-1]
-    cell = fits.found[key].index(last)
-    words_of = [f"{SYMBOLS[k[0]]} ({k[1]}, {k[2]}) {_span(v)}" for k, v in known.items()]
-    missing = "" if complete else "; not enough widths on the grid for the others"
+    verdict = within((limits, ranges[key]) for key, limits in intervals.items())
+    outside = [key for key, limits in intervals.items() if within([(limits, ranges[key])]) == "contradicted"]
+    complete = len(intervals) == len(ranges)
+    key = (outside or sorted(intervals, key=lambda key: intervals[key][0] - intervals[key][1]))[0]
+    last = [point for point in fits.points[key] if point.on_grid][-1]
     experiment = next(name for name, factor in FACTORS.items() if factor == key[0] and name in runs)
-    return PaperClaim(
-        claim=words,
-        verdict=verdict,
-        interval=f"approximate, together at {level:.3g}: {'; '.join(words_of)}{missing}",
-        trials=sum(len(p.curve.decisions) for k in {k[0]: k for k in known}.values() for p in fits.found[k]),
-        figure=f"scaling-{FACTORS_TO_NAME[key[0]]}",
+    by_factor = {factor: fits.points[factor, mode, rung] for factor, mode, rung in intervals}
+    spans = [(SYMBOLS[factor], mode, rung, _span(limits)) for (factor, mode, rung), limits in intervals.items()]
+    return TEXTS.claim(
+        block,
+        verdict=verdict if complete or outside else "undecided",
+        trials=sum(len(point.curve.decisions) for of_factor in by_factor.values() for point in of_factor),
+        figure=experiment,
         experiment=experiment,
-        address=(cell, None, round(last.width.estimate)),
-        explanation=why if out else "",
+        address=(fits.points[key].index(last), None, round(last.width.estimate)),
+        interval=TEXTS.text("interval", level=level, intervals=spans, complete=complete),
     )
-
-
-FACTORS_TO_NAME = {factor: name.removeprefix("scaling-") for name, factor in FACTORS.items()}
-
-
-def _near(value: float, reach: float) -> tuple[float, float]:
-    return value - reach, value + reach
-
-
-def _claims(fits: Fits, runs: Mapping[str, Run], level: float) -> tuple[PaperClaim, ...]:
-    made = (
-        _claim(
-            "hidden, paper: the width grows like n ψ² / σ_A², each power within 0.2",
-            {("n", "hidden", "paper"): _near(1, 0.2), ("psi", "hidden", "paper"): _near(2, 0.2),
-             ("sigma_A", "hidden", "paper"): _near(-2, 0.2)},
-            fits, runs,
-            "The condition of paper is k > 16 B² V_max² n ψ² / (σ_A² σ_0⁴), and σ_0 is not a constant: below k of the "
-            "order of n log n it is still growing with the width, and ψ differs between draws and falls with σ_A as "
-            "the observation does.", level,
-        ),
-        _claim(
-            "hidden, trial: the power of n is between 0.5 and 1",
-            {("n", "hidden", "trial"): (0.5, 1.0)}, fits, runs,
-            "In place of V_max² n this rung has the largest |V_i|² among the k columns, and σ_0 is that of all n "
-            "directions.", level,
-        ),
-        _claim(
-            "sharp: the width does not grow with n, power within 0.1 of 0",
-            {("n", "hidden", "sharp"): _near(0, 0.1), ("n", "both", "sharp"): _near(0, 0.1)}, fits, runs,
-            "Nothing but r × r data enters this rung, but its width goes with c_Z², the largest |Zᵀ V_i|² among the k "
-            "columns, and the law of Zᵀ V_i does depend on n: the entries of V_i are bounded, so that |Zᵀ V_i|² is at "
-            "most V_max² n, and near n = r this cuts the largest off. As n grows Zᵀ V_i becomes Gaussian and the "
-            "largest reaches about 2 log k, where the growth ends: a transient of small n, not a power."
-            "", level,
-        ),
-        _claim(
-            "hidden, exact: no power of n (within 0.1), at most the square of ψ and of 1/σ_A",
-            {("n", "hidden", "exact"): _near(0, 0.1), ("psi", "hidden", "exact"): (0.0, 2.0),
-             ("sigma_A", "hidden", "exact"): (-2.0, 0.0)}, fits, runs,
-            "The exact width depends on r and |A⁺y| alone (theory 7.9).", level,
-        ),
-        _claim(
-            "both, trial and paper: powers of ψ and 1/σ_A between 2 and 4",
-            {("psi", "both", event): (2.0, 4.0) for event in ("trial", "paper")}
-            | {("sigma_A", "both", event): (-4.0, -2.0) for event in ("trial", "paper")}, fits, runs,
-            "The power is 2 while the columns dominate the Lipschitz constant and 4 where the radius of the ball does; "
-            "σ_A also lowers the observation, hence ψ, so that its own power is weaker than that of 1/σ_A alone."
-            "", level,
-        ),
-    )  # fmt: skip
-    return tuple(claim for claim in made if claim is not None)
-
-
-def _words(fits: Fits, key: Key) -> str:
-    exponent = fits.powers.get(key)
-    return "–" if exponent is None else f"{_signed(exponent.estimate)} ({_span(widest(exponent))})"
 
 
 def _verdict(fits: Fits) -> str:
-    parts = []
+    rungs = []
     for mode, event in (("hidden", "exact"), ("hidden", "paper"), ("both", "sharp"), ("both", "paper")):
-        own = [
-            f"{SYMBOLS[f]}: {_signed(fits.powers[f, mode, event].estimate)}"
-            for f in ("n", "psi", "sigma_A")
-            if (f, mode, event) in fits.powers
-        ]
-        if own:
-            parts.append(f"{event} ({mode_name(mode)}) {', '.join(own)}")
-    return f"Powers of the median width: {'; '.join(parts)}." if parts else "Too few widths are on the grid."
+        fitted = [(SYMBOLS[name], fits.powers.get((name, mode, event))) for name in ("n", "psi", "sigma_A")]
+        powers = [(symbol, exponent.estimate) for symbol, exponent in fitted if exponent is not None]
+        if powers:
+            rungs.append((mode, event, powers))
+    return TEXTS.text("verdict", rungs=rungs)
 
 
 def _meaning(fits: Fits) -> tuple[str, ...]:
-    theorem = {m: ", ".join(f"{SYMBOLS[f]}: {THEORY[m][f]:g}".replace("-", "−") for f in NAMES) for m in THEORY}
-    return (
-        f"The theorem asks for a width with powers {theorem['hidden']} with the hidden layer trained and "
-        f"{theorem['both']} with both; its constant is unspecified: form as recalled, not transcribed. Powers can be "
-        "measured without the constant. An upper bound on what is needed may grow faster than what is needed, so a "
-        "smaller power contradicts nothing; it says for which factor the bound gets worse and worse.",
-        "What training needs with the hidden layer trained (exact) has the powers "
-        f"{_words(fits, ('n', 'hidden', 'exact'))} of n, {_words(fits, ('psi', 'hidden', 'exact'))} of ψ and "
-        f"{_words(fits, ('sigma_A', 'hidden', 'exact'))} of σ_A: the length of the signal does not matter, since "
-        "directions that are not observed cost nothing. With both layers trained a single neuron is enough for this "
-        "activation at every value of every factor: all powers are 0.",
-        f"The powers of the theorem are those of its proof: paper has {_words(fits, ('n', 'hidden', 'paper'))} of n "
-        f"and {_words(fits, ('psi', 'hidden', 'paper'))} of ψ with the hidden layer trained. The power of n comes from "
-        "two places, the worst case of the columns, which trial avoids in part "
-        f"({_words(fits, ('n', 'hidden', 'trial'))}), and the directions that are not observed, which sharp leaves out "
-        f"({_words(fits, ('n', 'hidden', 'sharp'))}).",
-        f"With both layers trained the power of ψ is {_words(fits, ('psi', 'both', 'trial'))} for trial and "
-        f"{_words(fits, ('psi', 'both', 'sharp'))} for sharp: 2 where the columns dominate the Lipschitz constant, "
-        "towards 4 where the ball does, as its radius grows with ψ too.",
-        "ψ is not a free parameter: y(0) has the size C_φ |A|_F whatever the width, so that ψ does not depend on k or "
-        "on n, but grows like √m with the number of observations (the table below). The power of m in the experiment "
-        f"that varies it, {_words(fits, ('m', 'hidden', 'paper'))} for paper with the hidden layer trained, therefore "
-        "counts ψ² in; the law over all cells takes the two apart.",
-    )
+    def fitted(factor: str, mode: str, event: str) -> str:
+        exponent = fits.powers.get((factor, mode, event))
+        return "–" if exponent is None else f"{signed(exponent.estimate)} ({_span(widest(exponent))})"
 
-
-def _by_factor(runs: Runs) -> dict[str, tuple[CellStudy, ...]]:
-    found = {
-        factor: tuple(own for own in runs.by_name[name].study.cells if own.trials)
-        for name, factor in FACTORS.items()
-        if name in runs.by_name
+    theorem = {
+        mode: ", ".join(f"{SYMBOLS[name]}: {_whole(powers[name])}" for name in NAMES) for mode, powers in THEORY.items()
     }
-    return {factor: cells for factor, cells in found.items() if cells}
+    return TEXTS.paragraphs("meaning", theorem=theorem, power=fitted)
 
 
-def _seed(runs: Sequence[Run]) -> int:
-    return int(runs[0].study.experiment.get("experiment", {}).get("seed", 0))
+def _draw(axes: Axes, factor: str, mode: str, fits: Fits) -> None:
+    anchor: tuple[np.ndarray, float, float] | None = None
+    for name, line in EVENT_LINES.items():
+        on_grid = [point for point in fits.points.get((factor, mode, name), ()) if point.on_grid]
+        if not on_grid:
+            continue
+        x = np.array([point.scales[factor] for point in on_grid])
+        y = np.array([point.width.estimate for point in on_grid])
+        ends = np.array([point.width.interval for point in on_grid])
+        low = np.clip(y - np.maximum(ends[:, 0], 1.0), 0.0, None)
+        high = np.where(np.isfinite(ends[:, 1]), np.clip(ends[:, 1] - y, 0.0, None), 0.0)
+        fitted = fits.powers.get((factor, mode, name))
+        label = line.label if fitted is None else f"{line.label}: power {fitted.estimate:.2f}".replace("-", "−")
+        axes.errorbar(
+            x, y, yerr=[low, high], color=line.colour, marker=line.marker, markersize=4.5, linewidth=1.2,
+            elinewidth=1.0, markeredgewidth=0, label=label.replace("exact: zero loss is reached", "exact"),
+        )  # fmt: skip
+        start = int(np.argmin(y))
+        anchor = (np.array([x.min(), x.max()]), float(x[start]), float(y[start]))
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    if anchor is not None:
+        span, x0, y0 = anchor
+        slope = THEORY[mode][factor]
+        axes.plot(
+            span, 2.0 * y0 * (span / x0) ** slope, color=MUTED, linestyle=(0, (5.0, 2.0)), linewidth=1.2,
+            label=f"power of the theorem: {_whole(slope)}",
+        )  # fmt: skip
+        shown = [point for (varied, *_), of_factor in fits.points.items() if varied == factor for point in of_factor]
+        ticks = sorted({float(f"{point.scales[factor]:.2g}") for point in shown})
+        # of two ticks that would touch the second keeps its line only
+        labels = [f"{b:g}" if b > CLEAR * a else "" for a, b in zip([0.0, *ticks], ticks, strict=False)]
+        axes.set_xticks(ticks, labels)
+        axes.xaxis.set_minor_locator(NullLocator())
+    log_ticks(axes, "y")
+    axes.set_xlabel(f"{LENGTHS[factor]} (log scale)")
+    axes.set_ylabel("median width (neurons, log scale)")
 
 
-def _figure(factor: str, fits: Fits, level: float) -> Figure:
-    found = {key[1:]: own for key, own in fits.found.items() if key[0] == factor}
-    powers = {key[1:]: own for key, own in fits.powers.items() if key[0] == factor}
-    return factor_figure(f"scaling-{FACTORS_TO_NAME[factor]}", factor, found, powers, level)
+def _rows(factor: str, fits: Fits) -> Iterator[Sequence[object]]:
+    for (varied, mode, rung), of_factor in fits.points.items():
+        for p in of_factor if varied == factor else ():
+            scales = [p.scales.get(name) for name in (factor, "n", "m", "sigma_A", "psi")]
+            yield mode, rung, factor, *scales, p.width.estimate, *p.width.interval, p.width.grid[1]
 
 
-def section(runs: Runs) -> Section:
-    """The section of the study.
-
-    Parameters
-    ----------
-    runs : Runs
-
-    Returns
-    -------
-    Section
-    """
-    cells = _by_factor(runs)
-    if not cells:
-        return Section("No trial is there yet.", (), ())
-    level = 1.0 - (1.0 - runs.level) / TOGETHER
-    fits = _fits(cells, _seed(list(runs.by_name.values())), level)
-    figures = tuple(_figure(factor, fits, level) for factor in cells)
-    return Section(
-        verdict=_verdict(fits),
-        claims=_claims(fits, runs.by_name, runs.level),
-        figures=figures,
-        tables=(_powers_table(fits, level), _laws_table(fits, level), _residual_table(cells)),
-        meaning=_meaning(fits),
-    )
+def factor_figure(factor: str, fits: Fits, level: float) -> Figure:
+    """Draw the median width of every rung against one factor, one panel per mode; `level` is that of each width."""
+    name = next(experiment for experiment, varied in FACTORS.items() if varied == factor)
+    panels: list[Panel] = []
+    for mode in dict.fromkeys(mode for varied, mode, _ in fits.points if varied == factor):
+        fitted = [(key[2], exponent.estimate) for key, exponent in fits.powers.items() if key[:2] == (factor, mode)]
+        words = TEXTS.text("factor_panel", factor=LENGTHS[factor], mode=mode, powers=fitted)
+        with drawn(panels, f"{name}-{mode}", words, height=4.0, ncols=2, handlelength=2.4, columnspacing=1.2) as axes:
+            _draw(axes, factor, mode, fits)
+            axes.set_title(mode_name(mode).capitalize())
+    columns = (
+        "mode", "rung", "factor", "value", "n", "m", "sigma_A", "psi", "median_width", "low", "high", "grid_top",
+    )  # fmt: skip
+    rows = _rows(factor, fits)
+    return TEXTS.figure(name, "factor_figure", panels, columns, rows, level=level, factor=LENGTHS[factor])
