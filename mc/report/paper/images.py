@@ -318,7 +318,7 @@ def _kernel(cases: Sequence[Case]) -> Mapping[str, float] | None:
 
 
 def _range(cases: Sequence[Case]) -> Mapping[str, float] | None:
-    """Return the largest factors of the noise that theory §6.2 allows, and the median one at the end of training."""
+    """Return the largest factors of the noise that theory (6.2) allows, and the median one at the end of training."""
     blurred = _widest(cases, "blur")
     if not blurred:
         return None
