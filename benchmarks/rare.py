@@ -22,14 +22,14 @@ from rare_cases import closed_forms, estimates
 
 from mc.estimate import clopper_pearson
 from mc.estimate.rare.probability import log_interval
-from mc.model import activations, losses
+from mc.model import activations
 from mc.model.draws import SHARED_TRIAL, What, draw_problem, generator, get_law
-from mc.model.problem import Problem
 from mc.theory import constants
-from mc.trial.rare import RareSettings, rare_arrays
 from mc.trial.rare.margins import LambdaMin
-from mc.trial.rare.repetitions import make_ensemble, make_margin
+from mc.trial.rare.repetitions import make_ensemble, make_margin, rare_arrays
+from mc.trial.rare.settings import RareSettings
 from mc.trial.rare.tilting import TiltedLaw
+from mc.trial.task import BlockTask, Group, groups
 
 PROBABILITIES = (1e-3, 1e-6, 1e-9, 1e-12)
 INTERVALS = 200
@@ -91,18 +91,16 @@ def brute() -> Iterator[str]:
     """Failures counted in many independent networks, beside splitting, on the real margins."""
     yield "| margin | k | counted | 95 % of the count | splitting | 95 % of splitting |"
     yield "|---|---|---|---|---|---|"
-    law, activation = get_law("uniform"), activations.get("sigmoid")
     for name, mode, threshold, n, m, widths in BRUTE:
         settings = RareSettings(name, widths, mode, threshold, 200, 32, 32, 0.25, 24, 100, 0)
-        problem = problem_of(n, m)
         for k, draws in zip(widths, DRAWS, strict=True):
-            margin = make_margin(settings, activation, law, losses.get("mse"), problem, k)
-            ensemble = make_ensemble(margin, activation, law, problem, k)
+            group = group_of(n, m, k, "sigmoid")
+            ensemble = make_ensemble(make_margin(settings, group, k), group, k)
             rng, fails, size = generator(9, (0, 2), 0, What.NEURONS, k), 0, 2000
             for _ in range(0, draws, size):
                 fails += int(ensemble.draw([rng], size).failures()[0].sum())
             low, high = (float(limit) for limit in clopper_pearson(fails, draws))
-            found = rare_arrays(settings, 9, (0, 1), range(128), (k,), activation, law, losses.get("mse"), problem)
+            found = rare_arrays(settings, group)
             p = found["rare_probability"][:32, 0]
             lower, upper = log_interval(p)
             yield (
@@ -111,10 +109,15 @@ def brute() -> Iterator[str]:
             )
 
 
-def problem_of(n: int, m: int) -> Problem:
-    """One problem with orthonormal rows."""
+def group_of(n: int, m: int, k: int, activation: str) -> Group:
+    """128 trials of one problem with orthonormal rows, at one width."""
     spec = {"n": n, "m": m, "operator": "orthonormal", "signal": "gaussian", "noise": 0.0, "resample": "cell"}
-    return draw_problem(spec, 17, (0, 1), 0)
+    task = BlockTask(
+        seed=9, cell=(0, 1), problem=spec, activation=activation, output_law="uniform", modes=("hidden", "both"), d=10,
+        loss="mse", p=2.0, ladder=(), flow=None, first_trial=0, n_trials=128, widths=(k,), flow_widths=(),
+    )  # fmt: skip
+    (group,) = groups(task, [draw_problem(spec, 17, (0, 1), 0)])
+    return group
 
 
 def cost() -> Iterator[str]:
@@ -123,12 +126,9 @@ def cost() -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for margin, mode, name, threshold, n, m, k, particles, repetitions, moves in COSTS:
         settings = RareSettings(margin, (k,), mode, threshold, particles, repetitions, repetitions, 0.25, moves, 100, 0)
-        problem = problem_of(n, m)
+        group = group_of(n, m, k, name)
         begin = time.process_time()
-        found = rare_arrays(
-            settings, 9, (0, 1), range(128), (k,), activations.get(name), get_law("uniform"),
-            losses.get("mse"), problem,
-        )  # fmt: skip
+        found = rare_arrays(settings, group)
         seconds = time.process_time() - begin
         p = found["rare_probability"][:repetitions, 0]
         lower, upper = log_interval(p)

@@ -13,9 +13,8 @@ from scipy.special import chdtr, chdtrc, chdtri, ndtr, ndtri
 from mc.model import activations
 from mc.model.arrays import Array
 from mc.model.draws import SHARED_TRIAL, What, generator, get_law
-from mc.trial.rare.margins import ActivationNorm, Margin
-from mc.trial.rare.populations import SummedPopulation
-from mc.trial.rare.splitting import Ensemble, Repetitions, Schedule, pilot, repeat
+from mc.trial.rare.margins import ActivationNorm, Margin, SummedPopulation
+from mc.trial.rare.splitting import Ensemble, Repetitions, pilot, repeat
 
 
 class SumOfH(Margin):
@@ -113,14 +112,10 @@ def closed_forms(p: float) -> tuple[ClosedForm, ...]:
     )
 
 
-def schedule_of(form: ClosedForm, seed: int, particles: int, moves: int) -> Schedule:
-    """The pilot of a case."""
-    rng = generator(seed, (0, 0), SHARED_TRIAL, What.RARE, form.margin.k)
-    return pilot(form.ensemble, rng, particles, 0.25, moves, 200)
-
-
 def estimates(form: ClosedForm, seed: int, repetitions: int, particles: int, moves: int) -> Repetitions:
     """Repetitions of splitting, with a pilot of their own."""
-    schedule = schedule_of(form, seed, particles, moves)
-    rngs = [generator(seed, (0, 0), trial, What.RARE, form.margin.k) for trial in range(repetitions)]
-    return repeat(form.ensemble, schedule, rngs, particles, moves)
+    streams = [
+        generator(seed, (0, 0), trial, What.RARE, form.margin.k) for trial in (SHARED_TRIAL, *range(repetitions))
+    ]
+    schedule = pilot(form.ensemble, streams[0], particles, 0.25, moves, 200)
+    return repeat(form.ensemble, schedule, streams[1:], particles, moves)

@@ -34,7 +34,7 @@ from mc.experiment.tables import plain
 from mc.flow.settings import FlowSettings
 from mc.theory.claims import TRAJECTORY_CLAIMS
 from mc.theory.codes import LADDER, ONE_MODE
-from mc.trial.rare import RareSettings
+from mc.trial.rare.settings import RareSettings
 from mc.version import NUMERICS_VERSION, SCHEMA_VERSION
 
 __all__ = ["Cell", "Experiment", "Suite", "block_size", "differing_fields", "load_file"]

@@ -14,7 +14,9 @@ from mc.model import activations
 from mc.model.activations import Activation
 from mc.model.draws import OutputLaw, get_law
 from mc.theory.codes import MARGIN_RUNGS
-from mc.trial.rare import PROBLEM_MARGINS, RELATIVE, RareSettings, closed_form, common_box
+from mc.trial.rare.attainable import common_box
+from mc.trial.rare.settings import PROBLEM_MARGINS, RELATIVE, RareSettings
+from mc.trial.rare.tilting import closed_form
 
 DEFAULT_THRESHOLDS = {"lambda_min": 0.75} | dict.fromkeys(MARGIN_RUNGS, 1.0)
 

@@ -29,7 +29,7 @@ from mc.model.losses import Loss as LossObject
 from mc.model.losses import get as get_loss
 from mc.theory.claims import CLAIMS
 from mc.theory.codes import LADDER, MODES, Mode, Rung
-from mc.trial.rare import RareSettings
+from mc.trial.rare.settings import RareSettings
 
 MOST_TRIALS = 10**15
 MOST_WIDTHS = 10**4

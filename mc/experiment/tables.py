@@ -21,7 +21,7 @@ from mc.model import activations, losses
 from mc.model.activations import Activation
 from mc.model.draws import OUTPUT_LAWS, OutputLaw, get_law
 from mc.model.problem import OPERATORS
-from mc.trial.rare import RareSettings
+from mc.trial.rare.settings import RareSettings
 
 AUTO = "auto"
 

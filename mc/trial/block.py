@@ -16,7 +16,7 @@ from mc.theory.codes import NOT_COMPUTED, Exact, ExactBy
 from mc.trial.claims import OnClaim
 from mc.trial.flows import run_flows
 from mc.trial.neuron_sums import WidthSums, subset_size, sum_neurons
-from mc.trial.rare import rare_arrays
+from mc.trial.rare.repetitions import rare_arrays
 from mc.trial.task import BlockTask, Group, groups
 
 Arrays = dict[str, NDArray[Any]]
@@ -175,7 +175,4 @@ def rare_failures(task: BlockTask, problem: Problem) -> Arrays:
     if task.rare is None:
         return {}
     (group,) = groups(task, [problem])
-    return rare_arrays(
-        task.rare, task.seed, task.cell, task.trials, task.widths, group.activation, group.law,
-        group.loss, problem,
-    )  # fmt: skip
+    return rare_arrays(task.rare, group)

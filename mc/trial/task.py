@@ -15,7 +15,7 @@ from mc.model.arrays import Array, Index
 from mc.model.draws import OutputLaw, draw_network, get_law
 from mc.model.losses import Loss
 from mc.model.problem import Problem, ProblemBatch
-from mc.trial.rare import RareSettings
+from mc.trial.rare.settings import RareSettings
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from mc.model.losses import get as get_loss
 from mc.theory.codes import Exact
 from mc.trial.block import BlockTask, compute_block
 from mc.trial.rare.attainable import GaugePopulation, common_box
-from mc.trial.rare.margins import ActivationNorm, LadderMargin, LambdaMin, OutputNorm
-from mc.trial.rare.populations import SummedPopulation
+from mc.trial.rare.margins import ActivationNorm, LadderMargin, LambdaMin, OutputNorm, SummedPopulation
 from mc.trial.rare.proposals import outputs
 
 SPEC = {"n": 4, "m": 3, "operator": "gaussian", "signal": "gaussian", "noise": 0.1, "resample": "cell"}

@@ -11,8 +11,7 @@ from scipy import stats
 from mc.model import activations
 from mc.model.draws import OutputLaw, What, draw_problem, generator, get_law
 from mc.model.losses import get as get_loss
-from mc.trial.rare.margins import LadderMargin, LambdaMin
-from mc.trial.rare.populations import Blocks, SummedPopulation
+from mc.trial.rare.margins import LadderMargin, LambdaMin, SummedPopulation, block_slice
 from mc.trial.rare.proposals import outputs, propose
 from mc.trial.rare.splitting import Step, resample
 
@@ -76,7 +75,7 @@ def test_a_step_changes_what_it_says(k: int, size: float) -> None:
     assert 0.0 <= step.correlation < 1.0
     # block (1 - correlation) is the number of fresh neurons that change as much; whole blocks are rounded by a half
     assert abs(step.block * (1.0 - step.correlation) - size * k) <= 0.5 + 1e-5 * k
-    covered = np.concatenate([np.arange(k)[Blocks(k, step.block)[i]] for i in range(len(Blocks(k, step.block)))])
+    covered = np.concatenate([np.arange(k)[block_slice(i, k, step.block)] for i in range(-(-k // step.block))])
     np.testing.assert_array_equal(covered, np.arange(k))
 
 
@@ -106,7 +105,7 @@ def test_sums_kept_by_differences_are_those_of_a_fresh_pass(block: int, correlat
     population = SummedPopulation(margin, rng.standard_normal((rows, k)), outputs([rng], law, rows, 3, k), block)
     level, moves, accepted = float(np.median(population.values())), 60, 0
     for number in range(moves):
-        part = population.blocks[number]
+        part = block_slice(number, k, block)
         h, V = propose([rng], law, population.h[:, part], population.V[:, :, part], correlation)
         accepted += int(population.move(number, h, V, 1e9 if number % 2 else level).sum())
     assert accepted > 0
@@ -127,7 +126,7 @@ def test_a_move_is_taken_exactly_where_the_margin_stays_below() -> None:
     population = SummedPopulation(margin, rng.standard_normal((rows, k)), outputs([rng], law, rows, 2, k), 7)
     level = float(np.median(population.values()))
     h, V = population.h.copy(), population.V.copy()
-    part = population.blocks[2]
+    part = block_slice(2, k, 7)
     new_h, new_V = propose([rng], law, h[:, part], V[:, :, part], 0.0)
     stays = population.move(2, new_h, new_V, level)
     h[:, part], V[:, :, part] = new_h, new_V

@@ -11,11 +11,12 @@ from scipy import stats
 from scipy.special import chdtr
 
 from mc.estimate.rare.probability import disagreement, log_interval
-from mc.model import activations, losses
-from mc.model.draws import What, draw_problem, generator, get_law
-from mc.trial.rare import RareSettings, repetitions, tilting
-from mc.trial.rare.margins import ActivationNorm, LambdaMin
-from mc.trial.rare.populations import SummedPopulation
+from mc.model import activations
+from mc.model.draws import What, generator, get_law
+from mc.trial.block import BlockTask, compute_block
+from mc.trial.rare import repetitions, tilting
+from mc.trial.rare.margins import ActivationNorm, LambdaMin, SummedPopulation
+from mc.trial.rare.settings import RareSettings
 from mc.trial.rare.splitting import Ensemble, pilot, repeat
 from mc.trial.rare.tilting import TiltedLaw
 
@@ -31,12 +32,13 @@ def settings_of(margin: str = "lambda_min", **changes: object) -> RareSettings:
     return RareSettings(**{**values, **changes})
 
 
-def arrays(settings: RareSettings, widths: tuple[int, ...] = (20,), law: str = "uniform", **changes: object) -> dict:
-    spec = {**SPEC, **changes}
-    return repetitions.rare_arrays(
-        replace(settings, widths=widths), 1, (0, 0), range(8), widths, activations.get("sigmoid"), get_law(law),
-        losses.get("mse"), draw_problem(spec, 2, (0, 0), 0),
+def arrays(settings: RareSettings, widths: tuple[int, ...] = (20,), law: str = "uniform") -> dict:
+    task = BlockTask(
+        seed=1, cell=(0, 0), problem=SPEC, activation="sigmoid", output_law=law, modes=("hidden",), d=10, loss="mse",
+        p=2.0, ladder=("trial",), flow=None, first_trial=0, n_trials=8, widths=widths, flow_widths=(),
+        rare=replace(settings, widths=widths),
     )  # fmt: skip
+    return {name: array for name, array in compute_block(task).items() if name.startswith("rare_")}
 
 
 def test_the_closed_forms_are_the_laws_they_name() -> None:

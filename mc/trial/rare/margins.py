@@ -1,50 +1,51 @@
-"""Margins that are functions of sums and maxima over the neurons: a changed block costs what the block costs."""
+"""Margins that are functions of sums and maxima over the neurons, and populations of networks that keep these sums.
+
+Changing a block of neurons costs what summing the block costs.
+"""
 
 from __future__ import annotations
 
 import abc
+from copy import copy
 
 import numpy as np
 
 from mc.model.activations import Activation
-from mc.model.arrays import Array, Mask
+from mc.model.arrays import Array, Index, Mask
 from mc.model.draws import CHUNK
 from mc.model.losses import Loss
 from mc.model.problem import Problem, ProblemBatch
 from mc.theory.certificates import rungs, sharp_path, spectra
 
 
-class Margin(abc.ABC):
-    """A margin of networks of k neurons; the failure is ``value <= threshold``.
+def block_slice(number: int, k: int, size: int) -> slice:
+    """Neurons of a block when k neurons are cut into blocks of a size, the last one shorter; numbers wrap around."""
+    start = (number % -(-k // size)) * size
+    return slice(start, min(start + size, k))
 
-    Attributes
-    ----------
-    threshold : float
-    k : int
-        Width.
-    reads_h, reads_V : bool
-        Whether the pre-activations, the output weights matter at all; the others are not drawn.
-    """
+
+class Margin(abc.ABC):
+    """A margin of networks of k neurons; the failure is ``value <= threshold``."""
 
     threshold: float
     k: int
-    reads_h: bool = True
-    reads_V: bool = True
+    reads_h: bool = True  # whether the margin depends on the pre-activations; else they are not drawn
+    reads_V: bool = True  # the same of the output weights
 
     @abc.abstractmethod
     def sums(self, h: Array, V: Array) -> Array:
-        """What some neurons add to the statistics: h (P, b), V (P, n, b) to (P, q)."""
+        """Sums over given neurons h (P, b), V (P, n, b), (P, q)."""
 
     def tops(self, h: Array, V: Array) -> Array:
-        """Maxima over some neurons, (P, c)."""
+        """Maxima over given neurons, (P, c)."""
         return np.zeros((V.shape[0], 0))
 
     @abc.abstractmethod
     def value(self, sums: Array, tops: Array) -> Array:
-        """The margin from the statistics of all neurons, (P,)."""
+        """Margin from the sums and maxima over all neurons, (P,)."""
 
     def below(self, sums: Array, tops: Array, level: float) -> Mask:
-        """Where the margin is at most a level."""
+        """Whether the margin is at most a level, (P,)."""
         return np.asarray(self.value(sums, tops) <= level)
 
 
@@ -68,16 +69,16 @@ class LambdaMin(Margin):
         return np.asarray(np.linalg.eigvalsh(sums.reshape(-1, self.n, self.n))[:, 0] / self.unit)
 
     def below(self, sums: Array, tops: Array, level: float) -> Mask:
-        """Sylvester: some pivot of the matrix less level times the identity is not positive."""
+        """Whether a pivot of the matrix less level times the identity is not positive (Sylvester), (P,)."""
         rest = sums.reshape(-1, self.n, self.n) - level * self.unit * np.eye(self.n)
-        found = np.zeros(rest.shape[0], dtype=bool)
+        below = np.zeros(rest.shape[0], dtype=bool)
         for _ in range(self.n - 1):
             pivot = rest[:, 0, 0]
-            found |= pivot <= 0.0
+            below |= pivot <= 0.0
             row = rest[:, 0, 1:]
-            ratio = row / np.where(found, 1.0, pivot)[:, None]
+            ratio = row / np.where(below, 1.0, pivot)[:, None]
             rest = rest[:, 1:, 1:] - ratio[:, :, None] * row[:, None, :]
-        return np.asarray(found | (rest[:, 0, 0] <= 0.0))
+        return np.asarray(below | (rest[:, 0, 0] <= 0.0))
 
 
 class ActivationNorm(Margin):
@@ -95,7 +96,7 @@ class ActivationNorm(Margin):
         return np.asarray(np.square(self.activation.phi(h)).sum(axis=1)[:, None])
 
     def value(self, sums: Array, tops: Array) -> Array:
-        """The signed norm."""
+        """Activation norm, or minus the norm where a large one fails."""
         return np.asarray(self.sign * np.sqrt(sums[:, 0] / self.k) / self.activation.moment_phi)
 
 
@@ -111,7 +112,7 @@ class OutputNorm(Margin):
         return np.asarray(np.matmul(V, self.activation.phi(h)[:, :, None])[:, :, 0])
 
     def value(self, sums: Array, tops: Array) -> Array:
-        """The signed norm."""
+        """Minus the norm of the initial output."""
         return np.asarray(-np.linalg.norm(sums @ self.operator.T, axis=1))
 
 
@@ -148,20 +149,80 @@ class LadderMargin(Margin):
         return np.stack([square.max(axis=1) for square in squares], axis=1)
 
     def value(self, sums: Array, tops: Array) -> Array:
-        """The functions of `mc.theory.certificates`, so that the margin is the one a run stores."""
+        """Logarithm of the margin by `mc.theory.certificates`, as a run stores it."""
         n, problem, rows = self.n, self.problem, sums.shape[0]
         gram, square_z, signal = sums[:, : n * n].reshape(-1, n, n), sums[:, n * n], sums[:, n * n + 1 :]
-        found = spectra(gram, square_z, problem, self.k, self.mode, CHUNK + self.k / CHUNK)
+        values = spectra(gram, square_z, problem, self.k, self.mode, CHUNK + self.k / CHUNK)
         residual = problem.S * (signal @ problem.Zt[0].T) / np.sqrt(self.k) - problem.target
         psi_0 = self.loss.psi_of(residual @ problem.U[0].T)
         width = np.full(rows, float(self.k))
         columns = np.sqrt(tops.T)
         with np.errstate(divide="ignore"):
             if self.rung == "sharp":
-                path = sharp_path(found, self.mode, self.activation, problem, columns[1], columns[2], width)
+                path = sharp_path(values, self.mode, self.activation, problem, columns[1], columns[2], width)
                 return np.asarray(np.log(path.margin(psi_0)))
             ladder = rungs(
-                found, self.mode, self.activation, self.entry_bound, problem, psi_0,
+                values, self.mode, self.activation, self.entry_bound, problem, psi_0,
                 (columns[0], columns[1], columns[2]), width,
             )  # fmt: skip
             return np.asarray(np.log(ladder[f"margin_{self.rung}"]))
+
+
+class SummedPopulation:
+    """Networks whose margin is a function of sums and maxima over the neurons.
+
+    Sums and maxima of every block are kept. A move changes those of one block and, by the difference, the total;
+    summing the blocks again before every level removes the rounding errors of the total.
+    """
+
+    def __init__(self, margin: Margin, h: Array, V: Array, block: int | None = None) -> None:
+        self.margin, self.h, self.V = margin, h, V
+        self.refresh(margin.k if block is None else block)
+
+    @property
+    def threshold(self) -> float:
+        """The margin at which a network fails."""
+        return self.margin.threshold
+
+    def refresh(self, block: int) -> None:
+        """Cut the neurons into blocks of a size and sum every block again."""
+        self.size = block
+        parts = [block_slice(number, self.margin.k, block) for number in range(-(-self.margin.k // block))]
+        self.sums = np.stack([self.margin.sums(self.h[:, part], self.V[:, :, part]) for part in parts], axis=1)
+        self.tops = np.stack([self.margin.tops(self.h[:, part], self.V[:, :, part]) for part in parts], axis=1)
+        self.total = self.sums.sum(axis=1)
+
+    def take(self, rows: Index) -> SummedPopulation:
+        """Select networks, with repetition; to be refreshed before a move."""
+        chosen = copy(self)
+        for name in ("h", "V", "sums", "tops", "total"):
+            setattr(chosen, name, getattr(self, name)[rows])
+        return chosen
+
+    def values(self) -> Array:
+        """The margin of each network."""
+        return self.margin.value(self.total, self.tops.max(axis=1))
+
+    def below(self, level: float) -> Mask:
+        """Whether the margin is at most a level."""
+        return self.margin.below(self.total, self.tops.max(axis=1), level)
+
+    def failures(self) -> tuple[Mask, Mask]:
+        """Networks that fail, and networks that are undecided (none)."""
+        fails = self.below(self.threshold)
+        return fails, np.zeros_like(fails)
+
+    def move(self, number: int, h: Array, V: Array, level: float) -> Mask:
+        """Replace a block of neurons where the margin stays at most a level; return where it was replaced."""
+        part = block_slice(number, self.margin.k, self.size)
+        number = part.start // self.size
+        sums, tops = self.margin.sums(h, V), self.margin.tops(h, V)
+        total = self.total + (sums - self.sums[:, number])
+        others = self.tops.copy()
+        others[:, number] = tops
+        stays = self.margin.below(total, others.max(axis=1), level)
+        if h.size:
+            self.h[stays, part] = h[stays]
+        self.V[stays, :, part] = V[stays]
+        self.sums[stays, number], self.tops[stays, number], self.total[stays] = sums[stays], tops[stays], total[stays]
+        return stays

@@ -1,4 +1,4 @@
-"""Moves of a block of neurons that leave their law as it is: autoregressive, or a fresh draw at correlation 0."""
+"""Moves of a block of neurons that keep their law: autoregressive, or a fresh draw at correlation 0."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 ROOT_3 = float(np.sqrt(3.0))
 LAST = 1.0 - 2.0**-53
-"""Largest number below 1: the cdf of what rounds to it stays finite."""
+"""Largest number below 1: its normal quantile is finite."""
 
 
 def normals(rngs: Sequence[Generator], rows: int, columns: int) -> Array:
-    """Standard normals (repetitions * rows, columns), each repetition from its own stream."""
+    """Draw standard normals (repetitions * rows, columns), each repetition from its own stream."""
     out = np.empty((len(rngs), rows, columns))
     for rng, part in zip(rngs, out, strict=True):
         rng.standard_normal(out=part)
@@ -29,7 +29,7 @@ def normals(rngs: Sequence[Generator], rows: int, columns: int) -> Array:
 
 
 def outputs(rngs: Sequence[Generator], law: OutputLaw, rows: int, n: int, columns: int) -> Array:
-    """Output weights (repetitions * rows, n, columns) by their law, each repetition from its own stream."""
+    """Draw output weights (repetitions * rows, n, columns), each repetition from its own stream."""
     out = np.empty((len(rngs), rows * n, columns))
     for rng, part in zip(rngs, out, strict=True):
         law.draw(rng, part)
@@ -37,19 +37,19 @@ def outputs(rngs: Sequence[Generator], law: OutputLaw, rows: int, n: int, column
 
 
 def _walk(old: Array, correlation: float, rngs: Sequence[Generator]) -> Array:
-    """Preconditioned Crank-Nicolson: normal stays normal."""
+    """Preconditioned Crank-Nicolson move, which keeps the normal law."""
     xi = normals(rngs, old.size // old.shape[-1] // len(rngs), old.shape[-1]).reshape(old.shape)
     return np.asarray(correlation * old + np.sqrt(1.0 - correlation**2) * xi)
 
 
 def _walk_uniform(old: Array, correlation: float, rngs: Sequence[Generator]) -> Array:
-    """The same on the normal variable behind a uniform one."""
+    """Apply `_walk` to the normal variable behind a uniform one."""
     share = np.clip(old / (2.0 * ROOT_3) + 0.5, 1.0 - LAST, LAST)
     return np.asarray((2.0 * ndtr(_walk(ndtri(share), correlation, rngs)) - 1.0) * ROOT_3)
 
 
 def _flip(old: Array, correlation: float, rngs: Sequence[Generator]) -> Array:
-    """Signs that change with probability (1 - correlation)/2, each on its own."""
+    """Flip each sign independently with probability (1 - correlation)/2."""
     uniform = np.empty((len(rngs), old.size // len(rngs)))
     for rng, part in zip(rngs, uniform, strict=True):
         rng.random(out=part)
@@ -64,23 +64,11 @@ _WALKS: dict[str, Callable[[Array, float, Sequence[Generator]], Array]] = {
 
 
 def propose(rngs: Sequence[Generator], law: OutputLaw, h: Array, V: Array, correlation: float) -> tuple[Array, Array]:
-    """New neurons for old ones, reversible with respect to their law.
+    """Propose new neurons h (P, b), V (P, n, b) for old ones, reversible with respect to their law.
 
-    Parameters
-    ----------
-    rngs : sequence of Generator
-        One for each repetition.
-    law : OutputLaw
-    h, V : (repetitions * particles, b), (repetitions * particles, n, b) arrays
-        A block of neurons; ``b`` may be 0 for h where nothing looks at it.
-    correlation : float
-        Of the normal variables behind old and new, in [0, 1); 0 is a fresh draw. A law without normal variables
-        draws each entry anew with probability 1 - correlation.
-
-    Returns
-    -------
-    h, V : arrays
-        Of the same shapes.
+    P is repetitions times particles; b is 0 for h where the margin does not depend on it. ``correlation`` in [0, 1) is
+    that of the normal variables behind old and new entries; 0 is a fresh draw. A law without normal variables draws
+    each entry again with probability 1 - correlation.
     """
     rows, n, b = V.shape
     each = rows // len(rngs)

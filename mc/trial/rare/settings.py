@@ -21,18 +21,17 @@ RELATIVE = {
 MARGINS = (*RELATIVE, *MARGIN_RUNGS, "exact")
 
 PROBLEM_MARGINS = ("output_norm", *MARGIN_RUNGS, "exact")
-"""Margins that look at the inverse problem: their probability is of one problem."""
-
+"""Margins that depend on the inverse problem: their probability is of one problem."""
 
 GROUP_BYTES = 64_000_000
-"""Networks that are moved side by side fill no more than this."""
+"""Largest size of the networks that are moved side by side."""
 
 LEVELS = 15
 """Levels of a forecast: those of a probability of 1e-9 at a survival of one quarter."""
 SECONDS_PER_MOVE = 1e-5
 """Per particle and move, whatever the width; three times as much for a rung of the ladder."""
 SECONDS_PER_ENTRY = 2e-8
-"""Per particle, move and entry of the r x k matrix that `exact` looks at."""
+"""Per particle, move and entry of the r x k matrix of `exact`."""
 SECONDS_PER_TILTED = 2e-8
 """Per number of a tilted network."""
 SECONDS_PER_NET = 4.0
@@ -40,10 +39,10 @@ SECONDS_PER_NET = 4.0
 
 
 def carriers(block: range, per_block: int, repetitions: int) -> range:
-    """The trials of a block that carry one of so many repetitions, at most `per_block` of them."""
-    own = min(per_block, len(block))
-    before = own * (block.start // len(block))
-    return block[: max(0, min(own, repetitions - before))]
+    """Trials of a block that carry one of the repetitions, at most `per_block` of them."""
+    most = min(per_block, len(block))
+    before = most * (block.start // len(block))
+    return block[: max(0, min(most, repetitions - before))]
 
 
 @dataclass(frozen=True)
@@ -78,15 +77,15 @@ class RareSettings:
     tilted: Annotated[int, Ge(0), Le(10**7), doc("a whole number from 0 to 10^7 (0: no importance sampling)")] = 0
 
     def trials(self, block: range) -> range:
-        """The trials of a block that carry a repetition; each repetition has the address of its trial."""
+        """Trials of a block that carry a repetition; each repetition has the address of its trial."""
         return carriers(block, self.per_block, self.repetitions)
 
     def blocks(self, block_size: int) -> int:
-        """Blocks that carry a repetition."""
+        """Number of blocks that carry a repetition."""
         return -(-self.repetitions // min(self.per_block, block_size))
 
     def seconds(self, repetitions: int, n: int, rank: int, k: int) -> float:
-        """Forecast of some repetitions of a block at width k, their pilot included, for a failure of about 1e-9."""
+        """Forecast the time of repetitions in a block at width k, their pilot included, for a failure of about 1e-9."""
         move = SECONDS_PER_MOVE * (3.0 if self.margin in MARGIN_RUNGS else 1.0)
         if self.margin == "exact":
             move += SECONDS_PER_ENTRY * rank * k
@@ -97,5 +96,5 @@ class RareSettings:
         return splitting + SECONDS_PER_NET + repetitions * self.tilted * k * (n + 1) * SECONDS_PER_TILTED
 
     def bytes(self, n: int, k: int) -> float:
-        """Memory of the networks of a group, their copies and what is kept of them."""
+        """Memory of the networks of a group, their copies and their sums."""
         return 3.0 * max(8.0 * self.particles * k * (n + 1), GROUP_BYTES)

@@ -16,7 +16,8 @@ import numpy as np
 
 from mc.model.arrays import Array, Index, IntArray, Mask
 from mc.model.draws import OutputLaw
-from mc.trial.rare.populations import Population
+from mc.trial.rare.attainable import GaugePopulation
+from mc.trial.rare.margins import SummedPopulation, block_slice
 from mc.trial.rare.proposals import normals, outputs, propose
 
 if TYPE_CHECKING:
@@ -24,26 +25,28 @@ if TYPE_CHECKING:
 
 
 TARGET_ACCEPTANCE = 0.4
-"""For one direction in many dimensions the best rate of a random walk is 0.44 to 0.23: between."""
+"""Between the best rates of a random walk in one (0.44) and in many dimensions (0.23)."""
 BATCHES = 4
-"""Times that the pilot adapts its step between two levels."""
+"""Adaptations of the step of the pilot between two levels."""
 GAIN = 2.5
 LEAST_BLOCK = 8
-"""Neurons that change together at least: fewer would leave a move at the cost of its call."""
+"""Fewest neurons that change together: with fewer a move would cost no less."""
 DIGITS = 6
-"""Significant digits of levels and steps, so that a last bit of another machine changes nothing."""
+"""Significant digits of levels and steps, so that they do not depend on the last bit of a machine."""
+
+Population = SummedPopulation | GaugePopulation
 
 
 @dataclass(frozen=True)
 class Step:
-    """A move: how many neurons change, and how near new ones are to old ones."""
+    """A move: the number of neurons that change, and the correlation of new with old ones."""
 
     block: int
     correlation: float
 
     @classmethod
     def of(cls, size: float, k: int) -> Step:
-        """The step that changes a share ``size`` of the network: some fresh neurons, or a few that move a little."""
+        """Return the step that changes a share ``size`` of the network: fresh neurons, or a few that move a little."""
         amount, least = min(size, 1.0) * k, min(k, LEAST_BLOCK)
         if amount >= least:
             return cls(round(amount), 0.0)
@@ -55,7 +58,7 @@ class Step:
 class Schedule:
     """Levels down to the threshold, and the step of the moves at each of them but the last.
 
-    ``reached`` is False where the pilot gave up; the last level is then the lowest it came to.
+    ``reached`` is False where the pilot stopped before the threshold; the last level is then its lowest.
     """
 
     levels: tuple[float, ...]
@@ -65,66 +68,44 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Repetitions:
-    """What R repetitions estimate, and how far they can be trusted; arrays (R,).
+    """Estimates of R repetitions with diagnostics; arrays (R,)."""
 
-    Attributes
-    ----------
-    probability : array
-        Unbiased estimates, what was not decided counted as no failure; NaN where the threshold was not reached.
-    undecided : array
-        What they would gain if it were all failures.
-    ideal_variance : array
-        Relative variance that independent particles would have: the sum of (1 - p)/(p N) over the levels.
-    acceptance : array
-        Smallest share of accepted moves of a level; NaN without moves.
-    autocorrelation : array
-        Largest correlation, over the levels, between surviving the next level before and after the moves, at least 0;
-        NaN where it is not defined.
-    survival : array
-        Smallest share of survivors of a level.
-    direct : int array
-        Failures among the first particles, which are independent draws.
-    levels : int
-    """
-
-    probability: Array
-    undecided: Array
-    ideal_variance: Array
-    acceptance: Array
+    probability: Array  # unbiased, undecided networks counted as no failures; NaN where the threshold was not reached
+    undecided: Array  # increase of the estimate if every undecided network failed
+    ideal_variance: Array  # relative variance with independent particles: sum of (1 - p)/(p N) over the levels
+    acceptance: Array  # smallest share of accepted moves of a level; NaN without moves
     autocorrelation: Array
-    survival: Array
-    direct: IntArray
+    """Largest correlation over the levels of surviving the next level before and after the moves, >= 0; may be NaN."""
+    survival: Array  # smallest share of survivors of a level
+    direct: IntArray  # failures among the first particles, which are independent draws
     levels: int
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The law of the networks, and how a population is made of them.
-
-    ``n`` is 0 where V does not matter, and h has no neurons where it does not: what is not looked at is not drawn.
-    """
+    """The law of the networks, and the constructor of a population from h (P, k) and V (P, n, k)."""
 
     law: OutputLaw
-    n: int
+    n: int  # 0 where the margin does not depend on V
     k: int
-    reads_h: bool
+    reads_h: bool  # where False, h is (P, 0)
     populate: Callable[[Array, Array], Population]
 
     def draw(self, rngs: Sequence[Generator], particles: int) -> Population:
-        """Independent networks, those of each repetition from its own stream."""
+        """Draw independent networks, those of each repetition from its own stream."""
         h = normals(rngs, particles, self.k if self.reads_h else 0)
         return self.populate(h, outputs(rngs, self.law, particles, self.n, self.k))
 
 
 def rounded(value: float) -> float:
-    """A number to `DIGITS` significant digits."""
+    """Round to `DIGITS` significant digits."""
     return float(f"{value:.{DIGITS - 1}e}")
 
 
 def resample(alive: Mask, rng: Generator) -> Index:
-    """Rows that replace N particles: every survivor equally often, the rest of the places drawn without replacement.
+    """Return the rows that replace N particles: every survivor equally often, the remainder without replacement.
 
-    With no survivor all rows stay: the estimate is 0 already.
+    Without survivors all rows stay: the estimate is 0 already.
     """
     survivors, size = np.flatnonzero(alive), alive.size
     if not survivors.size:
@@ -142,12 +123,10 @@ def _moves(
     first: int,
     count: int,
 ) -> Array:
-    """Move every network ``count`` times, one block after another from the ``first``; (R,) shares accepted."""
+    """Move every network ``count`` times, block after block from the ``first``; return the shares accepted, (R,)."""
     accepted = np.zeros(len(rngs))
-    blocks = -(-ensemble.k // step.block)
     for number in range(first, first + count):
-        start = (number % blocks) * step.block
-        part = slice(start, min(start + step.block, ensemble.k))
+        part = block_slice(number, ensemble.k, step.block)
         old = population.h[:, part] if ensemble.reads_h else population.h
         h, V = propose(rngs, ensemble.law, old, population.V[:, :, part], step.correlation)
         accepted += population.move(number, h, V, level).reshape(len(rngs), -1).mean(axis=1)
@@ -155,19 +134,9 @@ def _moves(
 
 
 def pilot(ensemble: Ensemble, rng: Generator, particles: int, survival: float, moves: int, max_levels: int) -> Schedule:
-    """Find levels that a given share survives, and steps that a fair share of the moves accepts.
+    """Find levels that a given share survives, and steps with the target rate of acceptance.
 
-    Parameters
-    ----------
-    ensemble : Ensemble
-    rng : Generator
-        Of the pilot alone.
-    particles, moves, max_levels : int
-    survival : float
-
-    Returns
-    -------
-    Schedule
+    ``rng`` is the stream of the pilot alone.
     """
     population = ensemble.draw([rng], particles)
     levels: list[float] = []
@@ -180,7 +149,7 @@ def pilot(ensemble: Ensemble, rng: Generator, particles: int, survival: float, m
         if level <= population.threshold:
             return Schedule((*levels, population.threshold), tuple(steps), True)
         if level >= lowest:
-            # margins with few values: the next smaller one, if any network has it
+            # margins with few values: the next smaller value, if any network has it
             smaller = [value for value in map(rounded, values.tolist()) if value < lowest]
             level = max(smaller, default=lowest)
         lowest = level
@@ -199,20 +168,7 @@ def pilot(ensemble: Ensemble, rng: Generator, particles: int, survival: float, m
 def repeat(
     ensemble: Ensemble, schedule: Schedule, rngs: Sequence[Generator], particles: int, moves: int
 ) -> Repetitions:
-    """Run independent repetitions side by side.
-
-    Parameters
-    ----------
-    ensemble : Ensemble
-    schedule : Schedule
-    rngs : sequence of Generator
-        One for each repetition.
-    particles, moves : int
-
-    Returns
-    -------
-    Repetitions
-    """
+    """Run independent repetitions side by side, one for each stream."""
     R = len(rngs)
     population = ensemble.draw(rngs, particles)
     direct = population.failures()[0].reshape(R, -1).sum(axis=1)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import logsumexp
@@ -43,40 +43,21 @@ CHARACTERISTIC: dict[str, Callable[[Array], Array]] = {
 """E exp(i t v) of an entry v."""
 
 
-class Tilt(Protocol):
-    """A family of tilted laws of a neuron, one for each direction (J of them)."""
-
-    size: int
-
-    def first(self, count: int) -> Tilt:
-        """The first directions."""
-        ...
-
-    def log_mean(self, theta: Array) -> Array:
-        """psi(theta), (J,)."""
-        ...
-
-    def acceptance(self, h: Array, V: Array, chosen: Index, theta: Array) -> Array:
-        """exp(-theta f + const) at most 1 for neurons h (b,), V (n, b) whose laws are ``chosen`` (b,)."""
-        ...
-
-    def means(self, sums: Array) -> Array:
-        """Mean of f over the neurons of each network by direction, (P, J), from the margin's sums."""
-        ...
-
-
 class GramTilt:
-    """f_v = phi'(h)^2 (v . V)^2 for unit vectors v, (J, n)."""
+    """Tilted laws of a neuron with f_v = phi'(h)^2 (v . V)^2, for J unit vectors v (J, n)."""
 
     def __init__(self, margin: LambdaMin, law: OutputLaw, directions: Array) -> None:
         self.margin, self.law, self.directions, self.size = margin, law, directions, len(directions)
 
     def first(self, count: int) -> GramTilt:
-        """The first directions."""
+        """Select the first directions."""
         return GramTilt(self.margin, self.law, self.directions[:count])
 
     def log_mean(self, theta: Array) -> Array:
-        """By exp(-t x^2) = E exp(i sqrt(2 t) xi x), xi standard normal, from the characteristic function of V."""
+        """psi(theta), (J,), from the characteristic function of V.
+
+        exp(-t x^2) = E exp(i sqrt(2 t) xi x) with xi standard normal.
+        """
         entry = CHARACTERISTIC[self.law.name]
         half = NODES >= 0.0
         xi, weights = NODES[half], np.where(NODES[half] > 0.0, 2.0, 1.0) * WEIGHTS[half]
@@ -87,12 +68,12 @@ class GramTilt:
         return np.asarray(np.log(np.einsum("jhx,h,x->j", product, WEIGHTS, weights, optimize=True)))
 
     def acceptance(self, h: Array, V: Array, chosen: Index, theta: Array) -> Array:
-        """exp(-theta f_v)."""
+        """exp(-theta f_v) of neurons h (b,), V (n, b) whose directions are ``chosen`` (b,)."""
         along = np.einsum("bn,nb->b", self.directions[chosen], V)
         return np.asarray(np.exp(-theta[chosen] * np.square(self.margin.activation.dphi(h) * along)))
 
     def means(self, sums: Array) -> Array:
-        """v^T H v."""
+        """v^T H v, the mean of f_v over the neurons of each network, (P, J), from the sums of the margin."""
         n = self.margin.n
         gram = sums.reshape(-1, n, n)
         along = np.einsum("jn,pnm,jm->pj", self.directions, gram, self.directions, optimize=True)
@@ -100,7 +81,10 @@ class GramTilt:
 
 
 class NormTilt:
-    """f = phi(h)^2, or sup|phi|^2 - phi(h)^2 where the failure is a large norm."""
+    """Tilted law of a neuron with f = phi(h)^2, or sup|phi|^2 - phi(h)^2 where the failure is a large norm.
+
+    `GramTilt` describes the methods; there is one direction.
+    """
 
     size = 1
 
@@ -108,24 +92,27 @@ class NormTilt:
         self.margin, self.activation = margin, margin.activation
 
     def first(self, count: int) -> NormTilt:
-        """There is one direction."""
+        """Return the law itself: there is one direction."""
         return self
 
     def _excess(self, square: Array) -> Array:
         return square if self.margin.sign > 0.0 else self.activation.sup_phi**2 - square
 
     def log_mean(self, theta: Array) -> Array:
-        """By the trapezoidal rule."""
+        """psi(theta) by the trapezoidal rule."""
         f = self._excess(np.square(self.activation.phi(NODES)))
         return np.asarray(np.log(np.exp(-theta[:, None] * f) @ WEIGHTS))
 
     def acceptance(self, h: Array, V: Array, chosen: Index, theta: Array) -> Array:
-        """exp(-theta f)."""
+        """exp(-theta f) of neurons."""
         return np.asarray(np.exp(-theta[chosen] * self._excess(np.square(self.activation.phi(h)))))
 
     def means(self, sums: Array) -> Array:
-        """Mean of f."""
+        """Mean of f over the neurons of each network."""
         return self._excess(sums / self.margin.k)
+
+
+Tilt = GramTilt | NormTilt
 
 
 def closed_form(margin: str, activation: Activation, law: OutputLaw) -> bool:
@@ -138,7 +125,7 @@ def closed_form(margin: str, activation: Activation, law: OutputLaw) -> bool:
 
 
 def make_tilt(margin: Margin, law: OutputLaw, rng: Generator) -> tuple[Tilt, float]:
-    """The tilted laws of a margin, and the mean of f at which it fails."""
+    """Return the tilted laws of a margin, and the mean of f at which it fails."""
     if isinstance(margin, LambdaMin):
         directions = rng.standard_normal((DIRECTIONS if margin.n > 1 else 1, margin.n))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -152,21 +139,14 @@ def make_tilt(margin: Margin, law: OutputLaw, rng: Generator) -> tuple[Tilt, flo
 
 @dataclass(frozen=True)
 class TiltedLaw:
-    """A mixture of tilted laws of k neurons.
-
-    Attributes
-    ----------
-    tilt : Tilt
-    theta, log_mean, log_share : (J,) arrays
-        Tilt, psi(theta), and logarithm of the share of the mixture by direction.
-    """
+    """A mixture of tilted laws of k neurons over J directions."""
 
     margin: Margin
     law: OutputLaw
     tilt: Tilt
-    theta: Array
-    log_mean: Array
-    log_share: Array
+    theta: Array  # (J,)
+    log_mean: Array  # psi(theta), (J,)
+    log_share: Array  # logarithm of the share of the mixture, (J,)
 
     @classmethod
     def of(cls, margin: Margin, law: OutputLaw, rng: Generator) -> TiltedLaw:
@@ -182,7 +162,7 @@ class TiltedLaw:
         return float(-(self.log_mean + self.theta * mean).max())
 
     def weights(self, rng: Generator, networks: int, n: int) -> Array:
-        """Weights of the failures among tilted networks, (networks,); 0 for the others. Their mean estimates P."""
+        """Weights of tilted networks, (networks,), 0 where there is no failure; their mean estimates P."""
         k, share = self.margin.k, np.exp(self.log_share)
         chosen = rng.choice(self.tilt.size, networks, p=share / share.sum())
         out = np.empty(networks)
@@ -198,22 +178,22 @@ class TiltedLaw:
         return out
 
     def _draw(self, rng: Generator, chosen: Index, n: int) -> tuple[Array, Array]:
-        """Neurons of the tilted laws, by rejection: h (b,), V (n, b)."""
-        h, V, left = np.empty(chosen.size), np.empty((n, chosen.size)), np.arange(chosen.size)
-        while left.size:
-            fresh_h, fresh_V = rng.standard_normal(left.size), np.empty((n, left.size))
+        """Draw neurons of the tilted laws by rejection: h (b,), V (n, b)."""
+        h, V, missing = np.empty(chosen.size), np.empty((n, chosen.size)), np.arange(chosen.size)
+        while missing.size:
+            fresh_h, fresh_V = rng.standard_normal(missing.size), np.empty((n, missing.size))
             self.law.draw(rng, fresh_V)
-            kept = rng.random(left.size) < self.tilt.acceptance(fresh_h, fresh_V, chosen[left], self.theta)
-            h[left[kept]], V[:, left[kept]] = fresh_h[kept], fresh_V[:, kept]
-            left = left[~kept]
+            kept = rng.random(missing.size) < self.tilt.acceptance(fresh_h, fresh_V, chosen[missing], self.theta)
+            h[missing[kept]], V[:, missing[kept]] = fresh_h[kept], fresh_V[:, kept]
+            missing = missing[~kept]
         return h, V
 
 
 def tilts(tilt: Tilt, mean: float) -> Array:
-    """Tilt by direction that makes ``mean`` nearly the mean of f; 0 where the mean is already smaller.
+    """Tilt by direction, (J,), with ``mean`` nearly the mean of f; 0 where the mean is already smaller.
 
-    Any tilt is unbiased, so one that suits the first directions is found by bisection and each direction corrected by
-    two steps of Newton's method.
+    Any tilt is unbiased, so bisection finds a common tilt for the first directions, and two steps of Newton's method
+    correct it for each direction.
     """
     low, high = -10.0, LOG_LARGEST_TILT
     while high - low > 0.01:
@@ -225,13 +205,13 @@ def tilts(tilt: Tilt, mean: float) -> Array:
     common = np.full(tilt.size, np.exp(low))
     theta = common
     for _ in range(2):
-        found, variance = _mean_and_variance(tilt, theta)
-        theta = np.clip(theta + (found - mean) / variance, 0.25 * common, 4.0 * common)
+        current, variance = _mean_and_variance(tilt, theta)
+        theta = np.clip(theta + (current - mean) / variance, 0.25 * common, 4.0 * common)
     return theta
 
 
 def _mean_and_variance(tilt: Tilt, theta: Array) -> tuple[Array, Array]:
-    """Mean and variance of f under the tilt, minus the first and the second derivative of psi, by differences."""
+    """Mean and variance of f under the tilt, -psi' and psi'', by differences, (J,) each."""
     step = 0.02 * theta
     less, here, more = (tilt.log_mean(theta + side * step) for side in (-1.0, 0.0, 1.0))
     return (less - more) / (2.0 * step), np.maximum((less - 2.0 * here + more) / step**2, 1e-300)
