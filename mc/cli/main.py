@@ -144,20 +144,6 @@ def export(run: Path, cell: int, trial: int, width: int, out: Path) -> None:
 
 
 @cli.command()
-@click.option("--long", "whole", is_flag=True, help="The tables of docs/statistics.md: minutes instead of seconds.")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the simulations.")
-def selftest(whole: bool, seed: int) -> None:
-    """Test the statistics of this installation at known truths: exact coverage, errors of stopping rules."""
-    from mc.estimate.selftest.selftest import run_selftest
-
-    found = run_selftest(seed, whole)
-    for line in found.lines():
-        click.echo(line)
-    if not found.passed:
-        raise click.exceptions.Exit(1)
-
-
-@cli.command()
 def claims() -> None:
     """List the claims: name, modes, formula, hypothesis, source."""
     for claim in CLAIMS.values():

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mc.errors import InputError
+from mc.estimate.probability.methods import METHODS
 from mc.estimate.sampling.adaptive import AdaptivePlan
 from mc.estimate.sampling.goals import most_trials
 from mc.estimate.sampling.planning import MOST_TRIALS, trials_needed, undecidable
@@ -18,7 +19,6 @@ from mc.runner.memory import peak_memory
 from mc.store.blocks import RESULTS
 from mc.theory.codes import FORMS
 
-METHODS = ("clopper-pearson", "hoeffding", "beta-binomial")
 PACKED = 0.1
 """What gzip takes off random float64; repeated values, labels and fill values shrink to nothing."""
 DELTAS = (0.1, 0.01, 0.001)

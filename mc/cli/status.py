@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mc.estimate.probability.counts import Counts, event_widths
-from mc.estimate.sampling.adaptive import AdaptivePlan, Progress, Track, limits, reached, replay
-from mc.estimate.sampling.allocation import observer, status_lines
+from mc.estimate.sampling.adaptive import AdaptivePlan, Progress, Track, limits, observer, reached, replay
 from mc.estimate.sampling.goals import cell_decisions, forecast
 from mc.estimate.widths.curves import curve_of_counts
 from mc.experiment.experiment import Experiment
@@ -94,8 +93,11 @@ def _adaptive_lines(experiment: Experiment, plan: RunPlan, seen: Mapping[int, Ob
     rule = sampling_plan(experiment)
     state = replay(rule, observer(decided(experiment, seen.values())))
     yield f"  sampling {experiment.sampling_rule}"
-    *_, whole = status_lines(rule.tracks, state)
-    yield f"  {whole}; intervals of the complete rounds (beta-binomial, error {rule.goal.alpha:g} in all of a cell):"
+    next_round = "finished" if state.finished else f"round {state.rounds + 1} is next"
+    yield (
+        f"  {state.rounds} complete rounds, {next_round}; intervals of the complete rounds (beta-binomial, error "
+        f"{rule.goal.alpha:g} in all of a cell):"
+    )
     for i, track in enumerate(rule.tracks):
         counts = state.counts[i]
         done, wanted = int(reached(rule, track, counts).sum()), int(rule.wanted(track).sum())

@@ -14,7 +14,6 @@ from mc.estimate.cells.study import CellStudy
 from mc.estimate.numbers import spaced
 from mc.estimate.probability.paired import Comparison
 from mc.estimate.widths.crossings import CROSSINGS, CrossingWidth
-from mc.estimate.widths.median_width import MedianWidth
 from mc.report.style import EVENT_LINES
 
 
@@ -26,11 +25,8 @@ class Threshold:
     interval: str
 
 
-def _in_words(event: str, mode: str, found: CrossingWidth) -> Threshold:
-    if math.isnan(found.estimate):
-        return Threshold("–", "")
-    width = MedianWidth(event, mode, found.p, found.estimate, found.interval, found.grid, found.level)
-    return Threshold(width.label, width.interval_label)
+def _threshold(width: CrossingWidth) -> Threshold:
+    return Threshold("–", "") if math.isnan(width.estimate) else Threshold(width.label, width.interval_label)
 
 
 def thresholds_table(cell: CellStudy, detail: CellDetail) -> tuple[tuple[str, tuple[Threshold, ...]], ...]:
@@ -40,7 +36,7 @@ def thresholds_table(cell: CellStudy, detail: CellDetail) -> tuple[tuple[str, tu
         if any((mode, event) in detail.crossings for mode in cell.cell.modes):
             none = tuple(Threshold("–", "") for _ in CROSSINGS)
             entries = [
-                tuple(_in_words(event, mode, found) for found in detail.crossings.get((mode, event), ())) or none
+                tuple(_threshold(width) for width in detail.crossings.get((mode, event), ())) or none
                 for mode in cell.cell.modes
             ]
             rows.append((event, tuple(entry for own in entries for entry in own)))

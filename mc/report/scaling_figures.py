@@ -67,8 +67,8 @@ def _row(law: ScalingLaw) -> Mapping[str, Any]:
         }
         for found in law.exponents
     }
-    used = int(np.isfinite(law.log_widths).sum())
-    return {"event": law.event, "mode": law.mode, "cells": f"{used} of {len(law.log_widths)}", "exponents": exponents}
+    used = int(np.isfinite(law.fitted).sum())
+    return {"event": law.event, "mode": law.mode, "cells": f"{used} of {len(law.fitted)}", "exponents": exponents}
 
 
 def _draw(axes: Axes, law: ScalingLaw, cells: Sequence[CellCurve], labels: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from mc.estimate.cells.study import CellStudy, ResultsLike, Study, trials_presen
 from mc.estimate.claims.findings import Finding
 from mc.estimate.claims.pooled import ClaimRow
 from mc.estimate.claims.run_findings import RunFindings
-from mc.estimate.widths.median_width import MedianWidth
+from mc.estimate.widths.crossings import CrossingWidth
 from mc.estimate.widths.scaling import ScalingLaw
 
 CLAIM_KEYS = (
@@ -121,19 +121,19 @@ def _estimates(study: CellStudy) -> Iterator[dict[str, Any]]:
             yield dataclasses.asdict(estimate)
 
 
-def _median(study: CellStudy, median: MedianWidth) -> dict[str, Any]:
+def _median(study: CellStudy, mode: str, event: str, median: CrossingWidth) -> dict[str, Any]:
     low, high = median.interval
     return {
-        "event": median.event,
+        "event": event,
         "cell": study.cell.index,
-        "mode": median.mode,
-        "crossing": median.crossing,
+        "mode": mode,
+        "crossing": median.p,
         "estimate": median.estimate if median.estimate > 0.0 else None,
         "label": median.label,
         "low": low,
         "high": high,
         "grid": median.grid,
-        "confidence": median.confidence,
+        "confidence": median.level,
     }
 
 
@@ -216,7 +216,7 @@ def summary(
         "cells": cells,
         "claims": [claim_entry(one, {**figures.get(-1, {}), **figures.get(one.cell, {})}) for one in found.findings],
         "rows": [row_entry(row) for row in rows],
-        "medians": [_median(c, median) for c in study.cells for median in c.medians.values()],
+        "medians": [_median(c, *key, median) for c in study.cells for key, median in c.medians.items()],
         "thresholds": [t for c, detail in zip(study.cells, details, strict=False) for t in _thresholds(c, detail)],
         "scaling": [
             {

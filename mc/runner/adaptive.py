@@ -1,7 +1,7 @@
 """Runs whose number of trials follows the data: round by round, each decided by what is there, until nothing is open.
 
-What a round computes depends on complete rounds alone (`mc.estimate.replay`), so a run that was interrupted, resumed,
-or divided among machines takes the same decisions and leaves the same numbers as one that was not.
+A round depends on complete rounds alone (`mc.estimate.sampling.adaptive.replay`), so a run that was interrupted,
+resumed, or divided among machines takes the same decisions and gives the same numbers as one that was not.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from mc.estimate.sampling.adaptive import AdaptivePlan, Request, replay
+from mc.estimate.sampling.adaptive import AdaptivePlan, Request, Stored, observer, replay
 from mc.estimate.sampling.adaptive import Progress as Rounds
-from mc.estimate.sampling.allocation import observer
-from mc.estimate.sampling.goals import Stored, adaptive_plan, cell_decisions, most_trials
+from mc.estimate.sampling.goals import adaptive_plan, cell_decisions, most_trials
 from mc.estimate.widths.predicted import SCALES
 from mc.experiment.experiment import Cell, Experiment
 from mc.model.draws import draw_problem

@@ -27,7 +27,7 @@ from mc.version import NUMERICS_VERSION
 MOST_PROBLEMS = 20
 """Problems of one check that are named."""
 REPLAY_STREAM = 2**31
-"""Last number of the address of the sample, apart from those of `mc.estimate.probability.streams`."""
+"""Last number of the address of the sample, apart from those of `mc.estimate.widths.scaling`."""
 
 
 class Status(StrEnum):

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mc.estimate import cell_curve, cell_detail, study_run
+from mc.estimate import study_run
+from mc.estimate.cells.detail import cell_detail
+from mc.estimate.widths.scaling import cell_curve
 from mc.theory.codes import Exact, Outcome
 
 WIDTHS = np.array([10, 20, 40, 80, 160])
@@ -55,7 +57,7 @@ def test_a_cell_has_all_of_it(cell: Any) -> None:
 
 def test_sampling_asks_for_time_uniform_intervals(cell: Any) -> None:
     adaptive = {**EXPERIMENT, "sampling": {"decide": True, "max_trials": 60}}
-    assert str(cell_detail(cell, adaptive).crossings["hidden", "trial"][0].method_class) == "time-uniform"
+    assert cell_detail(cell, adaptive).crossings["hidden", "trial"][0].method == "beta-binomial"
     text = "[experiment]\nseed = 5\n[sampling]\ndecide = true\nmax_trials = 60\n"
     study = study_run(SimpleNamespace(experiment_text=text, attrs={}, cells=(cell,)))
     fixed = study_run(SimpleNamespace(experiment_text="[experiment]\ntrials = 60\n", attrs={}, cells=(cell,)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,126 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy import stats
 
 from mc.errors import InputError
-from mc.estimate import (
-    Counts,
-    Decision,
-    Support,
-    at_least,
-    cell_theory,
-    clopper_pearson,
-    curve,
-    curve_of_counts,
-    decisions,
-    implication,
-    ladder_implications,
-    lower_limit,
-    median_width,
-    study_run,
-    upper_limit,
-)
+from mc.estimate import Counts, at_least, clopper_pearson, curve, decisions, implication, study_run
 from mc.estimate.cells.study import trials_present
-from mc.estimate.cells.verdicts import flow_implications, implied
+from mc.estimate.cells.verdicts import flow_implications, implied, ladder_implications
 from mc.estimate.numbers import significant
-from mc.estimate.probability.support import together
-from mc.estimate.widths.median_width import pooled
-from mc.estimate.widths.predicted import TheoryCurve
+from mc.estimate.probability.counts import Decision
+from mc.estimate.probability.support import Support, together
+from mc.estimate.widths.crossings import median_width, pooled
+from mc.estimate.widths.curves import curve_of_counts
+from mc.estimate.widths.predicted import TheoryCurve, cell_theory
 from mc.theory import bounds
 from mc.theory.codes import Exact, Outcome, Verdict
-
-# The inverse of the incomplete beta function is solved to a few units in the last place of the limit; its tail then
-# moves by that times the density times the limit over the tail, at most about 1e4 in the cases below: 1e-10.
-TAIL_RTOL = 1e-10
-
-
-@pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
-@pytest.mark.parametrize("trials", [1, 7, 1000])
-def test_two_sided_limits_are_those_of_scipy_and_leave_half_of_alpha_on_each_side(trials: int, level: float) -> None:
-    holds = np.unique(np.linspace(0, trials, 9).astype(int))
-    lower, upper = clopper_pearson(holds, trials, level)
-    for s, low, high in zip(holds, lower, upper, strict=True):
-        expected = stats.binomtest(int(s), trials).proportion_ci(level, method="exact")
-        # binomtest solves for its limits with an absolute tolerance of about 1e-12
-        assert low == pytest.approx(expected.low, abs=1e-11)
-        assert high == pytest.approx(expected.high, abs=1e-11)
-        if s > 0:
-            assert low == pytest.approx(stats.beta.ppf((1 - level) / 2, s, trials - s + 1), rel=1e-12)
-            assert stats.binom.sf(s - 1, trials, low) == pytest.approx((1 - level) / 2, rel=TAIL_RTOL)
-        if s < trials:
-            assert high == pytest.approx(stats.beta.isf((1 - level) / 2, s + 1, trials - s), rel=1e-12)
-            assert stats.binom.cdf(s, trials, high) == pytest.approx((1 - level) / 2, rel=TAIL_RTOL)
-
-
-def test_the_ends_are_exact_and_no_trials_say_nothing() -> None:
-    lower, upper = clopper_pearson([0, 5, 0], [5, 5, 0])
-    assert lower.tolist()[::2] == [0.0, 0.0]
-    assert upper.tolist()[1:] == [1.0, 1.0]
-    # P(no failure in 5) = p^5 = alpha/2 at the lower limit, by hand
-    assert lower[1] == pytest.approx(0.025 ** (1 / 5), rel=1e-14)
-    assert upper[0] == pytest.approx(1 - 0.025 ** (1 / 5), rel=1e-14)
-
-
-def test_a_side_that_is_named_takes_all_of_alpha() -> None:
-    lower, one = clopper_pearson([3, 0], 10, 0.9, "lower")
-    zero, upper = clopper_pearson([3, 10], 10, 0.9, "upper")
-    assert one.tolist() == [1.0, 1.0]
-    assert zero.tolist() == [0.0, 0.0]
-    assert stats.binom.sf(2, 10, lower[0]) == pytest.approx(0.1, rel=TAIL_RTOL)
-    assert stats.binom.cdf(3, 10, upper[0]) == pytest.approx(0.1, rel=TAIL_RTOL)
-    assert lower[1] == 0.0
-    assert upper[1] == 1.0
-
-
-def test_a_level_of_twelve_nines_keeps_its_tails() -> None:
-    level = 1.0 - 1e-12
-    tail = 1.0 - level  # what the level says in floating point, 1e-12 to four digits
-    lower, upper = clopper_pearson(40, 100, level)
-    assert stats.binom.sf(39, 100, lower) == pytest.approx(tail / 2, rel=TAIL_RTOL)
-    assert stats.binom.cdf(40, 100, upper) == pytest.approx(tail / 2, rel=TAIL_RTOL)
-    # k/K widths: the one-sided limits take the tail itself, so no digit is lost at 1e-15
-    assert stats.binom.sf(39, 100, lower_limit(40, 100, 1e-15)) == pytest.approx(1e-15, rel=TAIL_RTOL)
-
-
-def test_coverage_is_never_below_the_level() -> None:
-    # exact: the probability under Bin(n, p) that the interval covers p, summed over all outcomes
-    n, level = 30, 0.9
-    lower, upper = clopper_pearson(np.arange(n + 1), n, level)
-    p = np.linspace(0.001, 0.999, 400)
-    covered = (lower[:, None] <= p) & (p <= upper[:, None])
-    coverage = (stats.binom.pmf(np.arange(n + 1)[:, None], n, p) * covered).sum(axis=0)
-    assert coverage.min() >= level - 1e-12
-    assert coverage.min() < 0.96  # and it is not trivially wide
-
-
-def test_a_hundred_thousand_intervals_are_quick(rng: np.random.Generator) -> None:
-    holds = rng.integers(0, 1001, 100_000)
-    start = time.process_time()
-    clopper_pearson(holds, 1000)
-    assert time.process_time() - start < 0.5
-
-
-@pytest.mark.parametrize(
-    ("arguments", "word"),
-    [
-        ((3, 2), "holds"),
-        ((-1, 2), "holds"),
-        ((0.5, 2), "whole"),
-        ((math.nan, 2), "finite"),
-        ((1, 2, 1.0), "level"),
-        ((1, 2, 0.95, "middle"), "side"),
-    ],
-)
-def test_impossible_input_is_refused(arguments: tuple[Any, ...], word: str) -> None:
-    with pytest.raises(InputError, match=word):
-        clopper_pearson(*arguments)
-
-
-def test_a_tail_outside_its_range_is_refused() -> None:
-    with pytest.raises(InputError, match="tail"):
-        upper_limit(1, 2, 0.0)
-
 
 DECISIONS = hnp.arrays(np.int8, st.tuples(st.integers(0, 12), st.just(3)), elements=st.sampled_from([-1, 0, 1, 2]))
 
@@ -426,7 +318,7 @@ def test_a_median_width_beyond_the_grid_says_so() -> None:
 def test_the_median_width_interpolates_in_log_width() -> None:
     made = of_holds(np.array([0, 25, 75, 100]), 100, np.array([1, 10, 1000, 2000]))
     assert median_width(made).estimate == pytest.approx(100.0)  # half way between 10 and 1000
-    assert median_width(made, crossing=0.25).estimate == 10.0
+    assert median_width(made, p=0.25).estimate == 10.0
 
 
 def test_undecided_trials_widen_the_interval_of_a_median_width() -> None:

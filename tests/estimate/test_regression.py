@@ -1,4 +1,4 @@
-"""Regression on log k: links, Firth's fit, likelihood intervals, lack of fit, scaling laws."""
+"""Regression on log k with Firth's penalty, and scaling laws over cells."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 from scipy.special import expit
 
 from mc.errors import InputError
-from mc.estimate import CellCurve, Counts, Decision, design_effect, fit_curve, fit_test, fitted_width, scaling_law
-from mc.estimate.widths.links import LINKS
-from mc.estimate.widths.profiles import profile, profile_limits
-from mc.estimate.widths.regression import objective
+from mc.estimate.widths.regression import fit_curve, objective, weighted_line
+from mc.estimate.widths.scaling import CellCurve, scaling_law
 
 WIDTHS = np.array([10, 20, 40, 80, 160])
 X = np.log(WIDTHS)
@@ -21,49 +18,37 @@ SOME = np.array([3, 20, 55, 80, 97])
 APART = np.array([0, 0, 100, 100, 100])
 
 
-def of(holds: np.ndarray, trials: int = 100) -> Counts:
-    return Counts(holds, trials - holds, np.zeros_like(holds))
+def value(a: float, b: float, holds: np.ndarray) -> float:
+    """Return the penalised log-likelihood of 100 trials at each width."""
+    z = X - X.mean()
+    return float(objective(a + b * z, holds.astype(float), np.full(5, 100.0), z))
 
 
-@pytest.mark.parametrize("name", LINKS)
-def test_a_link_and_its_derivatives_agree(name: str) -> None:
-    link, step = LINKS[name], 1e-5
-    eta = np.array([-3.0, -0.5, 0.7, 1.5])
-    at, up, down = link.at(eta), link.at(eta + step), link.at(eta - step)
-    # central differences: an error of step^2 times a third derivative of order ten, and 1e-16/step of rounding
-    slope = (np.exp(up.log_mean) - np.exp(down.log_mean)) / (2 * step)
-    assert slope / np.exp(at.log_mean) == pytest.approx(at.up, rel=1e-7)
-    assert slope / np.exp(at.log_rest) == pytest.approx(at.down, rel=1e-7)
-    assert (np.log(up.weight) - np.log(down.weight)) / (2 * step) == pytest.approx(at.weight_turn, abs=1e-6)
-    assert np.exp(at.log_mean) + np.exp(at.log_rest) == pytest.approx(np.ones(4), rel=1e-14)
-    for p in (0.01, 0.5, 0.99):
-        assert np.exp(link.at(np.array([link.of(p)])).log_mean) == pytest.approx(p, rel=1e-12)
-
-
-@pytest.mark.parametrize("name", LINKS)
 @pytest.mark.parametrize("holds", [SOME, APART, np.array([0, 0, 0, 0, 1]), np.array([100, 100, 100, 100, 100])])
-def test_the_fit_is_the_maximum_of_the_penalised_likelihood(name: str, holds: np.ndarray) -> None:
-    fit = fit_curve(WIDTHS, holds, 100, name)
-    z = fit.x - fit.centre
-    assert np.isfinite([fit.intercept, fit.slope]).all()
-
-    def value(da: float, db: float) -> float:
-        return float(objective(fit.link, fit.intercept + da + (fit.slope + db) * z, fit.holds, fit.trials, z))
-
-    assert value(0, 0) == pytest.approx(float(fit.objective), rel=1e-12)
+def test_the_fit_is_the_maximum_of_the_penalised_likelihood(holds: np.ndarray) -> None:
+    fit = fit_curve(WIDTHS, holds, 100)
+    a, b = float(fit.intercept), float(fit.slope)
+    assert np.isfinite([a, b]).all()
     # a step of 1e-3 loses 1e-6 times the curvature, far more than the rounding of the likelihood
-    assert all(value(a, b) < value(0, 0) for a, b in [(1e-3, 0), (-1e-3, 0), (0, 1e-3), (0, -1e-3)])
+    steps = [(1e-3, 0), (-1e-3, 0), (0, 1e-3), (0, -1e-3)]
+    assert all(value(a + da, b + db, holds) < value(a, b, holds) for da, db in steps)
 
 
 def test_the_penalty_is_half_the_log_determinant() -> None:
-    link, z = LINKS["probit"], X - X.mean()
-    eta = 0.3 + 0.8 * z
-    d, p = stats.norm.pdf(eta), stats.norm.cdf(eta)
+    z = X - X.mean()
+    p = expit(0.3 + 0.8 * z)
     design = np.stack([np.ones(5), z])
-    information = (design * (100 * d**2 / (p * (1 - p)))) @ design.T
+    information = (design * (100 * p * (1 - p))) @ design.T
     plain = (SOME * np.log(p) + (100 - SOME) * np.log(1 - p)).sum()
     expected = plain + 0.5 * math.log(np.linalg.det(information))
-    assert objective(link, eta, SOME.astype(float), np.full(5, 100.0), z) == pytest.approx(expected, rel=1e-12)
+    assert value(0.3, 0.8, SOME) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_width_is_where_the_curve_reaches_p() -> None:
+    fit = fit_curve(WIDTHS, SOME, 100)
+    for p in (0.1, 0.5, 0.9):
+        assert expit(fit.intercept + fit.slope * (fit.log_width(p) - fit.centre)) == pytest.approx(p, rel=1e-12)
+    assert math.isnan(fit_curve(WIDTHS, SOME[::-1], 100).log_width(0.5))
 
 
 def test_batches_are_fitted_as_singles_and_counts_must_allow_a_curve() -> None:
@@ -75,8 +60,6 @@ def test_batches_are_fitted_as_singles_and_counts_must_allow_a_curve() -> None:
         assert both.slope[i] == pytest.approx(float(single.slope), rel=1e-8)
     with pytest.raises(InputError, match="two widths"):
         fit_curve(WIDTHS, [0, 0, 5, 0, 0], [0, 0, 9, 0, 0])
-    with pytest.raises(InputError, match="link"):
-        fit_curve(WIDTHS, SOME, 100, "tanh")
 
 
 def test_firth_is_less_biased_than_it_is_variable_and_finite_always(rng: np.random.Generator) -> None:
@@ -84,90 +67,16 @@ def test_firth_is_less_biased_than_it_is_variable_and_finite_always(rng: np.rand
     holds = rng.binomial(20, expit(truth * (X - X[2])), (400, 5))
     slope = fit_curve(WIDTHS, holds, np.full((400, 5), 20)).slope
     assert np.isfinite(slope).all()
-    assert abs(slope.mean() - truth) < 4 * slope.std() / 20 + 0.05  # the bias left is O(1/n^2)
+    assert abs(slope.mean() - truth) < 4 * slope.std() / 20 + 0.05  # the remaining bias is O(1/n^2)
 
 
-@pytest.mark.parametrize("p", [0.5, 0.9])
-def test_the_profile_is_the_maximum_over_the_slope(p: float) -> None:
-    link, m = LINKS["logit"], np.full(5, 100.0)
-    at = np.array(np.log(35.0))
-    slopes = np.exp(np.linspace(-4, 4, 4001))
-    eta = link.of(p) + slopes[:, None] * (X - at)
-    brute = objective(link, eta, np.broadcast_to(SOME.astype(float), (4001, 5)), m, X).max()
-    # the grid is 0.002 apart: its best is off by half the curvature (a few hundred at most) times 1e-6
-    assert profile(link, p, at, SOME.astype(float), m, X) == pytest.approx(brute, abs=1e-3)
-    assert profile(link, p, at, SOME.astype(float), m, X) >= brute - 1e-9
-
-
-@pytest.mark.parametrize("link", LINKS)
-def test_separated_data_keep_the_whole_gap(link: str) -> None:
-    found = fitted_width(WIDTHS, of(APART), 0.5, link=link)
-    low, high = found.interval
-    # every width of the gap explains the data equally well; outside it 100 trials do not
-    assert 20 <= low < 24
-    assert 34 < high <= 41
-    assert 20 < found.estimate < 40
-    assert (found.method, str(found.method_class)) == (f"firth-{link}", "approximate")
-
-
-def test_no_slope_means_no_bound() -> None:
-    flat = fitted_width(WIDTHS, of(np.full(5, 50)), 0.5)
-    assert flat.interval == (0.0, math.inf)
-    weak = fitted_width(WIDTHS, of(np.array([1, 0, 1, 1, 2]), 10), 0.9)
-    assert math.isinf(weak.interval[1])
-
-
-@pytest.mark.parametrize("steepness", [2.0, 30.0])
-def test_likelihood_intervals_cover_near_their_level(steepness: float, rng: np.random.Generator) -> None:
-    studies = 300
-    k = rng.uniform(np.log(20), np.log(80), studies)
-    holds = rng.binomial(100, expit(steepness * (X - k[:, None])))
-    low, high = profile_limits(fit_curve(WIDTHS, holds, np.full_like(holds, 100)), 0.5)
-    covered = ((low <= k) & (k <= high)).mean()
-    # approximate: within 0.02 of the level, beside four standard errors
-    assert covered >= 0.95 - 0.02 - 4 * math.sqrt(0.95 * 0.05 / studies)
-    assert np.isfinite(high - low).mean() > 0.95
-
-
-def test_undecided_trials_bracket_a_fit_and_paired_widths_widen_it(rng: np.random.Generator) -> None:
-    sure = fitted_width(WIDTHS, of(SOME), 0.5)
-    open_ = fitted_width(WIDTHS, Counts(SOME - 3, 100 - SOME, np.full(5, 3)), 0.5)
-    assert open_.interval[1] > sure.interval[1]
-    assert open_.bracket[0] < open_.estimate < open_.bracket[1]
-    truth = expit(2.0 * (X - X[2]))
-    paired = (rng.random((200, 1)) < truth).astype(np.int8)
-    alone = (rng.random((200, 5)) < truth).astype(np.int8)
-    wide = fitted_width(WIDTHS, Counts.of(paired), 0.5, decisions=paired)
-    assert wide.design_effect > 1.5  # one draw for five widths: k* is known from fewer draws than there are pairs
-    plain = fitted_width(WIDTHS, Counts.of(paired), 0.5)
-    assert wide.interval[0] < plain.interval[0] < plain.interval[1] < wide.interval[1]
-    independent = design_effect(fit_curve(WIDTHS, alone.sum(axis=0), 200), alone == Decision.HOLDS, 0.5)
-    assert independent < 1.5  # 1 up to the error of a variance from 200 trials, 10 percent, and the floor at 1
-
-
-def test_lack_of_fit_is_seen_and_a_good_fit_is_not_refused(rng: np.random.Generator) -> None:
-    good = [fit_test(fit_curve(WIDTHS, rng.binomial(300, expit(1.2 * (X - X[2]))), 300)).p_value for _ in range(300)]
-    assert np.mean(np.array(good) <= 0.05) <= 0.05 + 4 * math.sqrt(0.05 * 0.95 / 300)
-    assert stats.kstest(good, "uniform").pvalue > 1e-4
-    bad = fit_test(fit_curve(WIDTHS, np.array([150, 150, 150, 290, 150]), 300))
-    assert bad.p_deviance < 1e-6
-    assert bad.p_pearson < 1e-6
-    assert not bad.sparse
-    assert bad.p_bootstrap is None
-
-
-def test_sparse_counts_are_bootstrapped_by_their_seed() -> None:
-    fit = fit_curve(WIDTHS, APART, 100)
-    first, again, other = (fit_test(fit, seed=s, simulations=99) for s in (1, 1, 2))
-    assert first == again
-    assert first.sparse
-    assert first.p_bootstrap is not None
-    assert first.p_bootstrap > 0.05
-    assert other.p_bootstrap is not None
-    assert (first.p_bootstrap * 100) % 1 == pytest.approx(0, abs=1e-9)
-    strange = fit_test(fit_curve(WIDTHS, np.array([0, 10, 0, 10, 0]), 10), seed=1, simulations=99)
-    assert strange.p_value == 0.01
-    assert fit_test(fit_curve(WIDTHS[:2], [1, 9], 10)).freedom == 0
+def test_a_weighted_line_is_that_of_numpy(rng: np.random.Generator) -> None:
+    x, y, weight = rng.normal(size=9), rng.normal(size=9), rng.uniform(1.0, 3.0, 9)
+    slope, intercept = np.polyfit(x, y, 1, w=np.sqrt(weight))
+    found, moment, residual = weighted_line(x, y, weight)
+    assert found == pytest.approx(slope, rel=1e-10)
+    assert residual == pytest.approx(y - intercept - slope * x, abs=1e-12)
+    assert moment == pytest.approx(np.cov(x, aweights=weight, ddof=0) * weight.sum(), rel=1e-12)
 
 
 def law_cells(rng: np.random.Generator, exponents: dict[str, float], trials: int = 200) -> list[CellCurve]:
@@ -201,7 +110,7 @@ def test_a_scaling_law_is_recovered_with_both_intervals(rng: np.random.Generator
     assert ratios == pytest.approx([1.0] * 6, abs=0.6)  # widths are half an e-fold apart
 
 
-def test_cells_that_do_not_tell_exponents_apart_are_refused(rng: np.random.Generator) -> None:
+def test_cells_that_do_not_separate_exponents_are_refused(rng: np.random.Generator) -> None:
     cells = [c for c in law_cells(rng, {"n": 1.0}) if c.scales["sigma_A"] == 1.0]
-    with pytest.raises(InputError, match="apart"):
+    with pytest.raises(InputError, match="separate"):
         scaling_law(cells, "hidden", "trial", seed=3, simulations=5)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from mc.estimate import convergence_times
+from mc.estimate.flows.survival import convergence_times
 from mc.theory.codes import NOT_COMPUTED, Outcome
 
 

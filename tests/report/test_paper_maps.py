@@ -15,7 +15,8 @@ import mc
 from mc.estimate.cells.planes import ProtocolRow, protocol_rows
 from mc.estimate.probability.counts import Counts, Decision
 from mc.estimate.probability.intervals import clopper_pearson
-from mc.estimate.widths.contour import GROUPS, contour, crossing, exponent, gaussian_heuristic, shift
+from mc.estimate.widths.contour import GROUPS, contour, exponent, gaussian_heuristic, shift
+from mc.estimate.widths.crossings import interpolated_width
 from mc.experiment.studies import load_studies
 from mc.report.paper.maps import contour_words, section
 from mc.report.paper.section import Run, Runs
@@ -35,7 +36,7 @@ def draws(rng: np.random.Generator, rows: int, trials: int, k0: float = K0) -> n
 def test_limits_of_a_contour_cover_a_logistic_law(rng: np.random.Generator) -> None:
     """2000 rows of 150 trials whose widths share their draws, as the networks of a trial do."""
     rows, level = 2000, 0.95
-    found = [crossing(WIDTHS, Counts.of(one), level) for one in draws(rng, rows, 150)]
+    found = [interpolated_width(WIDTHS, Counts.of(one), level) for one in draws(rng, rows, 150)]
     covered = sum(one.interval[0] <= K0 <= one.interval[1] for one in found)
     # exact limits cover at least 0.95; four standard errors of 2000 rows. The curve is straight to 1e-4 between widths.
     assert covered >= rows * (level - 4.0 * math.sqrt(level * (1.0 - level) / rows))
@@ -59,22 +60,22 @@ def test_all_rows_of_a_contour_hold_together(rng: np.random.Generator) -> None:
 
 def test_a_contour_off_the_grid_is_open() -> None:
     never, always, trials = np.zeros(11, dtype=np.int64), np.full(11, 50), np.full(11, 50)
-    beyond = crossing(WIDTHS, Counts(never, trials, never), 0.95)
+    beyond = interpolated_width(WIDTHS, Counts(never, trials, never), 0.95)
     assert (beyond.estimate, beyond.interval) == (math.inf, (202.0, math.inf))
     assert contour_words(beyond) == "> 202"
-    before = crossing(WIDTHS, Counts(always, never, never), 0.95)
+    before = interpolated_width(WIDTHS, Counts(always, never, never), 0.95)
     assert (before.estimate, before.interval) == (0.0, (0.0, 30.0))
     assert contour_words(before) == "< 30"
-    open_ = crossing(WIDTHS, Counts(never, never, trials), 0.95)
+    open_ = interpolated_width(WIDTHS, Counts(never, never, trials), 0.95)
     assert open_.interval == (0.0, math.inf)
-    assert math.isnan(crossing(WIDTHS, Counts.zero(11), 0.95).estimate)
+    assert math.isnan(interpolated_width(WIDTHS, Counts.zero(11), 0.95).estimate)
 
 
 def test_undecided_trials_widen_a_contour(rng: np.random.Generator) -> None:
     (one,) = draws(rng, 1, 200)
-    decided = crossing(WIDTHS, Counts.of(one), 0.95)
+    decided = interpolated_width(WIDTHS, Counts.of(one), 0.95)
     one[:20] = Decision.UNDECIDED
-    some = crossing(WIDTHS, Counts.of(one), 0.95)
+    some = interpolated_width(WIDTHS, Counts.of(one), 0.95)
     assert some.interval[0] < decided.interval[0] < decided.interval[1] < some.interval[1]
 
 
@@ -119,7 +120,7 @@ def test_exponent_of_a_known_contour(rng: np.random.Generator) -> None:
         for size in sizes:
             grid = np.round(8.85 * size * np.geomspace(0.3, 3.0, 12)).astype(np.int64)
             holds = rng.binomial(200, expit(np.log(grid / (8.85 * size)) / SPREAD))
-            found.append(crossing(grid, Counts(holds, 200 - holds, np.zeros_like(holds)), 0.99))
+            found.append(interpolated_width(grid, Counts(holds, 200 - holds, np.zeros_like(holds)), 0.99))
         got = exponent(sizes, found)
         covered += got.interval[0] <= 1.0 <= got.interval[1]
     # independent widths make the fit better than each test: the limits are at least at their level, less four errors

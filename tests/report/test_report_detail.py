@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from test_report import FLOW_WIDTHS, WIDTHS, cell, page, results, strict
 
-from mc.estimate import cell_detail, convergence_times, study_run
+from mc.estimate import study_run
+from mc.estimate.cells.detail import cell_detail
+from mc.estimate.flows.survival import convergence_times
 from mc.report.detail_tables import pairs_table, thresholds_table
 from mc.report.flow_figures import times
 from mc.report.page import report_results

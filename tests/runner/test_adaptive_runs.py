@@ -1,4 +1,4 @@
-"""Adaptive runs: rounds, resuming, what is drawn and when it stops; plan, status and selftest on the command line."""
+"""Adaptive runs: rounds, resuming, what is drawn and when it stops; plan and status on the command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from command_line import Invoke
 
 import mc
 from mc.errors import InputError
-from mc.estimate import Check, Counts, SelfTest
+from mc.estimate import Counts
 from mc.estimate.cells.study import study_run
 from mc.estimate.probability.methods import get_method
 from mc.estimate.sampling.goals import forecast, most_trials
@@ -451,26 +451,6 @@ def test_status_of_a_fixed_run_says_how_wide_its_intervals_are(
     assert (status, err) == (0, [])
     assert "clopper-pearson, 0.95 at all widths together" in out[2]
     assert re.search(r"c000 hidden trial +16 trials +half-width at most 0\.\d+ \(k = \d+\)", out[3])
-
-
-def test_selftest_says_ok_or_fails(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    checks = tuple(Check(name, 0.5, 1.0, "exact") for name in ("first", "second"))
-    found = SelfTest(checks, 1e-6)
-    asked = []
-
-    def told(seed: int, long: bool) -> object:
-        asked.append((seed, long))
-        return SelfTest((Check("broken", 1.0, 0.0, "exact"),), 1e-6) if long else found
-
-    monkeypatch.setattr("mc.estimate.selftest.selftest.run_selftest", told)
-    status, out, err = invoke("selftest", "--seed", 1)
-    assert (status, err) == (0, [])
-    assert out == list(found.lines())
-    assert out[-1].startswith("2 of 2 checks passed")
-    status, out, _ = invoke("selftest", "--long")
-    assert status == 1
-    assert out[0].startswith("FAIL broken")
-    assert asked == [(1, False), (0, True)]
 
 
 def test_memory_grows_with_what_is_kept() -> None:

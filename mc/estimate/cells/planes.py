@@ -12,7 +12,8 @@ import numpy as np
 from mc.estimate.flows.protocol import Protocol, protocol
 from mc.estimate.probability.counts import CellLike, Counts, Decision, dataset, decisions, event_widths
 from mc.estimate.probability.intervals import clopper_pearson
-from mc.estimate.widths.contour import Crossing, Shift, contour, gaussian_heuristic, shift
+from mc.estimate.widths.contour import Shift, contour, gaussian_heuristic, shift
+from mc.estimate.widths.crossings import CrossingWidth
 from mc.estimate.widths.predicted import named
 from mc.model.arrays import Array, IntArray, Mask
 from mc.theory.codes import Outcome
@@ -30,7 +31,7 @@ class MapRow:
     n, m : int
     widths : ndarray of int64, shape (K,)
     counts : Counts
-    crossing : Crossing
+    crossing : CrossingWidth
         Of one half; its interval is one of all rows of the plane together.
     heuristic : float
         Of theory (7.9) at the median draw; NaN for an unbounded activation.
@@ -43,7 +44,7 @@ class MapRow:
     m: int
     widths: IntArray
     counts: Counts
-    crossing: Crossing
+    crossing: CrossingWidth
     heuristic: float
     ratio: float
 
@@ -82,7 +83,7 @@ class ProtocolRow:
     widths : ndarray of int64, shape (K,)
     said, truth : Counts
         Called converged; zero loss is reached.
-    crossing : Crossing
+    crossing : CrossingWidth
         Of `said`; its interval is one of all rows together.
     shift : Shift
         Contour of `said` over that of `truth`; its interval is one of all rows together.
@@ -101,7 +102,7 @@ class ProtocolRow:
     widths: IntArray
     said: Counts
     truth: Counts
-    crossing: Crossing
+    crossing: CrossingWidth
     shift: Shift
     near: Late
     too_soon: IntArray

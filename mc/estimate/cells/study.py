@@ -18,8 +18,8 @@ from mc.estimate.probability.methods import get_method
 from mc.estimate.probability.support import Support, together
 from mc.estimate.sampling.adaptive import AdaptivePlan, Progress
 from mc.estimate.sampling.goals import progress_of
+from mc.estimate.widths.crossings import CrossingWidth, median_width
 from mc.estimate.widths.curves import Curve, curve
-from mc.estimate.widths.median_width import MedianWidth, median_width
 from mc.estimate.widths.predicted import CellTheory, TheoryCurve, cell_theory
 from mc.model.arrays import IntArray
 from mc.store.layout import Computed
@@ -109,7 +109,7 @@ class CellStudy:
     failures : tuple of str
         What is known of them: the place and the error of each block.
     curves : mapping of (mode, event) to Curve
-    medians : mapping of (mode, event) to MedianWidth
+    medians : mapping of (mode, event) to CrossingWidth
     theory : CellTheory or None
     compared : bool
         Whether the bounds were asked for: they take most of the time.
@@ -126,7 +126,7 @@ class CellStudy:
     failed: int
     failures: tuple[str, ...]
     curves: Mapping[tuple[str, str], Curve]
-    medians: Mapping[tuple[str, str], MedianWidth]
+    medians: Mapping[tuple[str, str], CrossingWidth]
     theory: CellTheory | None
     compared: bool
     drawn: Mapping[tuple[str, str], tuple[IntArray, TheoryCurve]]

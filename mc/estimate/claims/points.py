@@ -15,9 +15,8 @@ import numpy as np
 
 from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.methods import get_method
-from mc.estimate.probability.p_values import p_value
 from mc.estimate.probability.support import Support
-from mc.estimate.probability.undecided import reading
+from mc.estimate.probability.tests import p_value
 from mc.model.arrays import Array, IntArray, Mask
 
 
@@ -175,11 +174,11 @@ def judge(points: Points, alpha: float = 0.05, method: str = "clopper-pearson") 
     -------
     Judgement
     """
-    read, says, found = reading(points.counts), points.says, get_method(method)
+    counts, says, found = points.counts, points.says, get_method(method)
     tail = alpha / max(int(says.sum()), 1)
     safe = np.where(says, np.clip(points.bound, 0.0, 1.0), 0.5)
-    greater = p_value(read.least, read.trials, safe, "greater", method)
-    less = p_value(read.most, read.trials, safe, "less", method)
+    greater = p_value(counts.holds, counts.trials, safe, "greater", method)
+    less = p_value(counts.most_holds, counts.trials, safe, "less", method)
     share = points.frequency
     with np.errstate(divide="ignore", invalid="ignore"):
         if points.side is Side.AT_MOST:
@@ -193,8 +192,8 @@ def judge(points: Points, alpha: float = 0.05, method: str = "clopper-pearson") 
             slack, tail = np.full(says.shape, np.nan), tail / 2.0
     return Judgement(
         points,
-        found.lower(read.least, read.trials, tail),
-        found.upper(read.most, read.trials, tail),
+        found.lower(counts.holds, counts.trials, tail),
+        found.upper(counts.most_holds, counts.trials, tail),
         np.where(says, against, np.nan),
         np.where(says, support, np.nan),
         np.where(says, slack, np.nan),

@@ -15,8 +15,7 @@ from mc.estimate.claims.orthant import orthant
 from mc.estimate.claims.published import Constant, published
 from mc.estimate.claims.tails import ingredients
 from mc.estimate.flows.protocol import Protocol, protocol
-from mc.estimate.probability.p_values import p_value
-from mc.estimate.probability.undecided import reading
+from mc.estimate.probability.tests import p_value
 from mc.estimate.widths.curves import THEORY_ERRORS
 
 LADDER = frozenset(f"{weak}-{strong}" for weak, strong in CHAIN)
@@ -64,13 +63,13 @@ def of_theory(claim: TheoryClaim, cell: int, level: float, method: str) -> Findi
     points = (0, 0, 0)
     if curve.theory is not None and claim.widths:
         says = (curve.theory.p > 0.0) & (curve.counts.trials > 0)
-        read, error = reading(curve.counts, curve.policy), THEORY_ERRORS * curve.theory.standard_error
+        counts, error = curve.counts, THEORY_ERRORS * curve.theory.standard_error
         low, high = (np.clip(curve.theory.p + sign * error, 0.0, 1.0) for sign in (-1.0, 1.0))
-        refuted = p_value(read.most, read.trials, low, "less", method)[says]
-        shown = p_value(read.least, read.trials, high, "greater", method)[says]
+        refuted = p_value(counts.most_holds, counts.trials, low, "less", method)[says]
+        shown = p_value(counts.holds, counts.trials, high, "greater", method)[says]
         against, support = (min(claim.widths * float(p), 1.0) for p in (refuted.min(), shown.max()))
         open_ = shown > (1.0 - level) / claim.widths
-        beyond = np.power(high, read.trials)[says] > (1.0 - level) / claim.widths
+        beyond = np.power(high, counts.trials)[says] > (1.0 - level) / claim.widths
         points = (int((~open_).sum()), claim.widths, int((open_ & beyond).sum()))
     return Finding(
         name=claim.name,

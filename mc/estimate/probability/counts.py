@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,57 +13,17 @@ from numpy.typing import NDArray
 from mc.errors import InputError
 from mc.model.arrays import IntArray, Mask
 from mc.store.layout import Computed
+from mc.store.results import CellResults
 from mc.theory.codes import NOT_COMPUTED, Exact, Outcome
 
 Decisions = NDArray[np.int8]
 
 
-class CellLike(Protocol):
-    """What the analysis reads of a cell of the results: the attributes of `mc.store.blocks.CellResults`."""
-
-    @property
-    def index(self) -> int:
-        """Number of the cell."""
-        ...
-
-    @property
-    def key(self) -> str:
-        """The 16 hex digits of the cell."""
-        ...
-
-    @property
-    def problem(self) -> Mapping[str, Any]:
-        """The resolved [problem] values."""
-        ...
-
-    @property
-    def modes(self) -> tuple[str, ...]:
-        """Trained layers, in the order of the axis `mode`."""
-        ...
-
-    @property
-    def widths(self) -> IntArray:
-        """Widths of the certificates."""
-        ...
-
-    @property
-    def flow_widths(self) -> IntArray:
-        """Widths of the flow."""
-        ...
-
-    @property
-    def saved_trials(self) -> IntArray:
-        """Trials whose trajectories are kept."""
-        ...
-
-    @property
-    def data(self) -> Mapping[str, Any]:
-        """The datasets by name."""
-        ...
+CellLike = CellResults
 
 
 class Decision(IntEnum):
-    """What one trial says of one event at one width."""
+    """Verdict of one trial on one event at one width."""
 
     NOT_COUNTED = -1
     FAILS = 0
@@ -73,12 +33,15 @@ class Decision(IntEnum):
 
 @dataclass(frozen=True)
 class Counts:
-    """Holds, fails and undecided trials per width; adding is associative and commutative.
+    """Numbers of trials per width; adding is associative and commutative.
 
-    Parameters
+    A trial that was not attempted is in none of them. An undecided trial stands against every limit: lower limits are
+    made of `holds`, upper limits of `most_holds`. Every limit is monotone in the holds, so the interval contains the
+    one that knowing the undecided trials would have given.
+
+    Attributes
     ----------
     holds, fails, undecided : ndarray of int64, shape (widths,)
-        Numbers of trials; what was not attempted is in none of them.
     """
 
     holds: IntArray
@@ -90,8 +53,13 @@ class Counts:
 
     @property
     def trials(self) -> IntArray:
-        """Trials that were attempted, decided or not."""
+        """Trials that were attempted, decided or not, shape (widths,)."""
         return self.holds + self.fails + self.undecided
+
+    @property
+    def most_holds(self) -> IntArray:
+        """Holds if every undecided trial held, shape (widths,)."""
+        return self.holds + self.undecided
 
     @classmethod
     def of(cls, decisions: Decisions) -> Counts:
@@ -104,29 +72,24 @@ class Counts:
 
     @classmethod
     def zero(cls, widths: int) -> Counts:
-        """The neutral element of the addition."""
+        """Return counts of no trials."""
         return cls(*(np.zeros(widths, dtype=np.int64) for _ in range(3)))
 
 
 def dataset(cell: CellLike, name: str) -> NDArray[Any] | None:
-    """The array of a dataset of the cell, or None where the run did not store it."""
+    """Return a dataset of the cell, or None where the run did not store it."""
     return np.asarray(cell.data[name]) if name in cell.data else None
 
 
 def mode_index(cell: CellLike, mode: str) -> int:
-    """Position of a mode on the mode axis.
-
-    Raises
-    ------
-    InputError
-        If the run was not made in this mode.
-    """
+    """Return the position of a mode on the mode axis; raise InputError if the run does not have the mode."""
     if mode not in cell.modes:
         raise InputError(f"mode {mode!r} is not in this run: it has {', '.join(cell.modes)}")
     return cell.modes.index(mode)
 
 
-def _computed(cell: CellLike) -> Mask | None:
+def computed_trials(cell: CellLike) -> Mask | None:
+    """Return which trials are present at every width, shape (trial, width); None where nothing tells."""
     computed = dataset(cell, "computed")
     if computed is not None:
         return np.asarray(computed == Computed.PRESENT)
@@ -135,21 +98,21 @@ def _computed(cell: CellLike) -> Mask | None:
 
 
 def failed(cell: CellLike) -> Mask | None:
-    """Trials of every width that failed, shape (trial, width); None where none did."""
+    """Return which trials failed at each width, shape (trial, width); None where none did."""
     computed = dataset(cell, "computed")
     if computed is None or not (computed == Computed.FAILED).any():
         return None
     return np.asarray(computed == Computed.FAILED)
 
 
-def _with_failed(cell: CellLike, made: Decisions) -> Decisions:
-    """A trial that failed is undecided, but where the event applies to none of the trials that are there."""
-    lost, there = failed(cell), _computed(cell)
-    if lost is None or there is None:
-        return made
-    counted = made != Decision.NOT_COUNTED
-    applies = counted.any(axis=0) | (~there.any(axis=0) & (counted.any() or not there.any()))
-    return np.where(lost & applies, Decision.UNDECIDED, made).astype(np.int8)
+def mark_failed(cell: CellLike, decided: Decisions) -> Decisions:
+    """Set failed trials to undecided, except at widths where the event applies to none of the present trials."""
+    failed_trials, present = failed(cell), computed_trials(cell)
+    if failed_trials is None or present is None:
+        return decided
+    counted = decided != Decision.NOT_COUNTED
+    applies = counted.any(axis=0) | (~present.any(axis=0) & (counted.any() or not present.any()))
+    return np.where(failed_trials & applies, Decision.UNDECIDED, decided).astype(np.int8)
 
 
 def _from_margin(name: str) -> Callable[[CellLike, str], Decisions | None]:
@@ -160,7 +123,7 @@ def _from_margin(name: str) -> Callable[[CellLike, str], Decisions | None]:
         margin = stored[mode_index(cell, mode)]
         known = ~np.isnan(margin)
         decisions = np.where(known, margin > 1.0, Decision.NOT_COUNTED).astype(np.int8)
-        computed = _computed(cell)
+        computed = computed_trials(cell)
         if computed is not None:
             # A computed trial whose margin is not a number counts as undecided: dropping it would bias the estimate.
             decisions[computed & ~known & known.any(axis=0)] = Decision.UNDECIDED
@@ -211,11 +174,11 @@ EVENTS: Mapping[str, Callable[[CellLike, str], Decisions | None]] = {
     "exact": _exact,
     "converged": _converged,
 }
-"""The events a probability is estimated of, by name."""
+"""The events whose probabilities are estimated: each maps (cell, mode) to decisions, None where not computed."""
 
 
 def decisions(cell: CellLike, event: str, mode: str) -> Decisions | None:
-    """What every trial says of an event.
+    """Decide an event on every trial of a cell.
 
     Parameters
     ----------
@@ -229,16 +192,21 @@ def decisions(cell: CellLike, event: str, mode: str) -> Decisions | None:
     -------
     ndarray of int8, shape (trial, width), or None
         Values of `Decision`; widths are `event_widths`. None where the event does not apply or was not computed. A
-        trial that failed is undecided: its block was asked for, and dropping it would bias the estimate.
+        trial that failed is undecided: its block was requested, and dropping it would bias the estimate.
+
+    Raises
+    ------
+    InputError
+        If the event is unknown, or the run does not have the mode.
     """
     if event not in EVENTS:
         raise InputError(f"event {event!r} is not known: choose one of {', '.join(EVENTS)}")
-    made = EVENTS[event](cell, mode)
-    if made is not None and event != "converged":  # the outcome of a flow says itself that it failed
-        made = _with_failed(cell, made)
-    return made if made is not None and (made != Decision.NOT_COUNTED).any() else None
+    decided = EVENTS[event](cell, mode)
+    if decided is not None and event != "converged":  # the outcome of a flow has a code for failed trials
+        decided = mark_failed(cell, decided)
+    return decided if decided is not None and (decided != Decision.NOT_COUNTED).any() else None
 
 
 def event_widths(cell: CellLike, event: str) -> IntArray:
-    """The widths an event is observed at: those of the flow for ``converged``, all otherwise."""
+    """Return the widths an event is observed at: those of the flow for ``converged``, all otherwise."""
     return np.asarray(cell.flow_widths if event == "converged" else cell.widths, dtype=np.int64)

@@ -19,13 +19,7 @@ MANY_TRIALS = 10_000
 
 
 def checked_counts(holds: ArrayLike, trials: ArrayLike) -> tuple[Array, Array]:
-    """Counts as floats of one shape.
-
-    Raises
-    ------
-    InputError
-        If they are not whole numbers with 0 <= holds <= trials.
-    """
+    """Return counts as floats of one shape; raise InputError unless they are whole with 0 <= holds <= trials."""
     s, n = np.broadcast_arrays(np.asarray(holds, dtype=np.float64), np.asarray(trials, dtype=np.float64))
     if not (np.all(np.isfinite(s)) and np.all(np.isfinite(n))):
         raise InputError("holds and trials must be finite whole numbers: remove the NaN or infinite entries")
@@ -36,25 +30,22 @@ def checked_counts(holds: ArrayLike, trials: ArrayLike) -> tuple[Array, Array]:
     return s, n
 
 
+def checked_tail(tail: float) -> None:
+    """Raise InputError if an error probability is outside (0, 1)."""
+    if not 0.0 < tail < 1.0:
+        raise InputError(f"tail = {tail!r}: the error probability of a limit lies strictly between 0 and 1")
+
+
+def checked_level(level: float, side: Side = "two") -> None:
+    """Raise InputError if a confidence level is outside (0, 1), or the side is unknown."""
+    if not 0.0 < level < 1.0:
+        raise InputError(f"level = {level!r}: a confidence level lies strictly between 0 and 1, e.g. 0.95")
+    if side not in SIDES:
+        raise InputError(f"side = {side!r}: choose one of {', '.join(SIDES)}")
+
+
 def lower_limit(holds: ArrayLike, trials: ArrayLike, tail: float) -> Array:
-    """One-sided exact lower limit: the p at which P(Bin(trials, p) >= holds) = tail.
-
-    Parameters
-    ----------
-    holds, trials : array_like of int, broadcast against each other
-    tail : float
-        Error probability of this one limit, in (0, 1).
-
-    Returns
-    -------
-    ndarray
-        Limits in [0, 1]; exactly 0 where holds = 0 (also at trials = 0).
-
-    Raises
-    ------
-    InputError
-        If the counts are not whole numbers with 0 <= holds <= trials, or `tail` is outside (0, 1).
-    """
+    """Return the exact lower limit, the p at which P(Bin(trials, p) >= holds) = tail; 0 where holds = 0."""
     s, n = checked_counts(holds, trials)
     checked_tail(tail)
     # The replaced argument keeps betaincinv inside its domain where the limit is exactly 0.
@@ -66,10 +57,7 @@ def lower_limit(holds: ArrayLike, trials: ArrayLike, tail: float) -> Array:
 
 
 def upper_limit(holds: ArrayLike, trials: ArrayLike, tail: float) -> Array:
-    """One-sided exact upper limit: the p at which P(Bin(trials, p) <= holds) = tail.
-
-    Parameters, return value and errors are those of `lower_limit`; exactly 1 where holds = trials.
-    """
+    """Return the exact upper limit, the p at which P(Bin(trials, p) <= holds) = tail; 1 where holds = trials."""
     s, n = checked_counts(holds, trials)
     checked_tail(tail)
     # The complementary inverse keeps its accuracy at tail = 1e-12, where 1 - tail has lost four digits.
@@ -81,42 +69,18 @@ def upper_limit(holds: ArrayLike, trials: ArrayLike, tail: float) -> Array:
 
 
 def _polished(limit: Array, excess: Array, a: Array, b: Array) -> Array:
-    """One Newton step on the Beta distribution function: its inverse is off by 1e-8 of the limit at 1 of 1e9."""
+    """Take one Newton step on the Beta distribution function: its inverse is off by 1e-8 of the limit at 1 of 1e9."""
     log_density = xlogy(a - 1.0, limit) + xlog1py(b - 1.0, -limit) - betaln(a, b)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         step = excess * np.exp(-log_density)
-    small = np.abs(step) < 1e-4 * limit  # larger ones come from a density that underflowed
+    small = np.abs(step) < 1e-4 * limit  # larger steps come from a density that underflowed
     return np.where(small, np.clip(limit - np.where(small, step, 0.0), 0.0, 1.0), limit)
-
-
-def checked_tail(tail: float) -> None:
-    """Refuse an error probability outside (0, 1).
-
-    Raises
-    ------
-    InputError
-    """
-    if not 0.0 < tail < 1.0:
-        raise InputError(f"tail = {tail!r}: the error probability of a limit lies strictly between 0 and 1")
-
-
-def checked_level(level: float, side: Side = "two") -> None:
-    """Refuse a confidence level outside (0, 1) and a side that is none.
-
-    Raises
-    ------
-    InputError
-    """
-    if not 0.0 < level < 1.0:
-        raise InputError(f"level = {level!r}: a confidence level lies strictly between 0 and 1, e.g. 0.95")
-    if side not in SIDES:
-        raise InputError(f"side = {side!r}: choose one of {', '.join(SIDES)}")
 
 
 def clopper_pearson(
     holds: ArrayLike, trials: ArrayLike, level: float = 0.95, side: Side = "two"
 ) -> tuple[Array, Array]:
-    """Exact (Clopper-Pearson) confidence interval of a probability.
+    """Return the exact (Clopper-Pearson) confidence interval of a probability (theory §8).
 
     Parameters
     ----------

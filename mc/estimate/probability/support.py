@@ -10,11 +10,10 @@ from numpy.typing import ArrayLike
 
 from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.methods import get_method
-from mc.estimate.probability.undecided import Policy, reading
 
 
 class Support(StrEnum):
-    """What the data say of a claim "P >= p"."""
+    """Verdict on a claim "P >= p"."""
 
     SUPPORTED = "supported"
     CONTRADICTED = "contradicted"
@@ -29,12 +28,11 @@ def at_least(
     tests: int = 1,
     p_error: ArrayLike = 0.0,
     method: str = "clopper-pearson",
-    policy: Policy = "bracket",
 ) -> tuple[Support, ...]:
-    """Verdict on "P >= p" at each width.
+    """Judge "P >= p" at each width.
 
     Both limits are one-sided at level alpha/tests (Bonferroni: the widths of a trial are dependent). Undecided trials
-    count as failures for support and as holds for contradiction, so neither verdict can come from how they are read.
+    count as failures for support and as holds for contradiction, so neither verdict depends on them.
 
     Parameters
     ----------
@@ -48,10 +46,8 @@ def at_least(
         Number of widths the claim is tested at.
     p_error : array_like
         How far `p` itself may be off (several standard errors when it is a mean over sampled problems).
-    method : str
-        A name of `methods.METHODS`; "beta-binomial" where the number of trials followed the data.
-    policy : str
-        What undecided trials count as; "bracket" as said above.
+    method : {"clopper-pearson", "beta-binomial"}
+        "beta-binomial" where the number of trials followed the data.
 
     Returns
     -------
@@ -59,8 +55,9 @@ def at_least(
     """
     bound, slack = (np.broadcast_to(np.asarray(x, dtype=np.float64), counts.holds.shape) for x in (p, p_error))
     tail = alpha / max(tests, 1)
-    read, found = reading(counts, policy), get_method(method)
-    lower, upper = found.lower(read.least, read.trials, tail), found.upper(read.most, read.trials, tail)
+    limits = get_method(method)
+    lower = limits.lower(counts.holds, counts.trials, tail)
+    upper = limits.upper(counts.most_holds, counts.trials, tail)
     verdicts = np.full(bound.shape, Support.UNDECIDED, dtype=object)
     verdicts[lower >= bound + slack] = Support.SUPPORTED
     verdicts[upper < bound - slack] = Support.CONTRADICTED

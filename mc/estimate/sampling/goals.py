@@ -1,4 +1,4 @@
-"""The adaptive plan of an experiment, where a run stands in it, and how many trials it may still take."""
+"""The adaptive plan of an experiment, its state in a run, and how many trials it may still take."""
 
 from __future__ import annotations
 
@@ -8,31 +8,27 @@ from typing import Any
 import numpy as np
 
 from mc.errors import InputError
-from mc.estimate.probability.counts import (
-    EVENTS,
-    CellLike,
-    Counts,
-    Decision,
-    Decisions,
-    dataset,
-    decisions,
-    event_widths,
+from mc.estimate.probability.counts import EVENTS, CellLike, Counts, Decision, dataset, decisions, event_widths
+from mc.estimate.sampling.adaptive import (
+    AdaptivePlan,
+    Goal,
+    Progress,
+    Stored,
+    Track,
+    goal_met,
+    limits_of,
+    observer,
+    reached,
+    replay,
 )
-from mc.estimate.probability.methods import get_method
-from mc.estimate.probability.roots import smallest_whole
-from mc.estimate.probability.undecided import reading
-from mc.estimate.sampling.adaptive import METHOD, AdaptivePlan, Progress, Track, reached, replay
-from mc.estimate.sampling.allocation import observer
-from mc.estimate.sampling.rule_errors import Goal
+from mc.estimate.sampling.planning import smallest_whole
 from mc.estimate.widths.predicted import cell_theory
 from mc.model.arrays import Array, IntArray, Mask
 from mc.theory.codes import FORMS, NOT_COMPUTED, ONE_MODE
 
-Stored = Mapping[tuple[int, str, str], tuple[Decisions, Mask]]
-
 
 def cell_events(cell: CellLike, ladder: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(mode, event) of what a run estimates in a cell: the rungs of its ladder, and convergence where it integrates."""
+    """Yield (mode, event) of every estimate in a cell: the rungs of the ladder, and convergence where it integrates."""
     flows = ("converged",) if len(cell.flow_widths) else ()
     for mode in cell.modes:
         for event in EVENTS:
@@ -49,18 +45,14 @@ def _claims(cell: CellLike, experiment: Mapping[str, Any], mode: str, event: str
 
 
 def adaptive_plan(experiment: Mapping[str, Any], cells: Sequence[CellLike]) -> AdaptivePlan:
-    """What [sampling] fixes before the first trial.
+    """Return the plan that [sampling] fixes before the first trial.
 
     Parameters
     ----------
     experiment : mapping
-        The parsed frozen copy of the experiment: every default is there, the block size too.
-    cells : sequence of CellLike
+        The parsed frozen copy of the experiment, with every default and the block size.
+    cells : sequence of CellResults
         Cells of the run; with ``decide`` they need the numbers of their problem (see `cell_theory`), nothing else.
-
-    Returns
-    -------
-    AdaptivePlan
 
     Raises
     ------
@@ -92,67 +84,53 @@ def adaptive_plan(experiment: Mapping[str, Any], cells: Sequence[CellLike]) -> A
 
 
 def cell_decisions(cell: CellLike, ladder: Sequence[str]) -> Stored:
-    """What the trials of a cell say of every event, and which trials are there, by (cell, mode, event)."""
-    found = {}
+    """Return the decisions of every event in a cell and which trials are computed, by (cell, mode, event)."""
+    stored = {}
     for mode, event in cell_events(cell, ladder):
         outcome, computed = dataset(cell, "outcome"), dataset(cell, "computed")
         if event == "converged":
-            there = None if outcome is None else outcome[cell.modes.index(mode)] != NOT_COMPUTED
+            present = None if outcome is None else outcome[cell.modes.index(mode)] != NOT_COMPUTED
         else:
-            there = None if computed is None else computed > 0
-        if there is None:
+            present = None if computed is None else computed > 0
+        if present is None:
             continue
-        made = decisions(cell, event, mode)
-        none = np.full(there.shape, Decision.NOT_COUNTED, dtype=np.int8)
-        found[cell.index, mode, event] = (none if made is None else made, np.asarray(there))
-    return found
+        decided = decisions(cell, event, mode)
+        if decided is None:
+            decided = np.full(present.shape, Decision.NOT_COUNTED, dtype=np.int8)
+        stored[cell.index, mode, event] = (decided, np.asarray(present))
+    return stored
 
 
 def progress_of(experiment: Mapping[str, Any], cells: Sequence[CellLike]) -> tuple[AdaptivePlan, Progress]:
-    """The plan of an adaptive run, and where its stored trials are in it."""
+    """Return the plan of an adaptive run and the state of its stored trials."""
     plan = adaptive_plan(experiment, cells)
     ladder = tuple(experiment.get("certificates", {}).get("ladder", EVENTS))
-    stored = {at: found for cell in cells for at, found in cell_decisions(cell, ladder).items()}
+    stored = {key: pair for cell in cells for key, pair in cell_decisions(cell, ladder).items()}
     return plan, replay(plan, observer(stored))
 
 
 def forecast(plan: AdaptivePlan, track: Track, counts: Counts) -> IntArray:
-    """Trials at which each width of a track would meet the goal if the shares seen so far stayed as they are.
+    """Forecast the trials at which each width of a track meets the goal if the shares seen so far do not change.
 
-    Parameters
-    ----------
-    plan : AdaptivePlan
-    track : Track
-    counts : Counts
-        Of the track; a width without trials is taken at one half (or, with a claim, at the claim: undecidable).
-
-    Returns
-    -------
-    ndarray of int64, shape (K,)
-        `max_trials` where it would not be met before; the trials there where it is met, or not wanted.
+    A width without trials is taken at one half (or, with a claim, at the claim, which cannot be decided). `max_trials`
+    stands where the goal is not met before; the present trials where it is met, or not wanted.
     """
-    read, method = reading(counts), get_method(METHOD)
-    n = np.maximum(read.trials, 1)
+    n = np.maximum(counts.trials, 1)
     guess = np.where(plan.goal.decide, np.nan_to_num(track.claims), 0.5)
-    least, most = (np.where(read.trials > 0, s / n, guess) for s in (read.least, read.most))
-    alpha = plan.goal.alpha / max(plan.tests(track.cell), 1)
+    least, most = (np.where(counts.trials > 0, s / n, guess) for s in (counts.holds, counts.most_holds))
 
     def met(trials: IntArray) -> Mask:
-        low, high = np.floor(least * trials), np.ceil(most * trials)
-        if plan.goal.target_half_width is not None:
-            lower, upper = method.two_sided(low, high, trials, alpha)
-            return np.asarray(upper - lower <= 2.0 * plan.goal.target_half_width)
-        lower, upper = method.lower(low, trials, alpha), method.upper(high, trials, alpha)
-        return np.asarray((lower >= track.claims) | (upper < track.claims))
+        scaled = limits_of(plan, track, np.floor(least * trials), np.ceil(most * trials), trials)
+        return goal_met(plan, track, *scaled)
 
     end = np.full(len(track.widths), plan.goal.max_trials)
-    start = np.minimum(np.maximum(read.trials, plan.goal.min_trials), end)
+    start = np.minimum(np.maximum(counts.trials, plan.goal.min_trials), end)
     done = reached(plan, track, counts) | ~plan.wanted(track)
-    return np.where(done, read.trials, smallest_whole(met, start, end))
+    return np.where(done, counts.trials, smallest_whole(met, start, end))
 
 
 def most_trials(plan: AdaptivePlan) -> int:
-    """Trials of the longest run the rule can make if no trial is undecided: at one half the interval is widest."""
+    """Return the trials of the longest run of the rule without undecided trials: intervals are widest at P = 1/2."""
     if plan.goal.decide:
         return plan.goal.max_trials
     need = max(int(forecast(plan, track, Counts.zero(len(track.widths))).max(initial=0)) for track in plan.tracks)

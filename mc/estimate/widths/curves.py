@@ -10,7 +10,6 @@ from mc.errors import InputError
 from mc.estimate.probability.counts import CellLike, Counts, decisions, event_widths
 from mc.estimate.probability.methods import get_method
 from mc.estimate.probability.support import Support, at_least
-from mc.estimate.probability.undecided import Policy, reading
 from mc.estimate.widths.predicted import TheoryCurve
 from mc.model.arrays import Array, IntArray
 
@@ -20,38 +19,10 @@ THEORY_ERRORS = 3.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """One estimated probability with everything needed to judge it (design §7).
-
-    Parameters
-    ----------
-    event, cell, mode, width
-        What was counted, and where; `cell` is the index of the cell.
-    trials, holds, fails, undecided : int
-        Counts.
-    method, method_class : str
-        How the interval was made and of which class it is (exact, approximate, time-uniform).
-    level : float
-        Confidence level of the whole curve.
-    simultaneous_level : float
-        Level of this interval alone: 1 - (1 - level)/K for K widths, or `level` when not simultaneous.
-    interval : tuple of float
-        Lower limit with every undecided trial a failure, upper limit with every one a success.
-    bracket : tuple of float
-        Observed frequency with all undecided failing, and all holding.
-    theory : float or None
-        P_theory at this width; 0 is vacuous, None means that no bound is compared.
-    theory_source : str or None
-        Which bound, and over how many problems.
-    verdict : Support or None
-        On "P >= theory".
-    policy : str
-        What undecided trials count as (`mc.estimate.probability.undecided.POLICIES`).
-    undecided_share : float
-        Undecided out of all trials, whatever the policy; 0 without trials.
-    """
+    """One estimated probability with everything needed to judge it: an entry of summary.json (design §7)."""
 
     event: str
-    cell: int
+    cell: int  # index of the cell
     mode: str
     width: int
     trials: int
@@ -60,57 +31,44 @@ class Estimate:
     undecided: int
     method: str
     method_class: str
-    level: float
+    level: float  # of the whole curve
     simultaneous_level: float
+    """Level of this interval alone: 1 - (1 - level)/K for K widths, or `level` when not simultaneous."""
     interval: tuple[float, float]
+    """Lower limit with every undecided trial a failure, upper limit with every one a success."""
     bracket: tuple[float, float]
-    theory: float | None = None
-    theory_source: str | None = None
-    verdict: Support | None = None
-    policy: Policy = "bracket"
-    undecided_share: float = 0.0
+    """Observed frequency with all undecided failing, and all holding."""
+    theory: float | None  # P_theory at this width; 0 is vacuous, None means that no bound is compared
+    theory_source: str | None
+    verdict: Support | None  # on "P >= theory"
+    policy: str = "bracket"  # undecided trials stand against both ends
+    undecided_share: float = 0.0  # undecided out of all trials; 0 without trials
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The probability of one event as a function of the width.
+    """The probability of one event as a function of the width, with a band; arrays of shape (K,).
 
-    Parameters
-    ----------
-    event, mode : str
-    cell : int
-        Index of the cell.
-    widths : ndarray of int64, shape (K,)
-    counts : Counts
-    lower, upper : ndarray, shape (K,)
-        The band: exact limits at `simultaneous_level`, undecided trials against both.
-    level, simultaneous_level : float
-        Of the band and of one interval of it.
-    theory : TheoryCurve or None
-        The bound to compare with, at the same widths.
-    method, policy : str
-        How the limits were made, and what undecided trials count as.
+    Undecided trials stand against both limits of the band.
     """
 
     event: str
     mode: str
-    cell: int
+    cell: int  # index of the cell
     widths: IntArray
     counts: Counts
     lower: Array
     upper: Array
-    level: float
-    simultaneous_level: float
-    theory: TheoryCurve | None = None
+    level: float  # of the band
+    simultaneous_level: float  # of one interval of the band
+    theory: TheoryCurve | None = None  # the bound to compare with, at the same widths
     method: str = "clopper-pearson"
-    policy: Policy = "bracket"
 
     @property
     def frequency(self) -> Array:
-        """Observed frequency, an undecided trial counted half under "bracket"; NaN where nothing was computed."""
-        read = reading(self.counts, self.policy)
+        """Observed frequency, an undecided trial counted half; NaN where nothing was computed."""
         with np.errstate(invalid="ignore"):
-            return (read.least + 0.5 * (read.most - read.least)) / read.trials
+            return (self.counts.holds + 0.5 * self.counts.undecided) / self.counts.trials
 
     @property
     def verdicts(self) -> tuple[Support, ...] | None:
@@ -120,16 +78,19 @@ class Curve:
         # Vacuous widths claim nothing and are known before the data: they need no share of alpha.
         tests = int(np.sum((self.theory.p > 0.0) & (self.counts.trials > 0)))
         error = THEORY_ERRORS * self.theory.standard_error
-        return at_least(self.counts, self.theory.p, 1.0 - self.level, tests, error, self.method, self.policy)
+        return at_least(self.counts, self.theory.p, 1.0 - self.level, tests, error, self.method)
 
     def against(self, theory: TheoryCurve | None) -> Curve:
-        """The same curve compared with a bound."""
+        """Return the same curve compared with a bound."""
         return replace(self, theory=theory)
 
     def estimates(self) -> tuple[Estimate, ...]:
-        """One `Estimate` per width."""
+        """Return one `Estimate` per width."""
         verdicts = self.verdicts or (None,) * len(self.widths)
-        trials, method = self.counts.trials, get_method(self.method)
+        counts, method = self.counts, get_method(self.method)
+        trials = counts.trials
+        shares = np.maximum(trials, 1)
+        least, most = counts.holds / shares, np.where(trials > 0, counts.most_holds / shares, 1.0)
         return tuple(
             Estimate(
                 event=self.event,
@@ -137,30 +98,22 @@ class Curve:
                 mode=self.mode,
                 width=int(width),
                 trials=int(trials[i]),
-                holds=int(self.counts.holds[i]),
-                fails=int(self.counts.fails[i]),
-                undecided=int(self.counts.undecided[i]),
+                holds=int(counts.holds[i]),
+                fails=int(counts.fails[i]),
+                undecided=int(counts.undecided[i]),
                 method=method.name,
                 method_class=method.method_class,
                 level=self.level,
                 simultaneous_level=self.simultaneous_level,
                 interval=(float(self.lower[i]), float(self.upper[i])),
-                bracket=_bracket(self.counts, i),
+                bracket=(float(least[i]), float(most[i])),
                 theory=None if self.theory is None else float(self.theory.p[i]),
                 theory_source=None if self.theory is None else self.theory.source,
                 verdict=verdicts[i],
-                policy=self.policy,
-                undecided_share=float(self.counts.undecided[i] / max(trials[i], 1)),
+                undecided_share=float(counts.undecided[i] / shares[i]),
             )
             for i, width in enumerate(self.widths)
         )
-
-
-def _bracket(counts: Counts, i: int) -> tuple[float, float]:
-    trials = int(counts.trials[i])
-    if trials == 0:
-        return (0.0, 1.0)
-    return (float(counts.holds[i] / trials), float((counts.holds[i] + counts.undecided[i]) / trials))
 
 
 def curve_of_counts(
@@ -172,32 +125,14 @@ def curve_of_counts(
     level: float = 0.95,
     simultaneous: bool = True,
     method: str = "clopper-pearson",
-    policy: Policy = "bracket",
 ) -> Curve:
-    """The curve of given counts.
-
-    Parameters
-    ----------
-    level : float
-        Confidence that the band covers the probability at every width together (`simultaneous`) or at each one.
-    simultaneous : bool
-        Bonferroni over the widths that have trials.
-    method : str
-        A name of `methods.METHODS`; "beta-binomial" where the number of trials followed the data.
-    policy : {"bracket", "fail", "hold", "drop"}
-        What undecided trials count as.
-
-    Returns
-    -------
-    Curve
-    """
+    """Return the curve of given counts; see `curve`."""
     if not 0.0 < level < 1.0:
         raise InputError(f"[estimate] level = {level!r}: give a confidence level strictly between 0 and 1, e.g. 0.95")
-    read = reading(counts, policy)
     observed = max(int(np.sum(counts.trials > 0)), 1) if simultaneous else 1
     tail = (1.0 - level) / observed
-    lower, upper = get_method(method).two_sided(read.least, read.most, read.trials, tail)
-    return Curve(event, mode, cell, widths, counts, lower, upper, level, 1.0 - tail, method=method, policy=policy)
+    lower, upper = get_method(method).two_sided(counts.holds, counts.most_holds, counts.trials, tail)
+    return Curve(event, mode, cell, widths, counts, lower, upper, level, 1.0 - tail, method=method)
 
 
 def curve(
@@ -207,26 +142,36 @@ def curve(
     level: float = 0.95,
     simultaneous: bool = True,
     method: str = "clopper-pearson",
-    policy: Policy = "bracket",
 ) -> Curve | None:
-    """The probability curve of an event in a cell.
+    """Estimate the probability curve of an event in a cell (theory §8).
 
     Parameters
     ----------
-    cell : CellLike
-    event : str
-        A name of `mc.estimate.probability.counts.EVENTS`.
+    cell : CellResults
+        A cell of the results that `mc.load` returns.
+    event : {"paper", "trial", "sharp", "conserved", "exact", "converged"}
+        A certificate of the ladder (theory §5), or the outcome of the flow.
     mode : {"hidden", "both"}
-    level, simultaneous, method, policy
-        As in `curve_of_counts`.
+    level : float
+        Confidence that the band covers the probability at every width together (`simultaneous`) or at each one.
+    simultaneous : bool
+        Bonferroni over the widths that have trials.
+    method : {"clopper-pearson", "beta-binomial"}
+        "beta-binomial" where the number of trials followed the data.
 
     Returns
     -------
     Curve or None
-        None where the event does not apply or was not computed.
+        With `widths`, `counts`, `frequency`, `lower` and `upper` of shape (K,). None where the event does not apply or
+        was not computed.
+
+    Raises
+    ------
+    InputError
+        If the event, the method or the level is impossible, or the run does not have the mode.
     """
     decided = decisions(cell, event, mode)
     if decided is None:
         return None
     widths, counts = event_widths(cell, event), Counts.of(decided)
-    return curve_of_counts(event, mode, cell.index, widths, counts, level, simultaneous, method, policy)
+    return curve_of_counts(event, mode, cell.index, widths, counts, level, simultaneous, method)

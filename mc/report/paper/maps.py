@@ -14,7 +14,8 @@ from mc.estimate.claims.points import Judgement, Points, Side, judge, stacked
 from mc.estimate.numbers import short, significant, spaced
 from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.intervals import clopper_pearson
-from mc.estimate.widths.contour import Crossing, Exponent, exponent
+from mc.estimate.widths.contour import Exponent, exponent
+from mc.estimate.widths.crossings import CrossingWidth
 from mc.report.figures import Figure
 from mc.report.paper.maps_figure import TEXTS, planes_figure, rows_figure, softplus_figure
 from mc.report.paper.section import EMPTY, Limits, PaperClaim, Runs, Section, Table, within
@@ -311,7 +312,7 @@ def _law_claim(rows: Sequence[MapRow], judged: Judgement, level: float) -> Paper
     )
 
 
-def contour_words(crossing: Crossing) -> str:
+def contour_words(crossing: CrossingWidth) -> str:
     """Format the width and the interval of a contour for a table."""
     if math.isnan(crossing.estimate):
         return "–"

@@ -16,7 +16,7 @@ from mc.estimate.cells.planes import MapRow, Plane, ProtocolRow
 from mc.estimate.numbers import spaced
 from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.methods import get_method
-from mc.estimate.widths.contour import Crossing
+from mc.estimate.widths.crossings import CrossingWidth
 from mc.model.arrays import Array
 from mc.report.figures import Figure, Panel
 from mc.report.paper.section import Texts, drawn
@@ -96,7 +96,7 @@ def _on_grid(widths: Sequence[float]) -> list[float]:
     return [width if 0.0 < width < math.inf else math.nan for width in widths]
 
 
-def _limits(axes: Axes, which: str, x: Sequence[float], crossings: Sequence[Crossing]) -> None:
+def _limits(axes: Axes, which: str, x: Sequence[float], crossings: Sequence[CrossingWidth]) -> None:
     """Draw the intervals of a contour as bars, not as a surface: the map below stays readable."""
     low, high = axes.get_ylim()
     ends = np.clip([crossing.interval for crossing in crossings], low, high)
@@ -158,7 +158,7 @@ def _sizes(plane: Plane, row: MapRow | ProtocolRow) -> tuple[int | None, int | N
     return (row.value, None) if plane.axis == "n" else (None, row.value)
 
 
-def _numbers(crossing: Crossing) -> tuple[float, float, float]:
+def _numbers(crossing: CrossingWidth) -> tuple[float, float, float]:
     return (crossing.estimate, *crossing.interval)
 
 

@@ -158,7 +158,7 @@ def _laws_table(fits: Fits, level: float) -> Table:
             f"{signed(e.estimate)} ({_span(widest(e))})" if (e := by_name.get(name)) is not None else "does not vary"
             for name in NAMES
         ]
-        rows.append((mode, event, str(int(sum(map(math.isfinite, fitted.log_widths)))), *entries))
+        rows.append((mode, event, str(int(sum(map(math.isfinite, fitted.fitted)))), *entries))
     rows += [(mode, "theorem", "–", *(_whole(powers[name]) for name in NAMES)) for mode, powers in THEORY.items()]
     return TEXTS.table("laws_table", rows, level=level, symbols=[SYMBOLS[name] for name in NAMES])
 
