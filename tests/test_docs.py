@@ -155,9 +155,8 @@ def test_python_names_shown_exist() -> None:
 
 
 def test_commands_shown_exist() -> None:
-    shown = {
-        name for page in texts(".md") for name in re.findall(r"(?m)(?:`|^)dipmc ([a-z]+)\b", page.read_text("utf-8"))
-    }
+    pages = [page for page in texts(".md") if page.name != "CHANGELOG.md"]  # which also names removed commands
+    shown = {name for page in pages for name in re.findall(r"(?m)(?:`|^)dipmc ([a-z]+)\b", page.read_text("utf-8"))}
     listed = subprocess.run(
         [sys.executable, "-m", "mc", "--help"], capture_output=True, text=True, check=True, cwd=ROOT
     )
