@@ -173,11 +173,11 @@ def test_no_trials_support_nothing_but_a_bound_of_nothing() -> None:
 
 def test_one_contradiction_refutes_and_support_must_be_everywhere() -> None:
     s, c, u, v = Support.SUPPORTED, Support.CONTRADICTED, Support.UNDECIDED, Support.VACUOUS
-    assert together((s, v, s)) is s
-    assert together((s, u)) is u
-    assert together((s, c, u)) is c
-    assert together((v, v)) is v
-    assert together(()) is v
+    assert together((s, v, s)) == s
+    assert together((s, u)) == u
+    assert together((s, c, u)) == c
+    assert together((v, v)) == v
+    assert together(()) == v
 
 
 def test_the_error_of_all_verdicts_together_stays_below_alpha(rng: np.random.Generator) -> None:
