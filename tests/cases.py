@@ -1,4 +1,4 @@
-"""Small problems and networks that several tests share."""
+"""Small problems, networks and block tasks that several tests share."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from mc.model.activations import get as get_activation
 from mc.model.losses import get as get_loss
 from mc.model.network import Network
 from mc.model.problem import Problem, ProblemBatch, make_problem
+from mc.trial.block import BlockTask
 
 
 def random_problem(rng: np.random.Generator, m: int, n: int, *, condition: float | None = None) -> Problem:
@@ -38,3 +39,13 @@ def reduced(problem: Problem, network: Network, mode: str, loss: str = "mse", p:
         ProblemBatch.stack([problem]),
         (problem.Z.T @ network.V)[None],
     )
+
+
+def block_task(**changes: object) -> BlockTask:
+    """A block of sigmoid networks, one mode, without flow; every value can be changed."""
+    values = {
+        "seed": 3, "cell": (1, 2), "problem": {}, "activation": "sigmoid", "output_law": "uniform",
+        "modes": ("hidden",), "d": 10, "loss": "mse", "p": 2.0, "ladder": ("sharp", "exact"), "flow": None,
+        "first_trial": 0, "n_trials": 6, "widths": (10,), "flow_widths": (),
+    }  # fmt: skip
+    return BlockTask(**{**values, **changes})

@@ -89,10 +89,10 @@ def descend(flow: ReducedFlow, h: Array, settings: FlowSettings, on_iterate: OnI
             rows = running[done]
             ending.outcome[rows], ending.loss[rows], ending.steps[rows] = outcome[done], point.loss[done], step
             ending.time[rows], ending.state[rows] = step * gamma[done], state[done]
-            rest = np.flatnonzero(~done)
-            if not rest.size:
+            active = np.flatnonzero(~done)
+            if not active.size:
                 break
-            flow, state, running, gamma = flow.take(rest), state[rest], running[rest], gamma[rest]
-            slope = slope[rest]
+            flow, state, running, gamma = flow.take(active), state[active], running[active], gamma[active]
+            slope = slope[active]
         state += gamma[:, None, None] * slope
     return ending

@@ -14,7 +14,7 @@ STABILITY = 2.5
 PATIENCE = 3
 """Consecutive steps that stability must limit before a trial counts as stiff."""
 
-_A = (
+STAGE_WEIGHTS = (
     (1 / 5,),
     (3 / 40, 9 / 40),
     (44 / 45, -56 / 15, 32 / 9),
@@ -22,9 +22,9 @@ _A = (
     (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
     (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
 )
-_ERROR = (-71 / 57600, 0.0, 71 / 16695, -71 / 1920, 17253 / 339200, -22 / 525, 1 / 40)
-# Shampine's interpolant of order 4: weight of stage i at s is sum_j _DENSE[i][j] s^(j+1)
-_DENSE = np.array(
+ERROR_WEIGHTS = (-71 / 57600, 0.0, 71 / 16695, -71 / 1920, 17253 / 339200, -22 / 525, 1 / 40)
+# Shampine's interpolant of order 4: weight of stage i at s is sum_j DENSE_WEIGHTS[i][j] s^(j+1)
+DENSE_WEIGHTS = np.array(
     [
         [1.0, -8048581381 / 2820520608, 8663915743 / 2820520608, -12715105075 / 11282082432],
         [0.0, 0.0, 0.0, 0.0],
@@ -71,7 +71,7 @@ class DormandPrince:
         """Try one step of size dt (T,)."""
         scale = dt[:, None, None]
         self._new, self._dt = np.empty_like(self._state), dt
-        for stage, weights in enumerate(_A, start=1):
+        for stage, weights in enumerate(STAGE_WEIGHTS, start=1):
             target = self._new if stage == STAGES - 1 else self._work
             self._combine(weights, target)
             target *= scale
@@ -80,7 +80,7 @@ class DormandPrince:
         # stages 6 and 7 are both at the end of the step: dt |f_7 - f_6|/|y_7 - y_6| is dt times the fastest rate
         reach = norm(self._new - self._work)
         self._fast = dt * norm(self._stages[6] - self._stages[5]) / np.maximum(reach, 1e-300)
-        self._combine(_ERROR, self._work)
+        self._combine(ERROR_WEIGHTS, self._work)
         error = norm(self._work) * dt
         distance = norm(np.subtract(self._new, self._start, out=self._work))
         sound = np.isfinite(error) & np.isfinite(self._new_point.loss)
@@ -104,7 +104,7 @@ class DormandPrince:
     def interpolate(self, rows: Index, fractions: Array) -> Array:
         """States (N, rows, k) of given trials at fractions (N,) of the attempted step."""
         powers = fractions[:, None] ** np.arange(1, 5)[None, :]
-        weights = self._dt[rows, None] * (powers @ _DENSE.T)
+        weights = self._dt[rows, None] * (powers @ DENSE_WEIGHTS.T)
         states = self._state[rows]
         for stage, weight in zip(self._stages, weights.T, strict=True):
             states += weight[:, None, None] * stage[rows]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,20 +63,12 @@ class Ending:
             getattr(self, field.name)[rows] = getattr(other, field.name)
 
 
-class StepperType(Protocol):
-    """Constructor of a method."""
-
-    safety: float
-
-    def __call__(self, flow: ReducedFlow, h: Array, state: Array | None = None) -> Stepper:
-        """Begin at ``state`` (T, rows, k), by default at the start; ``h`` (T, k) are the pre-activations at time 0."""
-
-
-METHODS: dict[str, StepperType] = {
+METHODS: dict[str, type[DormandPrince] | type[DualRosenbrock] | type[LowRankExponential]] = {
     "explicit": DormandPrince,
     "dual": DualRosenbrock,
     "lowrank": LowRankExponential,
 }
+"""Constructors of the methods: ``METHODS[name](flow, h, state)`` begins at ``state``, by default at the start."""
 
 
 class _Run:

@@ -206,7 +206,7 @@ def log_times(count: int, first: Array, last: Array) -> Array:
 
 def _apart(values: Array, looser: Array) -> Array:
     """Error of an observable from a looser run: twice the largest difference at a time and its neighbours, (T, P)."""
-    # the difference changes sign along the way: its neighbours in time tell its size at a change
+    # the difference changes sign along the way: its neighbours in time show its size at a change
     apart = np.abs(values - looser)
     padded = np.pad(apart, ((0, 0), (1, 1)), mode="edge")
     return np.where(np.isnan(apart), np.nan, 2.0 * np.fmax.reduce([padded[:, :-2], apart, padded[:, 2:]]))

@@ -42,7 +42,7 @@ class FlowSettings:
         Stop by the certificate of theory §5.4 or at ``loss_tolerance``; "gd" runs gradient descent (theory §9).
     rtol, atol : float
         A step's error in theta is kept below ``atol + rtol (|theta(t) - theta(0)| + psi(L_0)/|A J(0)|)``, the distance
-        moved and the least that fitting the data takes: a norm that knows neither the width nor the other trials.
+        moved and the least that fitting the data takes: a norm independent of the width and of the other trials.
     loss_tolerance : float
         Loss at which a trajectory counts as converged (rules "tolerance" and "gd").
     horizon : float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import random_network, random_problem, reduced
+from cases import block_task, random_network, random_problem, reduced
 from scipy.stats import binom
 
 from mc.flow.attainable import Target, box_margin, decide, limit_point
@@ -97,24 +97,8 @@ def test_limit_point_against_a_long_integration(rng: np.random.Generator, activa
 
 
 def block(activation: str, n: int, m: int, widths: tuple[int, ...], trials: int, **changes: object) -> BlockTask:
-    values = {
-        "seed": 3,
-        "cell": (1, 2),
-        "problem": {"operator": "gaussian", "n": n, "m": m, "signal": "gaussian", "noise": 0.0, "resample": "trial"},
-        "activation": activation,
-        "output_law": "uniform",
-        "modes": ("hidden",),
-        "d": 10,
-        "loss": "mse",
-        "p": 2.0,
-        "ladder": ("sharp", "exact"),
-        "flow": None,
-        "first_trial": 0,
-        "n_trials": trials,
-        "widths": widths,
-        "flow_widths": (),
-    }
-    return BlockTask(**{**values, **changes})
+    problem = {"operator": "gaussian", "n": n, "m": m, "signal": "gaussian", "noise": 0.0, "resample": "trial"}
+    return block_task(**{"activation": activation, "problem": problem, "widths": widths, "n_trials": trials, **changes})
 
 
 @pytest.mark.parametrize(("n", "m"), [(10, 5), (4, 8), (3, 3)])

@@ -47,27 +47,6 @@ def to_horizon(flow: ReducedFlow, h: np.ndarray, controls: FlowSettings = TIGHT,
     return integrate(flow, h, controls, ToleranceRule(-1.0), **kwargs)
 
 
-@pytest.mark.parametrize(("method", "mode"), METHODS_BY_MODE)
-@pytest.mark.parametrize(("activation", "loss", "p"), PAIRS)
-def test_reduced_against_full_flow(
-    rng: np.random.Generator, activation: str, loss: str, p: float, method: str, mode: str
-) -> None:
-    problem, network = random_problem(rng, 3, 5), random_network(rng, 5, 8, 4, activation)
-    flow = reduced(problem, network, mode, loss, p)
-    full = full_flow(problem, network, mode, flow.loss, 20.0)
-    ending = to_horizon(flow, network.pre_activations[None], replace(TIGHT, method=method))
-    assert ending.outcome[0] == Outcome.HORIZON
-    h = ending.state[0, 0]
-    np.testing.assert_allclose(h, full.pre_activations, atol=1e-8)
-    # d drops out: W moves along u alone
-    np.testing.assert_allclose(network.W + np.outer(h - network.pre_activations, network.u), full.W, atol=1e-8)
-    assert ending.loss[0] == pytest.approx(float(flow.loss.value(problem.A @ full.output - problem.y)), abs=1e-8)
-    if mode == "both":
-        Q = ending.state[0, 1:]
-        np.testing.assert_allclose(Q, problem.Z.T @ full.V, atol=1e-8)
-        np.testing.assert_allclose(network.V + problem.Z @ (Q - flow.Q_start[0]), full.V, atol=1e-8)
-
-
 @pytest.mark.parametrize(
     "activation", ["sigmoid", "tanh", "softplus", "arctan", "erf", "identity", "sin", "silu", "gelu"]
 )
@@ -90,11 +69,11 @@ def test_conserved_quantities(rng: np.random.Generator, activation: str) -> None
 
 def test_tableau_is_that_of_scipy() -> None:
     rows = [row[: i + 1] for i, row in enumerate(RK45.A)][1:]
-    for ours, theirs in zip(explicit._A[:-1], rows, strict=False):
+    for ours, theirs in zip(explicit.STAGE_WEIGHTS[:-1], rows, strict=False):
         np.testing.assert_allclose(ours, theirs[: len(ours)], rtol=1e-15)
-    np.testing.assert_allclose(explicit._A[-1], RK45.B, rtol=1e-15)
-    np.testing.assert_allclose(explicit._ERROR, RK45.E, rtol=1e-12)
-    np.testing.assert_allclose(explicit._DENSE, RK45.P, rtol=1e-15)
+    np.testing.assert_allclose(explicit.STAGE_WEIGHTS[-1], RK45.B, rtol=1e-15)
+    np.testing.assert_allclose(explicit.ERROR_WEIGHTS, RK45.E, rtol=1e-12)
+    np.testing.assert_allclose(explicit.DENSE_WEIGHTS, RK45.P, rtol=1e-15)
 
 
 @pytest.mark.parametrize(("method", "mode"), METHODS_BY_MODE)

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cases import block_task
 
 from mc.flow.settings import FlowSettings, Save
 from mc.model import activations, losses
 from mc.model.draws import draw_network, draw_problem, get_law
 from mc.model.network import Network
 from mc.theory.codes import CertifiedBy, Exact, Outcome
-from mc.trial.block import BlockTask, compute_block
+from mc.trial.block import compute_block
 
 WIDTHS = (10, 40, 300, 4000)
 PROBLEM = {"operator": "orthonormal", "n": 6, "m": 3, "signal": "gaussian", "noise": 0.1, "resample": "trial"}
@@ -20,23 +21,10 @@ PROBLEM = {"operator": "orthonormal", "n": 6, "m": 3, "signal": "gaussian", "noi
 
 def block(flow: FlowSettings, **changes: object) -> dict[str, np.ndarray]:
     values = {
-        "seed": 4,
-        "cell": (1, 2),
-        "problem": PROBLEM,
-        "activation": "sigmoid",
-        "output_law": "uniform",
-        "modes": ("hidden", "both"),
-        "d": 10,
-        "loss": "mse",
-        "p": 2.0,
+        "seed": 4, "problem": PROBLEM, "modes": ("hidden", "both"), "widths": WIDTHS, "flow_widths": (10, 300, 4000),
         "ladder": ("paper", "trial", "sharp", "exact", "conserved"),
-        "flow": flow,
-        "first_trial": 0,
-        "n_trials": 6,
-        "widths": WIDTHS,
-        "flow_widths": (10, 300, 4000),
-    }
-    return compute_block(BlockTask(**{**values, **changes}))
+    }  # fmt: skip
+    return compute_block(block_task(flow=flow, **{**values, **changes}))
 
 
 def test_outcomes_agree_with_the_exact_limit() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cases import block_task
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
@@ -15,7 +16,7 @@ from mc.model import activations
 from mc.model.draws import What, draw_network, draw_problem, generator, get_law
 from mc.model.losses import get as get_loss
 from mc.theory.codes import Exact
-from mc.trial.block import BlockTask, compute_block
+from mc.trial.block import compute_block
 from mc.trial.rare.attainable import GaugePopulation, common_box
 from mc.trial.rare.margins import ActivationNorm, LadderMargin, LambdaMin, OutputNorm, SummedPopulation
 from mc.trial.rare.proposals import outputs
@@ -31,13 +32,11 @@ def networks(k: int, n: int = 4, law: str = "uniform") -> tuple[np.ndarray, np.n
 
 
 def block(activation: str, loss: str = "mse") -> dict[str, np.ndarray]:
-    return compute_block(
-        BlockTask(
-            seed=SEED, cell=CELL, problem=SPEC, activation=activation, output_law="uniform", modes=("hidden", "both"),
-            d=10, loss=loss, p=2.0, ladder=("paper", "trial", "sharp", "exact"), flow=None, first_trial=0, n_trials=T,
-            widths=(K,), flow_widths=(),
-        )
+    task = block_task(
+        seed=SEED, cell=CELL, problem=SPEC, activation=activation, modes=("hidden", "both"), loss=loss,
+        ladder=("paper", "trial", "sharp", "exact"), n_trials=T, widths=(K,),
     )  # fmt: skip
+    return compute_block(task)
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softplus", "sin"])

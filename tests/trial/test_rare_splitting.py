@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cases import block_task
 from rare_cases import ClosedForm, closed_forms, estimates, sign_sum, uniform_sum
 from scipy import stats
 from scipy.special import chdtr
@@ -13,7 +14,7 @@ from scipy.special import chdtr
 from mc.estimate.rare.probability import disagreement, log_interval
 from mc.model import activations
 from mc.model.draws import What, generator, get_law
-from mc.trial.block import BlockTask, compute_block
+from mc.trial.block import compute_block
 from mc.trial.rare import repetitions, tilting
 from mc.trial.rare.margins import ActivationNorm, LambdaMin, SummedPopulation
 from mc.trial.rare.settings import RareSettings
@@ -33,11 +34,8 @@ def settings_of(margin: str = "lambda_min", **changes: object) -> RareSettings:
 
 
 def arrays(settings: RareSettings, widths: tuple[int, ...] = (20,), law: str = "uniform") -> dict:
-    task = BlockTask(
-        seed=1, cell=(0, 0), problem=SPEC, activation="sigmoid", output_law=law, modes=("hidden",), d=10, loss="mse",
-        p=2.0, ladder=("trial",), flow=None, first_trial=0, n_trials=8, widths=widths, flow_widths=(),
-        rare=replace(settings, widths=widths),
-    )  # fmt: skip
+    rare = replace(settings, widths=widths)
+    task = block_task(seed=1, cell=(0, 0), problem=SPEC, output_law=law, n_trials=8, widths=widths, rare=rare)
     return {name: array for name, array in compute_block(task).items() if name.startswith("rare_")}
 
 

@@ -30,7 +30,7 @@ from mc.theory.codes import Exact
 from mc.trial.rare.margins import block_slice
 
 BISECTIONS = 14
-"""Halvings of the search for a margin: they leave 1e-3 of its size, which suffices for levels."""
+"""Halvings of the search for a margin: the error is 1e-3 of its size, which suffices for levels."""
 SMALLEST, LARGEST = 1e-4, 1e3
 """Ends of the search for a margin; levels lie between them."""
 ITERATIONS = 80

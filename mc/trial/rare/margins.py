@@ -70,15 +70,15 @@ class LambdaMin(Margin):
 
     def below(self, sums: Array, tops: Array, level: float) -> Mask:
         """Whether a pivot of the matrix less level times the identity is not positive (Sylvester), (P,)."""
-        rest = sums.reshape(-1, self.n, self.n) - level * self.unit * np.eye(self.n)
-        below = np.zeros(rest.shape[0], dtype=bool)
+        matrix = sums.reshape(-1, self.n, self.n) - level * self.unit * np.eye(self.n)
+        below = np.zeros(matrix.shape[0], dtype=bool)
         for _ in range(self.n - 1):
-            pivot = rest[:, 0, 0]
+            pivot = matrix[:, 0, 0]
             below |= pivot <= 0.0
-            row = rest[:, 0, 1:]
+            row = matrix[:, 0, 1:]
             ratio = row / np.where(below, 1.0, pivot)[:, None]
-            rest = rest[:, 1:, 1:] - ratio[:, :, None] * row[:, None, :]
-        return np.asarray(below | (rest[:, 0, 0] <= 0.0))
+            matrix = matrix[:, 1:, 1:] - ratio[:, :, None] * row[:, None, :]
+        return np.asarray(below | (matrix[:, 0, 0] <= 0.0))
 
 
 class ActivationNorm(Margin):

@@ -2,8 +2,8 @@
 
 A repetition draws networks independently and keeps those below the first level, copies them up to the old number, moves
 the copies within the level, and so on; the product of the shares estimates P(margin <= threshold). Levels and steps
-come from a pilot with a stream of its own, so they are constants to the repetitions, and every move leaves the law
-given the level invariant: the expectation of the product is the probability, for any number of particles and moves.
+come from a pilot with a stream of its own, so they are constants to the repetitions, and every move keeps the law
+given the level: the expectation of the product is the probability, for any number of particles and moves.
 """
 
 from __future__ import annotations

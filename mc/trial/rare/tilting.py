@@ -30,7 +30,8 @@ DIRECTIONS = 512
 NODES = np.arange(-36, 37) * 0.25
 """Trapezoidal rule for a standard normal: the error on a function analytic in |Im| < 1 is below 1e-10 of its size."""
 WEIGHTS = np.exp(-0.5 * NODES**2) * (0.25 / np.sqrt(2.0 * np.pi))
-FEW = 16
+FIRST_DIRECTIONS = 16
+"""Directions for which a common tilt is found by bisection."""
 LOG_LARGEST_TILT = 14.0
 BATCH = 2_000_000
 """Random numbers drawn at once."""
@@ -49,12 +50,8 @@ class GramTilt:
     def __init__(self, margin: LambdaMin, law: OutputLaw, directions: Array) -> None:
         self.margin, self.law, self.directions, self.size = margin, law, directions, len(directions)
 
-    def first(self, count: int) -> GramTilt:
-        """Select the first directions."""
-        return GramTilt(self.margin, self.law, self.directions[:count])
-
     def log_mean(self, theta: Array) -> Array:
-        """psi(theta), (J,), from the characteristic function of V.
+        """psi(theta) of the first directions, of the shape of theta, from the characteristic function of V.
 
         exp(-t x^2) = E exp(i sqrt(2 t) xi x) with xi standard normal.
         """
@@ -63,7 +60,7 @@ class GramTilt:
         xi, weights = NODES[half], np.where(NODES[half] > 0.0, 2.0, 1.0) * WEIGHTS[half]
         scale = np.sqrt(2.0 * theta)[:, None, None] * (self.margin.activation.dphi(NODES)[:, None] * xi)
         product = np.ones_like(scale)
-        for component in self.directions.T:
+        for component in self.directions[: theta.size].T:
             product *= entry(scale * component[:, None, None])
         return np.asarray(np.log(np.einsum("jhx,h,x->j", product, WEIGHTS, weights, optimize=True)))
 
@@ -90,10 +87,6 @@ class NormTilt:
 
     def __init__(self, margin: ActivationNorm) -> None:
         self.margin, self.activation = margin, margin.activation
-
-    def first(self, count: int) -> NormTilt:
-        """Return the law itself: there is one direction."""
-        return self
 
     def _excess(self, square: Array) -> Array:
         return square if self.margin.sign > 0.0 else self.activation.sup_phi**2 - square
@@ -198,7 +191,7 @@ def tilts(tilt: Tilt, mean: float) -> Array:
     low, high = -10.0, LOG_LARGEST_TILT
     while high - low > 0.01:
         middle = 0.5 * (low + high)
-        slope = float(np.mean(_mean_and_variance(tilt.first(FEW), np.full(min(FEW, tilt.size), np.exp(middle)))[0]))
+        slope = float(np.mean(_mean_and_variance(tilt, np.full(min(FIRST_DIRECTIONS, tilt.size), np.exp(middle)))[0]))
         low, high = (middle, high) if slope > mean else (low, middle)
     if low == -10.0:
         return np.zeros(tilt.size)
@@ -213,5 +206,5 @@ def tilts(tilt: Tilt, mean: float) -> Array:
 def _mean_and_variance(tilt: Tilt, theta: Array) -> tuple[Array, Array]:
     """Mean and variance of f under the tilt, -psi' and psi'', by differences, (J,) each."""
     step = 0.02 * theta
-    less, here, more = (tilt.log_mean(theta + side * step) for side in (-1.0, 0.0, 1.0))
-    return (less - more) / (2.0 * step), np.maximum((less - 2.0 * here + more) / step**2, 1e-300)
+    less, same, more = (tilt.log_mean(theta + side * step) for side in (-1.0, 0.0, 1.0))
+    return (less - more) / (2.0 * step), np.maximum((less - 2.0 * same + more) / step**2, 1e-300)
