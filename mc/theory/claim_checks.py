@@ -210,7 +210,7 @@ def descent_promises(facts: Mapping[str, Array], kappa: Array) -> dict[str, Prom
 
 
 @dataclass(frozen=True)
-class Watched:
+class Observables:
     """T trajectories of one width and mode: their observables at P times, and facts about their trials."""
 
     loss: Loss
@@ -257,144 +257,150 @@ class Watched:
         return Bounded.within(self.values[name], np.where(self.time == 0.0, extra, error))
 
 
-def ball(watched: Watched, promise: Promise) -> Sides:
+def ball(observables: Observables, promise: Promise) -> Sides:
     """Check |theta(t) - theta_0| <= R' (theory §4(i))."""
-    return Sides(watched.of("distance"), Bounded.exact(promise.radius).column(), watched.time)
+    return Sides(observables.of("distance"), Bounded.exact(promise.radius).column(), observables.time)
 
 
-def jacobian(watched: Watched, promise: Promise) -> Sides:
+def jacobian(observables: Observables, promise: Promise) -> Sides:
     """Check sigma_min(J(t)) >= sigma_0/2, sharp: sigma_min(A J(t)) >= sigma_* (theory §4(i), §5.3).
 
     The observed singular value is a lower bound; rounding in the Gram matrix may have lowered it.
     """
-    observed = watched.of(promise.floor_of)
-    norm_A = watched.norm_A if promise.floor_of == "observed_sigma_min" else np.ones_like(watched.norm_A)
-    room = np.square(norm_A * watched.jacobian_rounding)[:, None]
+    observed = observables.of(promise.floor_of)
+    norm_A = observables.norm_A if promise.floor_of == "observed_sigma_min" else np.ones_like(observables.norm_A)
+    room = np.square(norm_A * observables.jacobian_rounding)[:, None]
     right = Bounded(observed.value, observed.low, np.sqrt(np.square(observed.high) + room))
-    return Sides(Bounded.exact(promise.floor).column(), right, watched.time)
+    return Sides(Bounded.exact(promise.floor).column(), right, observables.time)
 
 
-def rate(watched: Watched, promise: Promise) -> Sides:
+def rate(observables: Observables, promise: Promise) -> Sides:
     """Check L(t) <= Psi^-1(sigma^2 t + Psi(L_0)) as sigma^2 <= (Psi(L(t)) - Psi(L_0))/t (theory §4(i)).
 
     Psi is decreasing, so both inequalities are equivalent; but the two sides of the second do not meet at time 0, and
     their ratio is the factor by which the time of the bound is too long.
     """
-    loss, begin = watched.losses(), watched.loss.Psi(watched.loss_0)[:, None]
-    time = np.where(watched.time > 0.0, watched.time, np.nan)
+    loss, begin = observables.losses(), observables.loss.Psi(observables.loss_0)[:, None]
+    time = np.where(observables.time > 0.0, observables.time, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        gained, least, most = ((watched.loss.Psi(s) - begin) / time for s in (loss.value, loss.high, loss.low))
+        gained, least, most = ((observables.loss.Psi(s) - begin) / time for s in (loss.value, loss.high, loss.low))
         room = ROUNDING * (1.0 + np.abs(begin)) / time
         right = Bounded(gained, np.maximum(least - room, 0.0), most + room)
-    return Sides(Bounded.exact(np.square(promise.sigma)).column(), right, watched.time)
+    return Sides(Bounded.exact(np.square(promise.sigma)).column(), right, observables.time)
 
 
-def limit(watched: Watched, promise: Promise) -> Sides:
+def limit(observables: Observables, promise: Promise) -> Sides:
     """Check |theta(t) - theta_inf| <= psi(Psi^-1(xi(t)))/sigma (theory §4(i))."""
-    left = watched.of("limit_distance", watched.remainder[:, None])
-    bound = watched.loss.psi(promise.loss_bound(watched.loss, watched.loss_0, watched.time))
+    left = observables.of("limit_distance", observables.remainder[:, None])
+    bound = observables.loss.psi(promise.loss_bound(observables.loss, observables.loss_0, observables.time))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return Sides(left, Bounded.exact(bound / promise.sigma[:, None]), watched.time)
+        return Sides(left, Bounded.exact(bound / promise.sigma[:, None]), observables.time)
 
 
-def early_stopping(watched: Watched, promise: Promise) -> Sides:
+def early_stopping(observables: Observables, promise: Promise) -> Sides:
     """Check |y(t) - ybar| <= 2 |eps| once xi(t) >= Psi(psi^-1(|eps|)) (theory §4(ii)).
 
     After the end of the trajectory |eps| + psi(L(end)) bounds the left side, because the loss does not increase.
     """
-    loss, eps = watched.loss, watched.norm_eps
+    loss, eps = observables.loss, observables.norm_eps
     with np.errstate(divide="ignore", invalid="ignore"):
-        begin = (loss.Psi(loss.psi_inverse(eps)) - loss.Psi(watched.loss_0)) / np.square(promise.sigma)
-    observed = watched.of("observation_error")
-    late = np.where(watched.time >= begin[:, None], 1.0, np.nan)
-    most = eps + loss.psi(watched.loss_end + np.nan_to_num(watched.loss_end_error, nan=np.inf))
+        begin = (loss.Psi(loss.psi_inverse(eps)) - loss.Psi(observables.loss_0)) / np.square(promise.sigma)
+    observed = observables.of("observation_error")
+    late = np.where(observables.time >= begin[:, None], 1.0, np.nan)
+    most = eps + loss.psi(observables.loss_end + np.nan_to_num(observables.loss_end_error, nan=np.inf))
     # a bound above 2 |eps| does not decide the times after the end
     tail = Bounded(np.where(most <= 2.0 * eps, most, np.nan), np.zeros_like(eps), most).column()
     left = Bounded(*(np.hstack([a * late, b]) for a, b in zip(_parts(observed), _parts(tail), strict=True)))
-    time = np.hstack([watched.time, np.fmax(begin, watched.end)[:, None]])
+    time = np.hstack([observables.time, np.fmax(begin, observables.end)[:, None]])
     return Sides(left, Bounded.exact(2.0 * eps).column(), time, vacuous=eps == 0.0)
 
 
-def recovery(watched: Watched, promise: Promise) -> Sides:
+def recovery(observables: Observables, promise: Promise) -> Sides:
     """Check |x(t) - xbar| <= (psi(Psi^-1(xi(t))) + |eps|)/lambda + (1 + |A|/lambda) dist(xbar, Sigma').
 
     Source: theory §4(iii), §6. The distance is at least `recovery_offset` and at most the least |x(t) - xbar| inside
     the ball (0 where xbar is known to be in Sigma'). The claim holds where it is true with the lower end, and is
     violated where it is false with the upper end.
     """
-    lam, error, moved = watched.recovery_floor, watched.of("signal_error"), watched.of("distance")
+    lam, error, moved = observables.recovery_floor, observables.of("signal_error"), observables.of("distance")
     inside = np.where(moved.high <= promise.radius[:, None], error.high, np.inf)
-    in_image = (watched.norm_signal <= watched.signal_reach) | (watched.signal_radius <= promise.radius)
+    in_image = (observables.norm_signal <= observables.signal_reach) | (observables.signal_radius <= promise.radius)
     distance = np.where(in_image, 0.0, np.fmin.reduce(inside, axis=1))
-    bound = watched.loss.psi(promise.loss_bound(watched.loss, watched.loss_0, watched.time))
+    bound = observables.loss.psi(promise.loss_bound(observables.loss, observables.loss_0, observables.time))
     with np.errstate(divide="ignore", invalid="ignore"):
-        factor = 1.0 + watched.norm_A / lam
-        near = ((bound + watched.norm_eps[:, None]) / lam[:, None]) + (factor * watched.recovery_offset)[:, None]
+        factor = 1.0 + observables.norm_A / lam
+        near = ((bound + observables.norm_eps[:, None]) / lam[:, None]) + (factor * observables.recovery_offset)[
+            :, None
+        ]
         least, far = Bounded.exact(near), (factor * distance)[:, None]
     # at time 0 this is the triangle inequality, an equality in one dimension: rounding would decide it
-    least = least.times(np.where(watched.time > 0.0, 1.0, np.nan))
-    return Sides(error, Bounded(least.value, least.low, least.high + far), watched.time, vacuous=~(lam > 0.0))
+    least = least.times(np.where(observables.time > 0.0, 1.0, np.nan))
+    return Sides(error, Bounded(least.value, least.low, least.high + far), observables.time, vacuous=~(lam > 0.0))
 
 
-def mirror(watched: Watched, promise: Promise) -> Sides:
+def mirror(observables: Observables, promise: Promise) -> Sides:
     """Check L(t) <= L(w) + Breg(w, z(0))/t, for w the activations at every saved time (theory §7.4)."""
-    loss, bregman, time = watched.losses(), watched.of("bregman"), watched.time
+    loss, bregman, time = observables.losses(), observables.of("bregman"), observables.time
     right = []
     with np.errstate(divide="ignore", invalid="ignore"):
         for L, breg in zip(_parts(loss), _parts(bregman), strict=True):
             every = L[:, None, :] + breg[:, None, :] / time[:, :, None]
             right.append(np.fmin.reduce(every, axis=2))
-    vacuous = np.full(time.shape[0], not watched.loss.convex)
+    vacuous = np.full(time.shape[0], not observables.loss.convex)
     return Sides(loss, Bounded(right[0], right[1], right[2]), time, vacuous=vacuous)
 
 
-def zonotope(watched: Watched, promise: Promise) -> Sides:
+def zonotope(observables: Observables, promise: Promise) -> Sides:
     """Check that the integration agrees with the exact verdict (theory §7.4).
 
     Where zero loss is reached, the loss must fall below the tolerance; a trajectory that has not done so by its last
     time is undecided. Where it is not, the residual must stay above its proved lower bound.
     """
-    reaches, cannot = watched.exact == Exact.REACHES_ZERO, watched.exact == Exact.CANNOT
-    left = np.where(reaches, watched.loss_end, np.where(cannot, watched.limit_residual, np.nan))
-    low = np.where(reaches & ~watched.converged, 0.0, left)
-    high = np.where(reaches, left + watched.loss_end_error, left)
-    residual = watched.of("residual")
-    fixed = [np.where(reaches[:, None], watched.loss_tolerance, part) for part in _parts(residual)]
-    return Sides(Bounded(left, low, high).column(), Bounded(fixed[0], fixed[1], fixed[2]), watched.time)
+    reaches, cannot = observables.exact == Exact.REACHES_ZERO, observables.exact == Exact.CANNOT
+    left = np.where(reaches, observables.loss_end, np.where(cannot, observables.limit_residual, np.nan))
+    low = np.where(reaches & ~observables.converged, 0.0, left)
+    high = np.where(reaches, left + observables.loss_end_error, left)
+    residual = observables.of("residual")
+    fixed = [np.where(reaches[:, None], observables.loss_tolerance, part) for part in _parts(residual)]
+    return Sides(Bounded(left, low, high).column(), Bounded(fixed[0], fixed[1], fixed[2]), observables.time)
 
 
-def identity(watched: Watched, promise: Promise) -> Sides:
+def identity(observables: Observables, promise: Promise) -> Sides:
     """Check |Z^T (x - xbar)| <= (|y - y_obs| + |eps|)/sigma_A, which any state satisfies (theory §6)."""
-    sigma_A, room = watched.sigma_A[:, None], watched.rounding[:, None]
-    right = (watched.values["residual"] + watched.norm_eps[:, None]) / sigma_A
+    sigma_A, room = observables.sigma_A[:, None], observables.rounding[:, None]
+    right = (observables.values["residual"] + observables.norm_eps[:, None]) / sigma_A
     # the residual carries the same rounding once more, multiplied by |A|/sigma_A
-    room = room * (1.0 + watched.norm_A[:, None] / sigma_A)
-    return Sides(_plain(watched.values["signal_error_range"]), _plain(right * (1.0 + ALGEBRA) + room), watched.time)
+    room = room * (1.0 + observables.norm_A[:, None] / sigma_A)
+    return Sides(
+        _plain(observables.values["signal_error_range"]), _plain(right * (1.0 + ALGEBRA) + room), observables.time
+    )
 
 
-def kernel_drift(watched: Watched, promise: Promise) -> Sides:
+def kernel_drift(observables: Observables, promise: Promise) -> Sides:
     """Check |P_ker (x(t) - x(0))| <= B1 |P_ker V(0)| |h(t) - h(0)|/sqrt k, which any state satisfies (theory §6)."""
-    factor = watched.sup_dphi * watched.kernel_norm / np.sqrt(watched.width)
-    right = factor[:, None] * watched.values["hidden_distance"] * (1.0 + ALGEBRA)
-    return Sides(_plain(watched.values["kernel_drift"]), _plain(right), watched.time, vacuous=watched.injective)
+    factor = observables.sup_dphi * observables.kernel_norm / np.sqrt(observables.width)
+    right = factor[:, None] * observables.values["hidden_distance"] * (1.0 + ALGEBRA)
+    return Sides(
+        _plain(observables.values["kernel_drift"]), _plain(right), observables.time, vacuous=observables.injective
+    )
 
 
-def discretization(watched: Watched, promise: Promise) -> Sides:
+def discretization(observables: Observables, promise: Promise) -> Sides:
     """Check that gradient descent stays in the ball of R'/kappa, and its rate at time kappa gamma j (theory §9)."""
-    near, fast = ball(watched, promise), rate(watched, promise)
+    near, fast = ball(observables, promise), rate(observables, promise)
     # an iterate that has overflowed is outside every ball
-    lost = np.isnan(watched.values["distance"]) & (watched.time <= watched.end[:, None])
+    lost = np.isnan(observables.values["distance"]) & (observables.time <= observables.end[:, None])
     near = replace(near, left=Bounded(*(np.where(lost, np.inf, part) for part in _parts(near.left))))
     left, right = (
         Bounded(
             *(
                 np.hstack(np.broadcast_arrays(a, b))
-                for a, b in zip(_spread(one, watched.time), _spread(two, watched.time), strict=True)
+                for a, b in zip(_spread(one, observables.time), _spread(two, observables.time), strict=True)
             )
         )
         for one, two in ((near.left, fast.left), (near.right, fast.right))
     )
-    return Sides(left, right, np.hstack([watched.time, watched.time]))
+    return Sides(left, right, np.hstack([observables.time, observables.time]))
 
 
 def _plain(value: Array) -> Bounded:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mc.theory import claim_checks as checks
-from mc.theory.claim_checks import ALWAYS, Bounded, Promise, Sides, Slack, Watched, smallest_slack
+from mc.theory.claim_checks import ALWAYS, Bounded, Observables, Promise, Sides, Slack, smallest_slack
 from mc.theory.codes import MARGIN_RUNGS, MODES
 
 __all__ = ["CLAIMS", "TRAJECTORY_CLAIMS", "Bounded", "Claim", "Kind", "Sides", "Slack", "smallest_slack"]
@@ -62,7 +62,7 @@ class Claim:
     source: str
     figure: str
     hypotheses: tuple[str, ...] = ()
-    sides: Callable[[Watched, Promise], Sides] | None = None
+    sides: Callable[[Observables, Promise], Sides] | None = None
     observables: tuple[str, ...] = ()
     rules: tuple[str, ...] = ("flow",)
     retry: bool = True
@@ -89,7 +89,7 @@ def _trajectory(
     modes: tuple[str, ...],
     source: str,
     hypotheses: tuple[str, ...],
-    sides: Callable[[Watched, Promise], Sides],
+    sides: Callable[[Observables, Promise], Sides],
     *observables: str,
     rules: tuple[str, ...] = ("flow",),
     retry: bool = True,

@@ -15,7 +15,7 @@ from mc.flow.observables import NEED_OUTPUT_LAYER, OBSERVABLES, Origin
 from mc.flow.observe import Drawn, Observed, limited, observe_descent, observe_flow, tightened
 from mc.flow.stepper import norm
 from mc.model.arrays import Array, Index, Mask
-from mc.theory.claim_checks import Promise, Watched, descent_promises, flow_promises, loss_bound
+from mc.theory.claim_checks import Observables, Promise, descent_promises, flow_promises, loss_bound
 from mc.theory.claims import CLAIMS, TRAJECTORY_CLAIMS, Sides, Slack, smallest_slack
 from mc.theory.codes import NOT_COMPUTED, Outcome, Verdict
 from mc.trial.curves import RATES
@@ -191,7 +191,7 @@ def _check(
         promises = descent_promises(facts, kappa)
     else:
         promises = flow_promises(facts, mode)
-    watched = _watched(case, facts, drawn, observed)
+    observables = _observables(case, facts, drawn, observed)
     undecided = np.zeros(place.rows.size, dtype=bool)
     for name in claims:
         claim = CLAIMS[name]
@@ -199,7 +199,7 @@ def _check(
             continue
         for hypothesis in claim.hypotheses:
             promise, member = promises[hypothesis], f"{name}_{hypothesis}"
-            sides = claim.sides(watched, promise)
+            sides = claim.sides(observables, promise)
             if on_claim is not None:
                 on_claim(mode, case.flow.width, place.rows, member, sides)
             slack = smallest_slack(sides)
@@ -219,7 +219,7 @@ def _write(out: Arrays, place: Place, member: str, promise: Promise, slack: Slac
     out[f"verdict_{member}"][index] = verdict.astype(np.int8)
 
 
-def _watched(case: Case, facts: Mapping[str, NDArray[Any]], drawn: Drawn, observed: Observed) -> Watched:
+def _observables(case: Case, facts: Mapping[str, NDArray[Any]], drawn: Drawn, observed: Observed) -> Observables:
     flow, ending, origin = case.flow, observed.ending, observed.origin
     injective = np.array([problem.rank == problem.Z.shape[0] for problem in drawn.problems])
     recovery, offset = _recovery(flow.mode, flow.width, drawn)
@@ -227,7 +227,7 @@ def _watched(case: Case, facts: Mapping[str, NDArray[Any]], drawn: Drawn, observ
         start = 2.0 * observed.start_error / facts["sigma_0"]
     kernel, slope = origin.V_kernel, flow.loss.psi_slope(flow.problems.U.shape[1])
     rounding = TERMS * 2.0**-53 * norm(flow.Q_start) * norm(origin.z) / np.sqrt(flow.width)
-    return Watched(
+    return Observables(
         loss=flow.loss,
         sup_dphi=flow.activation.sup_dphi,
         width=flow.width,

@@ -17,7 +17,7 @@ import mc.trial.claims
 from mc.estimate.cells.verdicts import implication
 from mc.flow.settings import FlowSettings, Save
 from mc.model.losses import get as get_loss
-from mc.theory.claim_checks import Promise, Watched
+from mc.theory.claim_checks import Observables, Promise
 from mc.theory.claims import CLAIMS, TRAJECTORY_CLAIMS, Bounded, Sides, smallest_slack
 from mc.theory.codes import Verdict
 from mc.trial.block import BlockTask, compute_block
@@ -144,23 +144,23 @@ def scaled(**factors: float) -> Callable[[Promises], Promises]:
     return broken
 
 
-def with_norm_A(watched: Watched, promise: Promise) -> tuple[Watched, Promise]:
+def with_norm_A(observables: Observables, promise: Promise) -> tuple[Observables, Promise]:
     """|A| in place of sigma_A, wherever it stands."""
-    ratio = watched.norm_A / watched.sigma_A
-    broken = replace(watched, sigma_A=watched.norm_A, recovery_floor=watched.recovery_floor * ratio)
+    ratio = observables.norm_A / observables.sigma_A
+    broken = replace(observables, sigma_A=observables.norm_A, recovery_floor=observables.recovery_floor * ratio)
     return broken, replace(promise, sigma=promise.sigma * ratio, radius=promise.radius / ratio)
 
 
-def changed(**fields: Any) -> Callable[[Watched, Promise], tuple[Watched, Promise]]:
-    def broken(watched: Watched, promise: Promise) -> tuple[Watched, Promise]:
-        values = {name: value(watched) if callable(value) else value for name, value in fields.items()}
-        return replace(watched, **values), promise
+def changed(**fields: Any) -> Callable[[Observables, Promise], tuple[Observables, Promise]]:
+    def broken(observables: Observables, promise: Promise) -> tuple[Observables, Promise]:
+        values = {name: value(observables) if callable(value) else value for name, value in fields.items()}
+        return replace(observables, **values), promise
 
     return broken
 
 
-def observed(name: str, factor: float) -> Callable[[Watched], dict[str, np.ndarray]]:
-    return lambda watched: {**watched.values, name: watched.values[name] * factor}
+def observed(name: str, factor: float) -> Callable[[Observables], dict[str, np.ndarray]]:
+    return lambda observables: {**observables.values, name: observables.values[name] * factor}
 
 
 # claim, hypothesis, mode, case, what is broken
@@ -177,13 +177,25 @@ BROKEN = [
     ("rate", "sharp", "both", "power", changed(loss=get_loss("power", 3.0))),
     ("limit", "trial", "both", "tight", scaled(sigma=2.5)),
     ("limit", "sharp", "both", "tight", scaled(sigma=2.0)),
-    ("early-stopping", "sharp", "both", "tight", changed(norm_eps=lambda watched: 0.4 * watched.norm_eps)),
+    ("early-stopping", "sharp", "both", "tight", changed(norm_eps=lambda observables: 0.4 * observables.norm_eps)),
     ("recovery", "sharp", "both", "conditioned", with_norm_A),
-    ("recovery", "trial", "hidden", "tight", changed(recovery_floor=lambda watched: 3.0 * watched.recovery_floor)),
+    (
+        "recovery",
+        "trial",
+        "hidden",
+        "tight",
+        changed(recovery_floor=lambda observables: 3.0 * observables.recovery_floor),
+    ),
     ("conserved-rate", "conserved", "both", "sigmoid", scaled(sigma=2.0)),
     ("mirror", "always", "hidden", "narrow", changed(values=observed("bregman", 0.25))),
     ("mirror", "always", "hidden", "sin", changed(values=observed("bregman", 0.2))),
-    ("zonotope", "always", "hidden", "narrow", changed(limit_residual=lambda watched: 1.5 * watched.limit_residual)),
+    (
+        "zonotope",
+        "always",
+        "hidden",
+        "narrow",
+        changed(limit_residual=lambda observables: 1.5 * observables.limit_residual),
+    ),
     ("identity", "always", "both", "conditioned", with_norm_A),
     ("kernel-drift", "always", "both", "underdetermined", changed(sup_dphi=0.002)),
     ("discretization", "trial", "both", "descent", scaled(radius=0.3)),
@@ -201,7 +213,7 @@ def test_a_broken_right_hand_side_is_seen(
             true = getattr(mc.trial.claims, kind)
             monkeypatch.setattr(mc.trial.claims, kind, lambda *given, true=true: broken(true(*given)))
     else:
-        wrong = replace(checker, sides=lambda watched, promise: checker.sides(*broken(watched, promise)))
+        wrong = replace(checker, sides=lambda observables, promise: checker.sides(*broken(observables, promise)))
         monkeypatch.setattr(mc.trial.claims, "CLAIMS", {**CLAIMS, claim: wrong})
     row = ("hidden", "both").index(mode)
     settings = {key: dict(v) if isinstance(v, dict) else v for key, v in CASES[name].items()}
@@ -230,9 +242,9 @@ def test_a_wrong_exact_verdict_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial that converges, called one that cannot with a distance it keeps: the integration says otherwise."""
     checker = CLAIMS["zonotope"]
 
-    def sides(watched: Watched, promise: Promise) -> Sides:
-        far = np.full(watched.exact.shape, 0.05)
-        return checker.sides(replace(watched, exact=np.ones_like(watched.exact), limit_residual=far), promise)
+    def sides(observables: Observables, promise: Promise) -> Sides:
+        far = np.full(observables.exact.shape, 0.05)
+        return checker.sides(replace(observables, exact=np.ones_like(observables.exact), limit_residual=far), promise)
 
     monkeypatch.setattr(mc.trial.claims, "CLAIMS", {**CLAIMS, "zonotope": replace(checker, sides=sides)})
     out = followed(claims=("zonotope",), modes=("hidden",))
