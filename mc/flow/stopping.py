@@ -1,9 +1,13 @@
-"""Stopping rules: the certificate restarted at the computed point, or a loss tolerance."""
+"""Stopping rules: the certificate restarted at the computed point, or a loss tolerance.
+
+``check`` returns the `Outcome` of each running trial, or -1 to continue. ``confirms`` says whether the reason to stop
+holds for every state within ``error`` of the computed state. ``loosest`` is the rtol of a first attempt: it is loose
+where the rule tests its verdict against the error anyway.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +20,6 @@ from mc.theory.lipschitz import TrialLipschitz
 
 PATIENCE = 0.8
 """Share of psi(L) below which a failed certificate is tested again."""
-
-
-class Rule(Protocol):
-    """A stopping rule for T trials; the methods get the trials that still run."""
-
-    loosest: float  # rtol of a first attempt: loose where the rule tests its verdict against the error anyway
-
-    def check(self, flow: ReducedFlow, point: Point, error: Array, trials: Index) -> NDArray[np.int8]:
-        """`Outcome` of each trial, or -1 to continue."""
-
-    def confirms(self, flow: ReducedFlow, point: Point, error: Array) -> Mask:
-        """Whether the reason to stop holds for every state within ``error`` of the computed state."""
 
 
 class Never:
@@ -110,6 +102,9 @@ class RestartRule:
         """Whether the certificate survives the error."""
         error = np.zeros_like(error) if error_is_harmless(flow) else error
         return np.asarray(RestartTest.of(flow, point, error).margin(flow.psi_of(point.residual)) > 1.0)
+
+
+Rule = Never | ToleranceRule | RestartRule
 
 
 def error_is_harmless(flow: ReducedFlow) -> bool:

@@ -13,6 +13,7 @@ from mc.flow.case import Case
 from mc.flow.descent import step_quality
 from mc.flow.observables import NEED_OUTPUT_LAYER, OBSERVABLES, Origin
 from mc.flow.observe import Drawn, Observed, limited, observe_descent, observe_flow, tightened
+from mc.flow.settings import FlowSettings, Save
 from mc.flow.stepper import norm
 from mc.model.arrays import Array, Index, Mask
 from mc.theory.claim_checks import Observables, Promise, descent_promises, flow_promises, loss_bound
@@ -49,13 +50,11 @@ class Selection:
     on_claim: OnClaim | None
 
     @classmethod
-    def of(cls, task: BlockTask, on_claim: OnClaim | None) -> Selection:
+    def of(cls, task: BlockTask, settings: FlowSettings, on_claim: OnClaim | None) -> Selection:
         """Select what a task asks for; a task that names no claims has all of them checked where it saves."""
-        if task.flow is None:
-            return cls(0, (), False, on_claim)
-        saved = min(max(task.flow.save.trials - task.first_trial, 0), task.n_trials)
+        saved = min(max(settings.save.trials - task.first_trial, 0), task.n_trials)
         names = task.claims or (TRAJECTORY_CLAIMS if saved else ())
-        kind = "descent" if task.flow.rule == "gd" else "flow"
+        kind = "descent" if settings.rule == "gd" else "flow"
         claims = tuple(name for name in names if kind in CLAIMS[name].rules)
         return cls(saved, claims, bool(task.claims) and bool(claims), on_claim)
 
@@ -96,15 +95,13 @@ class Place:
         return np.asarray(values)
 
 
-def add_datasets(out: Arrays, task: BlockTask, selection: Selection, n: int) -> None:
+def add_datasets(out: Arrays, task: BlockTask, save: Save, selection: Selection, n: int) -> None:
     """Add the empty datasets of observed trajectories of signals of length n to the arrays of a block."""
-    settings, modes, widths = task.flow, len(task.modes), len(task.flow_widths)
-    if settings is None:
-        return
-    saved = (modes, selection.saved, widths, settings.save.count)
+    modes, widths = len(task.modes), len(task.flow_widths)
+    saved = (modes, selection.saved, widths, save.count)
     for name in ("t", *OBSERVABLES, *(f"error_{name}" for name in OBSERVABLES), *RATES):
         out[name] = np.full(saved, np.nan)
-    if settings.save.signal:
+    if save.signal:
         out["signal"] = np.full((*saved, n), np.nan)
     for claim in selection.claims:
         for hypothesis in CLAIMS[claim].hypotheses:

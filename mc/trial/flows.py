@@ -23,10 +23,10 @@ def run_flows(out: Arrays, group: Group, first: FirstNeurons, on_claim: OnClaim 
     task, rows = group.task, group.rows
     if task.flow is None or not task.flow_widths:
         return
-    selection = Selection.of(task, on_claim)
+    selection = Selection.of(task, task.flow, on_claim)
     if "outcome" not in out:
         _add_datasets(out, task)
-        add_datasets(out, task, selection, group.batch.n)
+        add_datasets(out, task, task.flow.save, selection, group.batch.n)
     for flow_column, width in enumerate(task.flow_widths):
         for mode_index, mode in enumerate(task.modes):
             flow = ReducedFlow(mode, group.activation, group.loss, group.batch, first.Q[:, :, :width])
