@@ -1,4 +1,4 @@
-"""What the theory says of a rare failure: an upper bound of its probability, its rate, or its exact law (theory §7)."""
+"""Predictions for a rare failure: an upper bound of its probability, its rate, or its exact law (theory §7)."""
 
 from __future__ import annotations
 
@@ -20,48 +20,21 @@ SPLITS = 400
 
 @dataclass(frozen=True)
 class RareTheory:
-    """A bound of the probability of a failure.
+    """A bound of the probability of a failure."""
 
-    Parameters
-    ----------
-    name : str
-        In a legend.
-    source : str
-        Section of the theory.
-    failure : array
-        Upper bound by width, at most 1; the probability itself where `exact`.
-    rate : float
-        What -log(bound)/k tends to; NaN where it tends to nothing the theory names.
-    exact : bool
-    """
-
-    name: str
-    source: str
-    failure: Array
-    rate: float
+    name: str  # in a legend
+    source: str  # section of the theory
+    failure: Array  # upper bound by width, at most 1; the probability itself where `exact`
+    rate: float  # limit of -log(bound)/k; NaN where the theory names none
     exact: bool = False
 
 
 def rare_theory(
     table: Mapping[str, Any], output_law: str, theory: CellTheory | None, rank: int, widths: Array
 ) -> RareTheory | None:
-    """The bound that belongs to a failure.
+    """Return the bound that belongs to the failure of a complete [rare] table; None where the theory gives none.
 
-    Parameters
-    ----------
-    table : mapping
-        [rare], every default written out.
-    output_law : str
-    theory : CellTheory or None
-        Of the cell.
-    rank : int
-        Of the operator.
-    widths : array
-
-    Returns
-    -------
-    RareTheory or None
-        None where the theory says nothing.
+    `rank` is that of the operator.
     """
     if theory is None:
         return None
@@ -86,6 +59,7 @@ def rare_theory(
 
 
 def _chernoff(setting: Setting, threshold: float, k: Array) -> RareTheory | None:
+    """Return delta_1 for P(lambda_min <= threshold C_dphi^2)."""
     eta = 1.0 - threshold
     if not 0.0 < eta < 1.0:
         return None
@@ -98,6 +72,7 @@ def _chernoff(setting: Setting, threshold: float, k: Array) -> RareTheory | None
 
 
 def _activation_norm(setting: Setting, margin: str, threshold: float, k: Array) -> RareTheory:
+    """Return delta_2 or delta_4 for an activation norm beyond threshold C_phi."""
     activation = setting.activation
     moment, sup = activation.moment_phi, activation.sup_dphi
     if margin == "activation_norm_high":
@@ -112,7 +87,7 @@ def _activation_norm(setting: Setting, margin: str, threshold: float, k: Array) 
 
 
 def _large_output(setting: Setting, threshold: float, k: Array) -> Array:
-    """Least delta_2 + delta_3 whose bounds together stay below the threshold, over a grid of delta_2."""
+    """Return the least delta_2 + delta_3 whose bounds together stay below the threshold, over a grid of delta_2."""
     activation = setting.activation
     limit = threshold * activation.moment_phi * setting.frobenius_A
     delta_2 = np.append(np.exp(-np.geomspace(1e-3, 690.0, SPLITS)), 0.0)[:, None]

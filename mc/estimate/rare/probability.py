@@ -1,4 +1,4 @@
-"""Rare failures: what the repetitions of splitting say together, and when not to trust them (docs/rare.md).
+"""Rare failures: the repetitions of splitting put together, and when not to trust them (docs/rare.md).
 
 Counted trials give exact limits. Splitting and tilting give estimates: their intervals rest on the spread of
 independent repetitions, which is approximate, and are labelled so.
@@ -36,26 +36,17 @@ DISAGREEMENT = 4.0
 
 
 def log_interval(estimates: ArrayLike, level: float = 0.95) -> tuple[float, float]:
-    """Confidence interval of a probability from unbiased, skew, independent estimates of it.
+    """Return a confidence interval of a probability from unbiased, skew, independent estimates of it, shape (R,).
 
     The logarithms are nearly normal where products of many shares are; the mean of a log-normal variable is
     exp(mean + variance/2), and the modified Cox interval is that of mean + variance/2 with Student's t.
-
-    Parameters
-    ----------
-    estimates : array_like, shape (R,)
-    level : float
-
-    Returns
-    -------
-    lower, upper : float
-        (0, 1) for fewer than two estimates or one that is 0: then nothing is known of the spread.
+    It is (0, 1) for fewer than two estimates or one that is 0: the spread is then unknown.
     """
-    found = np.asarray(estimates, dtype=np.float64)
-    count = found.size
-    if count < 2 or np.any(found <= 0.0):
+    values = np.asarray(estimates, dtype=np.float64)
+    count = values.size
+    if count < 2 or np.any(values <= 0.0):
         return 0.0, 1.0
-    logs = np.log(found)
+    logs = np.log(values)
     variance = float(logs.var(ddof=1))
     centre = float(logs.mean()) + 0.5 * variance
     error = np.sqrt(variance / count + variance**2 / (2.0 * (count - 1)))
@@ -65,26 +56,18 @@ def log_interval(estimates: ArrayLike, level: float = 0.95) -> tuple[float, floa
 
 @dataclass(frozen=True)
 class Counted:
-    """Failures among independent trials, with exact limits.
-
-    Parameters
-    ----------
-    fails, trials, undecided : int
-    interval : (float, float)
-        Two-sided Clopper-Pearson, undecided trials counted as holding below and as failing above.
-    upper : float
-        One-sided exact upper limit: the bound that needs no model at all.
-    """
+    """Failures among independent trials, with exact limits."""
 
     fails: int
     trials: int
     undecided: int
     interval: tuple[float, float]
-    upper: float
+    """Two-sided Clopper-Pearson, undecided trials counted as holding below and as failing above."""
+    upper: float  # one-sided exact upper limit: the bound that needs no model at all
 
     @classmethod
     def of(cls, fails: int, trials: int, level: float, undecided: int = 0) -> Counted:
-        """Limits of counts."""
+        """Compute the limits of counts."""
         lower = float(clopper_pearson(fails, trials, level)[0])
         upper = float(clopper_pearson(fails + undecided, trials, level)[1])
         one_sided = float(clopper_pearson(fails + undecided, trials, level, "upper")[1])
@@ -93,72 +76,38 @@ class Counted:
 
 @dataclass(frozen=True)
 class RareWidth:
-    """A failure at one width.
-
-    Parameters
-    ----------
-    width, repetitions : int
-        Repetitions that are there; those of failed trials are not among them.
-    probability : float
-        Mean of the repetitions: an unbiased estimate; NaN where all of them failed.
-    interval : (float, float)
-        Of `log_interval`; the upper end counts undecided particles as failures. (0, 1) where a repetition failed: what
-        it would have estimated has no bound.
-    spread : float
-        Standard deviation of the logarithms of the repetitions.
-    inflation : float
-        Its square over the variance that independent particles would have.
-    acceptance, autocorrelation, survival : float
-        The worst over repetitions and levels.
-    levels : int
-    counted : Counted or None
-        The run's own trials; None where no dataset decides the failure.
-    direct : Counted
-        The first particles of the repetitions, which are independent draws; undecided where a repetition failed.
-    tilted : float
-        Mean of the tilted estimates; NaN without.
-    tilted_interval : (float, float)
-    warnings : tuple of str
-        Why the estimate should not be trusted; empty when nothing speaks against it.
-    """
+    """A failure at one width, estimated by repetitions of splitting; those of failed trials are not counted."""
 
     width: int
     repetitions: int
-    probability: float
+    probability: float  # mean of the repetitions: an unbiased estimate; NaN where all of them failed
     interval: tuple[float, float]
-    spread: float
-    inflation: float
-    acceptance: float
+    """Of `log_interval`; the upper end counts undecided particles as failures. (0, 1) where a repetition failed."""
+    spread: float  # standard deviation of the logarithms of the repetitions
+    inflation: float  # its square over the variance that independent particles would have
+    acceptance: float  # this, autocorrelation and survival: the worst over repetitions and levels
     autocorrelation: float
     survival: float
     levels: int
-    counted: Counted | None
+    counted: Counted | None  # the run's own trials; None where no dataset decides the failure
     direct: Counted
-    tilted: float
+    """The first particles of the repetitions, which are independent draws; undecided where a repetition failed."""
+    tilted: float  # mean of the tilted estimates; NaN without
     tilted_interval: tuple[float, float]
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()  # why the estimate should not be trusted
 
     @property
     def trusted(self) -> bool:
-        """Whether no diagnostic forbids it."""
+        """Whether no diagnostic warns against the estimate."""
         return not self.warnings
 
 
 def counted_failures(
     cell: CellLike, table: Mapping[str, Any], moment_dphi: float, column: int, level: float
 ) -> Counted | None:
-    """The failures that the run's own trials show at a width, where a stored dataset decides them.
+    """Count the failures among the run's own trials in a column of widths; None where no stored dataset decides them.
 
-    Parameters
-    ----------
-    cell : CellLike
-    table : mapping
-        [rare] of the frozen experiment, every default written out.
-    moment_dphi : float
-        C_dphi; NaN where it is not known.
-    column : int
-        Of the width.
-    level : float
+    `table` is the complete [rare] table; `moment_dphi` is C_dphi, NaN where it is not known.
     """
     margin, lost = table["margin"], _failed_at(cell, column)
     if margin == "exact":
@@ -183,13 +132,13 @@ def counted_failures(
 
 
 def _failed_at(cell: CellLike, column: int) -> int:
-    """Trials that failed at a width."""
+    """Count the trials that failed at a width."""
     lost = failed(cell)
     return 0 if lost is None else int(lost[:, column].sum())
 
 
 def _lost_repetitions(cell: CellLike, table: Mapping[str, Any], block_size: int | None) -> IntArray:
-    """Repetitions carried by failed trials, at every width of the cell."""
+    """Count the repetitions carried by failed trials, at every width of the cell."""
     lost = failed(cell)
     if lost is None:
         return np.zeros(len(cell.widths), dtype=np.int64)
@@ -207,61 +156,48 @@ def rare_widths(
     moment_dphi: float = np.nan,
     block_size: int | None = None,
 ) -> tuple[RareWidth, ...]:
-    """What a cell says of its rare failure, width by width.
+    """Estimate the rare failure of a cell at every width that has repetitions, or of which repetitions failed.
 
-    Parameters
-    ----------
-    cell : CellLike
-    table : mapping
-        [rare] of the frozen experiment, every default written out.
-    level : float
-    moment_dphi : float
-        C_dphi, where the trials of the run are to be counted for ``lambda_min``.
-    block_size : int, optional
-        Of the run: it says which trials carry the repetitions. None: the first trials do.
-
-    Returns
-    -------
-    tuple of RareWidth
-        Widths at which the pilot did not come to the threshold are left out; those of which all repetitions failed
-        are not.
+    Widths at which the pilot did not reach the threshold are left out. `table` is the complete [rare] table;
+    `moment_dphi` (C_dphi) is needed to count trials for ``lambda_min``; `block_size` determines which trials carry the
+    repetitions (None: the first trials).
     """
     stored = dataset(cell, "rare_probability")
     if stored is None:
         return ()
     lost = _lost_repetitions(cell, table, block_size)
-    there = np.isfinite(stored).any(axis=0)
-    gave_up = ~there & (np.asarray(cell.data["rare_levels"]) > 0).any(axis=0)
-    columns = np.flatnonzero((there | (lost > 0)) & ~gave_up)
-    return tuple(_at(cell, table, moment_dphi, int(i), level, int(lost[i])) for i in columns)
+    estimated = np.isfinite(stored).any(axis=0)
+    not_reached = ~estimated & (np.asarray(cell.data["rare_levels"]) > 0).any(axis=0)
+    columns = np.flatnonzero((estimated | (lost > 0)) & ~not_reached)
+    return tuple(_at_width(cell, table, moment_dphi, int(i), level, int(lost[i])) for i in columns)
 
 
 def unreached(cell: CellLike) -> tuple[int, ...]:
-    """Widths at which the pilot did not come to the threshold."""
+    """Return the widths at which the pilot did not reach the threshold."""
     stored, levels = dataset(cell, "rare_probability"), dataset(cell, "rare_levels")
     if stored is None or levels is None:
         return ()
-    gave_up = (levels > 0).any(axis=0) & ~np.isfinite(stored).any(axis=0)
-    return tuple(int(k) for k in np.asarray(cell.widths)[gave_up])
+    not_reached = (levels > 0).any(axis=0) & ~np.isfinite(stored).any(axis=0)
+    return tuple(int(k) for k in np.asarray(cell.widths)[not_reached])
 
 
-def _at(
+def _at_width(
     cell: CellLike, table: Mapping[str, Any], moment_dphi: float, column: int, level: float, lost: int
 ) -> RareWidth:
-    every = {name: np.asarray(cell.data[name])[:, column] for name in cell.data if name.startswith("rare_")}
-    rows = np.isfinite(every["rare_probability"])
-    found = {name: values[rows] for name, values in every.items()}
-    estimates, ideal = found["rare_probability"], found["rare_ideal_variance"]
+    columns = {name: np.asarray(cell.data[name])[:, column] for name in cell.data if name.startswith("rare_")}
+    rows = np.isfinite(columns["rare_probability"])
+    stored = {name: values[rows] for name, values in columns.items()}
+    estimates, ideal = stored["rare_probability"], stored["rare_ideal_variance"]
     lower, upper = log_interval(estimates, level)
-    doubtful = found["rare_undecided"]
-    if doubtful.any():
-        upper = log_interval(estimates + doubtful, level)[1]
+    undecided = stored["rare_undecided"]
+    if undecided.any():
+        upper = log_interval(estimates + undecided, level)[1]
     logs = np.log(estimates[estimates > 0.0])
     spread = float(logs.std(ddof=1)) if logs.size > 1 else np.nan
-    tilted = found["rare_tilted"][np.isfinite(found["rare_tilted"])]
+    tilted = stored["rare_tilted"][np.isfinite(stored["rare_tilted"])]
     particles, everything = int(table["particles"]), (0.0, 1.0)
     first = Counted.of(
-        int(found["rare_direct"].sum()), (int(rows.sum()) + lost) * particles, level, undecided=lost * particles
+        int(stored["rare_direct"].sum()), (int(rows.sum()) + lost) * particles, level, undecided=lost * particles
     )
     counted = counted_failures(cell, table, moment_dphi, column, level)
     width = RareWidth(
@@ -271,54 +207,55 @@ def _at(
         interval=everything if lost else (lower, upper),
         spread=spread,
         inflation=spread**2 / float(ideal.mean()) if ideal.size and ideal.mean() > 0.0 else np.nan,
-        acceptance=_or_nan(np.fmin.reduce, found["rare_acceptance"]),
-        autocorrelation=_or_nan(np.median, found["rare_autocorrelation"]),
-        survival=_or_nan(np.min, found["rare_survival"]),
-        levels=int(found["rare_levels"].max(initial=-1)),
+        acceptance=_or_nan(np.fmin.reduce, stored["rare_acceptance"]),
+        autocorrelation=_or_nan(np.median, stored["rare_autocorrelation"]),
+        survival=_or_nan(np.min, stored["rare_survival"]),
+        levels=int(stored["rare_levels"].max(initial=-1)),
         counted=counted,
         direct=first,
         tilted=_or_nan(np.mean, tilted),
         tilted_interval=(everything if lost else log_interval(tilted, level)) if tilted.size else (np.nan, np.nan),
-        warnings=(),
     )
     return _with_warnings(width, estimates, tilted, lost)
 
 
 def _or_nan(reduce: Callable[[Array], Any], values: Array) -> float:
-    """A number of the repetitions, NaN without any."""
+    """Reduce the values of the repetitions; NaN without any."""
     return float(reduce(values)) if values.size else np.nan
 
 
 def _with_warnings(width: RareWidth, estimates: Array, tilted: Array, lost: int) -> RareWidth:
-    """Add what forbids trust."""
-    found: list[str] = []
+    """Add the reasons not to trust an estimate."""
+    warnings: list[str] = []
     if lost:
-        found.append(f"{lost} repetitions failed with their trials: all that they might have said is left open")
+        warnings.append(f"{lost} repetitions failed with their trials: the probability may lie anywhere")
     if width.repetitions < FEWEST_REPETITIONS:
-        found.append(f"only {width.repetitions} repetitions: the spread between them is hardly known")
+        warnings.append(f"only {width.repetitions} repetitions: their spread is hardly known")
     if np.any(estimates <= 0.0):
-        found.append("a repetition died out: more particles are needed")
+        warnings.append("a repetition died out: more particles are needed")
     if width.acceptance < LEAST_ACCEPTANCE:
-        found.append(f"acceptance {width.acceptance:.2g} at some level: the particles hardly move")
+        warnings.append(f"acceptance {width.acceptance:.2g} at some level: the particles hardly move")
     if width.autocorrelation > MOST_AUTOCORRELATION:
-        found.append(f"autocorrelation {width.autocorrelation:.2g} at some level: more moves are needed")
+        warnings.append(f"autocorrelation {width.autocorrelation:.2g} at some level: more moves are needed")
     if width.survival < FEWEST_SURVIVORS:
-        found.append(f"only {width.survival:.2g} of the particles survive some level: more particles are needed")
+        warnings.append(f"only {width.survival:.2g} of the particles survive some level: more particles are needed")
     if width.spread > MOST_SPREAD:
-        found.append(f"repetitions differ by a factor {np.exp(width.spread):.2g}: more particles or moves are needed")
+        warnings.append(
+            f"repetitions differ by a factor {np.exp(width.spread):.2g}: more particles or moves are needed"
+        )
     if width.inflation > MOST_INFLATION and width.spread > 0.3:
-        found.append(f"variance {width.inflation:.2g} times that of independent particles: more moves are needed")
+        warnings.append(f"variance {width.inflation:.2g} times that of independent particles: more moves are needed")
     apart = disagreement(estimates, tilted)
     if apart > DISAGREEMENT:
-        found.append(f"splitting and tilting are {apart:.1f} standard errors apart")
+        warnings.append(f"splitting and tilting are {apart:.1f} standard errors apart")
     direct = width.direct
     if not (direct.interval[0] <= width.interval[1] and width.interval[0] <= direct.interval[1]):
-        found.append("the failures among the first particles contradict the estimate")
-    return replace(width, warnings=tuple(found))
+        warnings.append("the failures among the first particles contradict the estimate")
+    return replace(width, warnings=tuple(warnings))
 
 
 def disagreement(one: Array, other: Array) -> float:
-    """Standard errors between the means of two sets of estimates; NaN where a spread is not known."""
+    """Return the standard errors between the means of two sets of estimates; NaN where a spread is not known."""
     if min(one.size, other.size) < 2:
         return np.nan
     error = one.var(ddof=1) / one.size + other.var(ddof=1) / other.size

@@ -1,4 +1,4 @@
-"""P_theory for the problems a run really drew, to be compared with what was measured (theory §7.1-3)."""
+"""P_theory for the problems that a run drew, to compare with the measured probabilities (theory §7.1-3)."""
 
 from __future__ import annotations
 
@@ -32,62 +32,34 @@ SCALES = ("sigma_A", "norm_A", "frobenius_A", "frobenius_AAT", "norm_y")
 
 @dataclass(frozen=True)
 class TheoryCurve:
-    """P_theory at given widths.
+    """P_theory at given widths; arrays of shape (K,)."""
 
-    Parameters
-    ----------
-    form : str
-        "trial" or "paper": which Lipschitz constant the bound is made with.
-    p, standard_error : ndarray, shape (K,)
-        Mean over the problems and the standard error of that mean (0 for a single problem); 0 is vacuous.
-    problems : int
-        Number of problems behind the mean.
-    """
-
-    form: str
-    p: Array
-    standard_error: Array
-    problems: int
+    form: str  # "trial" or "paper": the Lipschitz constant that the bound is made with
+    p: Array  # mean over the problems; 0 is vacuous
+    standard_error: Array  # of that mean; 0 for a single problem
+    problems: int  # number of problems behind the mean
 
     def at(self, rows: IntArray) -> TheoryCurve:
-        """The same bound at some of the widths."""
+        """Return the same bound at the widths of these indices."""
         return TheoryCurve(self.form, self.p[rows], self.standard_error[rows], self.problems)
 
     @property
     def source(self) -> str:
-        """Which bound, of what."""
+        """The bound and the problems it is averaged over, as text."""
         over = "the problem of the cell" if self.problems == 1 else f"mean over {self.problems} problems of the run"
         return f"P_theory^{self.form} (theory §7.1-3), {over}"
 
 
 @dataclass(frozen=True)
 class CellTheory:
-    """The bounds of one cell: one setting per problem.
-
-    Parameters
-    ----------
-    settings : tuple of Setting
-        One for each of at most `MAX_PROBLEMS` problems (exactly one with ``resample = "cell"``).
-    outside : str
-        Why the theorem does not apply, empty when it does.
-    """
+    """The bounds of one cell."""
 
     settings: tuple[Setting, ...]
-    outside: str = ""
+    """One for each of at most `MAX_PROBLEMS` problems (exactly one with ``resample = "cell"``)."""
+    outside: str = ""  # why the theorem does not apply, empty when it does
 
     def curve(self, mode: str, form: str, widths: ArrayLike) -> TheoryCurve:
-        """P_theory at the widths, averaged over the problems.
-
-        Parameters
-        ----------
-        mode : {"hidden", "both"}
-        form : {"trial", "paper"}
-        widths : array_like of int, shape (K,)
-
-        Returns
-        -------
-        TheoryCurve
-        """
+        """Return P_theory at the widths, averaged over the problems."""
         k = np.asarray(widths)
         # P_theory does not decrease in k: vacuous at the largest width is vacuous at all, for a fraction of the time.
         p = np.array(
@@ -103,13 +75,7 @@ class CellTheory:
         return TheoryCurve(form, p.mean(axis=0), error, count)
 
     def width_for(self, mode: str, form: str, delta: float) -> float:
-        """k_theory(delta): the width from which the bound promises 1 - delta, the median over the typical problems.
-
-        Returns
-        -------
-        float
-            A width, or inf when there is none.
-        """
+        """Return k_theory(delta), the width from which the bound promises 1 - delta or inf, of the typical problems."""
         # The extreme problems differ by what the bound feels most, |y|/sigma_A: take those in the middle of it.
         ordered = sorted(self.settings, key=lambda s: s.norm_y / s.sigma_A)
         skip = max(len(ordered) - MAX_WIDTH_PROBLEMS, 0) // 2
@@ -119,7 +85,7 @@ class CellTheory:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """What an experiment draws its networks from and trains them with."""
+    """The activation, output law and loss of an experiment."""
 
     law: OutputLaw
     activation: Activation
@@ -127,13 +93,7 @@ class Ensemble:
 
 
 def named(experiment: Mapping[str, Any]) -> Ensemble | None:
-    """The activation, output law and loss of an experiment; None where one has no name here.
-
-    Parameters
-    ----------
-    experiment : mapping
-        The parsed experiment file, with [network] and [loss].
-    """
+    """Return activation, output law and loss of a parsed experiment; None where one is not built in."""
     network, loss_table = experiment.get("network", {}), experiment.get("loss", {})
     try:
         return Ensemble(
@@ -146,20 +106,10 @@ def named(experiment: Mapping[str, Any]) -> Ensemble | None:
 
 
 def cell_theory(cell: CellLike, experiment: Mapping[str, Any]) -> CellTheory | None:
-    """The bounds for the problems of a cell.
+    """Return the bounds for the problems of a cell, which needs the datasets `SCALES`.
 
-    Parameters
-    ----------
-    cell : CellLike
-        Needs the datasets sigma_A, norm_A, frobenius_A, frobenius_AAT, norm_y.
-    experiment : mapping
-        The parsed experiment file, with [network] and [loss].
-
-    Returns
-    -------
-    CellTheory or None
-        None when there is nothing to compare with: an activation, a loss or an output law that has no name here, or
-        a run without the numbers of its problems.
+    None when there is nothing to compare with: an activation, a loss or an output law that is not built in, or a run
+    without the numbers of its problems.
     """
     scales = {name: dataset(cell, name) for name in SCALES}
     ensemble = named(experiment)
