@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stored_cells import cell as stored_cell
 
 from mc.estimate import study_run
 from mc.estimate.cells.detail import cell_detail
@@ -32,10 +33,7 @@ def cell(rng: np.random.Generator) -> Any:
         "psi_0": np.full((60, 5), 2.0),
         "computed": np.ones((60, 5), dtype=np.int8),
     }
-    return SimpleNamespace(
-        index=0, key="0123456789abcdef", problem={"n": 10, "m": 5}, modes=("hidden",), widths=WIDTHS,
-        flow_widths=WIDTHS, saved_trials=np.array([], dtype=np.int64), data=data,
-    )  # fmt: skip
+    return stored_cell(("hidden",), tuple(WIDTHS), **data)
 
 
 EXPERIMENT: dict[str, Any] = {"experiment": {"seed": 5, "trials": 60}, "network": {"activation": "sigmoid"}}

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from stored_cells import cell
 
 from mc.errors import InputError
 from mc.estimate import Counts, at_least, clopper_pearson, curve, decisions, implication, study_run
@@ -40,21 +41,6 @@ def test_counts_of_blocks_add_to_the_counts_of_the_whole_in_any_order(
     assert plain((x + y) + z) == plain(x + (y + z)) == plain(z + x + y) == whole
     assert plain(Counts.zero(3) + x) == plain(x)
     assert x.trials.tolist() == (a >= 0).sum(axis=0).tolist()
-
-
-def cell(modes: tuple[str, ...] = ("hidden", "both"), widths: tuple[int, ...] = (10, 100), **data: Any) -> Any:
-    """A cell with these datasets; margins and the like are given for all modes at once."""
-    arrays = {name: np.asarray(values) for name, values in data.items()}
-    return SimpleNamespace(
-        index=0,
-        key="0" * 16,
-        problem={"n": 10, "m": 5, "resample": "trial"},
-        modes=modes,
-        widths=np.array(widths),
-        flow_widths=np.array(widths),
-        saved_trials=np.arange(0),
-        data=arrays,
-    )
 
 
 NAN = math.nan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
+from stored_cells import cell as stored_cell
 
 from mc.estimate.rare.predicted import rare_theory
 from mc.estimate.rare.probability import RareWidth, disagreement, log_interval, rare_widths, unreached
@@ -17,6 +18,7 @@ from mc.estimate.rare.study import fitted_rate
 from mc.estimate.widths.predicted import CellTheory
 from mc.model import activations, losses
 from mc.model.draws import What, generator
+from mc.store.results import CellResults
 from mc.theory import constants
 from mc.theory.codes import Exact
 
@@ -29,23 +31,11 @@ def setting(activation: str = "sigmoid", n: int = 5) -> constants.Setting:
     )  # fmt: skip
 
 
-@dataclass
-class Cell:
-    data: dict[str, Any]
-    widths: np.ndarray = field(default_factory=lambda: np.array([100]))
-    modes: tuple[str, ...] = ("hidden",)
-    index: int = 0
-    key: str = "0"
-    problem: dict[str, Any] = field(default_factory=dict)
-    flow_widths: np.ndarray = field(default_factory=lambda: np.array([], dtype=int))
-    saved_trials: np.ndarray = field(default_factory=lambda: np.array([], dtype=int))
-
-
 TABLE = {"margin": "lambda_min", "threshold": 0.75, "particles": 100}
 
 
-def cell(estimates: list[float], **changes: float) -> Cell:
-    """A cell with one width and one repetition for each estimate, in the first trials."""
+def cell(estimates: list[float], width: int = 100, **changes: float) -> CellResults:
+    """Return a cell with one width and one repetition for each estimate, in the first trials."""
     values = {"undecided": 0.0, "ideal_variance": 0.04, "acceptance": 0.4, "autocorrelation": 0.1, "survival": 0.2}
     values |= {"tilted": np.nan, "tilted_variance": np.nan, "direct": 0, "levels": 12} | changes
     rows = len(estimates)
@@ -53,7 +43,13 @@ def cell(estimates: list[float], **changes: float) -> Cell:
     for name, value in values.items():
         data[f"rare_{name}"][:rows, 0] = value
     data["rare_probability"] = np.append(estimates, [np.nan] * 3)[:, None]
-    return Cell(data)
+    return stored_cell(("hidden",), (width,), **data)
+
+
+def data_of(made: CellResults) -> dict[str, np.ndarray]:
+    """Return the datasets of a cell, to change them."""
+    assert isinstance(made.data, dict)
+    return made.data
 
 
 def one(estimates: list[float], **changes: float) -> RareWidth:
@@ -115,18 +111,17 @@ def test_a_diagnostic_that_forbids_trust_is_said(estimates: list[float], changes
     assert any(word in warning for warning in found.warnings)
 
 
-def failing(rows: list[int], trials: int = 12) -> Cell:
+def failing(rows: list[int], trials: int = 12) -> CellResults:
     """Six repetitions, two in each block of four trials, and trials that failed; the table of `RUN`."""
-    made = cell([np.nan] * 6)
-    made.data = {name: np.full((trials, 1), values[-1, 0]) for name, values in made.data.items()}
+    data = {name: np.full((trials, 1), values[-1, 0]) for name, values in cell([np.nan] * 6).data.items()}
     there = [row for row in (0, 1, 4, 5, 8, 9) if row not in rows]
     for name, value in {"probability": 1e-3, "undecided": 0.0, "ideal_variance": 0.04, "survival": 0.2}.items():
-        made.data[f"rare_{name}"][there, 0] = value
+        data[f"rare_{name}"][there, 0] = value
     for name, value in {"acceptance": 0.4, "autocorrelation": 0.1, "direct": 1, "levels": 12}.items():
-        made.data[f"rare_{name}"][there, 0] = value
-    made.data["computed"] = np.ones((trials, 1), dtype=np.int8)
-    made.data["computed"][rows] = 2
-    return made
+        data[f"rare_{name}"][there, 0] = value
+    data["computed"] = np.ones((trials, 1), dtype=np.int8)
+    data["computed"][rows] = 2
+    return stored_cell(("hidden",), (100,), **data)
 
 
 RUN = {**TABLE, "widths": [100], "repetitions": 6, "per_block": 2}
@@ -159,7 +154,7 @@ def test_a_width_whose_repetitions_all_failed_is_not_left_out() -> None:
 
 def test_estimators_that_contradict_each_other_are_named() -> None:
     made = cell(GOOD)
-    made.data["rare_tilted"][:6, 0] = 5.0 * np.array(GOOD[::-1])
+    data_of(made)["rare_tilted"][:6, 0] = 5.0 * np.array(GOOD[::-1])
     found = rare_widths(made, TABLE, 0.95)[0]
     assert any("splitting and tilting are" in warning for warning in found.warnings)
     assert disagreement(np.array(GOOD), np.array(GOOD[::-1])) == pytest.approx(0.0, abs=1e-9)
@@ -174,8 +169,8 @@ def test_undecided_particles_raise_the_upper_end_alone() -> None:
 
 def test_counts_come_from_the_trials_of_the_run() -> None:
     made = cell(GOOD)
-    made.data["sigma_0"] = np.full((1, 9, 1), 0.2)
-    made.data["sigma_0"][0, 0, 0] = 0.1
+    data_of(made)["sigma_0"] = np.full((1, 9, 1), 0.2)
+    data_of(made)["sigma_0"][0, 0, 0] = 0.1
     found = rare_widths(made, TABLE, 0.95, moment_dphi=0.2)[0].counted
     assert found is not None
     # 0.1 <= sqrt(3/4) 0.2 = 0.173 < 0.2
@@ -183,7 +178,7 @@ def test_counts_come_from_the_trials_of_the_run() -> None:
     # the one-sided limit leaves 5 % for at most one failure of nine
     assert binom.cdf(1, 9, found.upper) == pytest.approx(0.05, rel=1e-9)
     assert rare_widths(made, TABLE, 0.95)[0].counted is None
-    made.data["exact"] = np.array([Exact.CANNOT, Exact.UNDECIDED, *[Exact.REACHES_ZERO] * 7])[:, None]
+    data_of(made)["exact"] = np.array([Exact.CANNOT, Exact.UNDECIDED, *[Exact.REACHES_ZERO] * 7])[:, None]
     exact = rare_widths(made, {"margin": "exact", "particles": 100}, 0.95)[0].counted
     assert exact is not None
     assert (exact.fails, exact.undecided, exact.trials) == (1, 1, 9)
@@ -266,9 +261,7 @@ def test_no_bound_outside_the_theorem() -> None:
 
 
 def at(k: int, p: float) -> RareWidth:
-    made = cell([p * factor for factor in (0.9, 1.0, 1.1, 1.0, 0.95, 1.05)])
-    made.widths = np.array([k])
-    return rare_widths(made, TABLE, 0.95)[0]
+    return rare_widths(cell([p * factor for factor in (0.9, 1.0, 1.1, 1.0, 0.95, 1.05)], k), TABLE, 0.95)[0]
 
 
 def test_the_rate_is_the_slope_of_the_tail() -> None:

@@ -14,9 +14,9 @@ from block_stub import FLOW_WIDTHS, SIZE, TRIALS, WIDTHS, datasets, make_block, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from stored_cells import cell
 from test_adaptive_runs import Counting, coins
 from test_adaptive_runs import experiment as adaptive
-from test_estimate import cell
 from test_execute import experiment
 
 from mc.cli.status import run_lines
