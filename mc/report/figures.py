@@ -259,6 +259,8 @@ def _margin_frame(study: CellStudy, mode: str, event: str) -> pd.DataFrame | Non
         return None
     margin = stored[mode_index(study.cell, mode)]
     computed = (~np.isnan(margin)).any(axis=0)
+    if not computed.any():
+        return None
     quantiles = np.nanquantile(margin[:, computed], MARGIN_QUANTILES, axis=0)
     frame = pd.DataFrame({"event": event, "mode": mode, "width": study.cell.widths[computed]})
     return frame.assign(**dict(zip(MARGIN_COLUMNS, quantiles, strict=True)))
