@@ -6,7 +6,7 @@ These are the names that docs/ documents; everything else is imported from its m
 from __future__ import annotations
 
 from mc.estimate.cells.study import study_run
-from mc.estimate.cells.verdicts import implication
+from mc.estimate.claims.implications import implication
 from mc.estimate.probability.counts import Counts, decisions
 from mc.estimate.probability.intervals import clopper_pearson
 from mc.estimate.probability.methods import interval

@@ -1,34 +1,28 @@
-"""The page of claims in words: one row a claim and hypothesis, with its verdict, its slack and where to look."""
+"""The page of claims: one row for each claim and hypothesis, and its figures."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mc.estimate.cells.study import Study
-from mc.estimate.claims.findings import Finding
-from mc.estimate.claims.pooled import ClaimRow, Place, Source, claim_rows
+from mc.estimate.claims.finding import Finding
+from mc.estimate.claims.pooled import Source, claim_rows
 from mc.estimate.claims.published import Constant
 from mc.estimate.flows.protocol import StepPair
 from mc.estimate.numbers import short, spaced
 from mc.estimate.probability.support import Support
-from mc.report.claim_figures import law, tails
-from mc.report.figures import Figure
+from mc.report.claim_figures import constants_figure, law, slacks, tails
+from mc.report.figures import NO_BREAK, Figure
 from mc.report.flow_figures import Named, protocols_figure, protocols_table, steps_table
-from mc.report.published_figure import constants_figure
-from mc.report.slack_figure import slacks
-from mc.report.tables import tone
-from mc.theory.claims import Kind
-
-NO_BREAK = "\u00a0"
+from mc.theory.claims import CLAIMS, Kind
 
 MOST = 1e6
-"""Factors beyond are said to be so: their size tells nothing more."""
-
+"""Larger factors are printed as "above 10⁶"."""
 
 SHOWN_BY = {
     "margins": "all-slacks",
@@ -37,29 +31,18 @@ SHOWN_BY = {
     "orthant": "all-orthant",
     "published": "all-published",
 }
-"""The figure of the page for each kind of figure that a finding names."""
+"""The figure of the page for each `Claim.figure`."""
 
 
 @dataclass(frozen=True)
 class ClaimsPage:
-    """The claims of a run or a suite, ready to be shown.
+    """The claims of a run or a suite, ready to be shown."""
 
-    Parameters
-    ----------
-    claims : tuple of ClaimRow
-        One a claim and hypothesis.
-    rows : tuple of mapping
-        The same in words.
-    figures : tuple of Figure
-    protocols, steps : tuple of mapping
-        Tables of gradient descent: against the exact verdict, and its steps among themselves.
-    """
-
-    claims: tuple[ClaimRow, ...]
-    rows: tuple[Mapping[str, Any], ...]
+    claims: tuple[Finding, ...]  # one for each claim and hypothesis
+    rows: tuple[Mapping[str, Any], ...]  # the same in words
     figures: tuple[Figure, ...]
-    protocols: tuple[Mapping[str, str], ...]
-    steps: tuple[Mapping[str, str], ...]
+    protocols: tuple[Mapping[str, str], ...]  # gradient descent against the exact verdict
+    steps: tuple[Mapping[str, str], ...]  # runs of gradient descent against each other
 
     @property
     def files(self) -> dict[str, str]:
@@ -68,7 +51,7 @@ class ClaimsPage:
 
 
 def source_of(name: str, study: Study, findings: tuple[Finding, ...]) -> Source:
-    """A run as the page of claims sees it."""
+    """Return a run with its findings as a source of the page of claims."""
     seed = int(study.experiment.get("experiment", {}).get("seed", 0))
     return Source(name, seed, {cell.cell.index: cell.cell.key for cell in study.cells}, findings)
 
@@ -82,36 +65,84 @@ def claims_page(
     method: str,
     where: str = "run",
 ) -> ClaimsPage:
-    """Every claim over some runs, with its figures.
+    """Return the page of all claims over some runs, whose findings are adjusted over all of them.
 
-    Parameters
-    ----------
-    sources : sequence of Source
-        The runs, their findings adjusted over all of them.
-    constants : sequence of (run, Constant)
-    protocols : sequence of (run, key of the cell, Protocol)
-    steps : sequence of StepPair
-    level : float
-    method : str
-        Of the limits of violation rates.
-    where : {"run", "suite"}
-        What the page is of.
+    Constants come with the name of their run, protocols also with the key of their cell. `level` and `method` are of
+    the limits of violation rates; `where` is what the page is of: "run" or "suite".
     """
     claims = claim_rows(sources, level, method)
-    findings = [found for source in sources for found in source.findings]
-    made = (
+    findings = [finding for source in sources for finding in source.findings]
+    candidates = (
         slacks(claims), tails(findings), law(findings), constants_figure(constants), protocols_figure(protocols, level),
     )  # fmt: skip
-    figures = tuple(figure for figure in made if figure is not None)
-    drawn = {figure.name for figure in figures}
-    places = {kind: name for kind, name in SHOWN_BY.items() if name in drawn}
-    return ClaimsPage(
-        claims, claims_rows(claims, places, where), figures, protocols_table(protocols), steps_table(steps, level)
-    )
+    figures = tuple(figure for figure in candidates if figure is not None)
+    names = [figure.name for figure in figures]
+    rows = tuple(claims_rows(claims, names, where))
+    return ClaimsPage(claims, rows, figures, protocols_table(protocols), steps_table(steps, level))
+
+
+def claims_rows(
+    findings: Sequence[Finding], figures: Sequence[str] = (), where: str = "run"
+) -> Iterator[dict[str, Any]]:
+    """Yield the entries of a table of claims; successive rows of one claim share its first column.
+
+    `figures` are the names of the figures on the page, `where` is what an unchecked claim was not checked in.
+    """
+    for name, group in itertools.groupby(findings, key=lambda finding: finding.name):
+        claim, own = CLAIMS[name], list(group)
+        for i, finding in enumerate(own):
+            figure = SHOWN_BY.get(claim.figure, "")
+            yield {
+                "name": name,
+                "span": 0 if i else len(own),
+                "words": f"{claim.formula} ({claim.source})",
+                "figure": figure if figure in figures else "",
+                **finding_words(finding),
+            } | ({} if finding.hypothesis else {"verdict": f"not checked in this {where}"})
+
+
+def finding_words(finding: Finding) -> dict[str, Any]:
+    """Return a finding in words, as the tables of claims of a run, a suite and the paper show it."""
+    verdict = verdict_words(finding)
+    factor_of, note = _slack(finding)
+    of_draws = CLAIMS[finding.name].kind is not Kind.PROBABILITY
+    checks = f"{spaced(finding.checks)} checks" if of_draws and finding.checks else ""
+    if not of_draws and finding.checks > 1:
+        checks = f"{finding.checks} cells and modes"
+    return {
+        "hypothesis": finding.hypothesis or "–",
+        "modes": finding.mode,
+        "true": f"{spaced(finding.hypothesis_true)} of {spaced(finding.trials)}",
+        "checks": checks,
+        "checked": bool(finding.hypothesis),
+        "verdict": verdict,
+        "tone": tone(verdict) if finding.hypothesis else "open",
+        "detail": finding.detail,
+        "limits": _limits(finding),
+        "slack": factor_of,
+        "slack_note": note,
+        "median": "–" if finding.name.startswith("theory-") else factor(finding.slack_median),
+        "place": place_words(finding.address, finding.cell, finding.run),
+        "replay": replay_command(finding),
+    }
+
+
+def tone(verdict: str) -> str:
+    """Return the colour class of a verdict."""
+    if verdict in ("violated", "contradicted"):
+        return "bad"
+    return "good" if verdict == "supported" or verdict.startswith("not ") else "open"
+
+
+def verdict_words(finding: Finding) -> str:
+    """Return the verdict; that of the published form names its constant."""
+    if finding.name == "published" and finding.verdict == Support.SUPPORTED:
+        return f"seen from C' = {short(finding.upper)} on"
+    return re.sub(r"\d{4,}", lambda number: spaced(int(number.group())), finding.verdict)
 
 
 def factor(slack: float) -> str:
-    """exp(slack) for a reader; slacks are logarithms of right side over left side."""
+    """Return exp(slack) for a reader; slacks are logarithms of right side over left side."""
     if math.isnan(slack):
         return "–"
     if math.isinf(slack):
@@ -121,106 +152,46 @@ def factor(slack: float) -> str:
     return f"{math.exp(slack):.4g}" if abs(slack) < 0.01 else f"{math.exp(slack):.3g}"
 
 
-def _exponent(value: float) -> str:
-    return f"{value:.1e}".replace("-", "−")
-
-
-def _slack(row: ClaimRow) -> tuple[str, str]:
-    """The smallest slack, and what is to be said of it."""
-    if math.isnan(row.slack_min):
+def _slack(finding: Finding) -> tuple[str, str]:
+    """Return the smallest slack as a factor, and a note on it."""
+    if math.isnan(finding.slack_min):
         return "–", ""
-    if row.claim.name.startswith("theory-"):
-        return short(row.slack_min), "lower limit − P_theory"
-    if row.claim.kind is Kind.PROBABILITY:
-        return factor(row.slack_min), "bound/share" if math.isfinite(row.slack_min) else "never seen"
-    if math.isnan(row.slack_error):
-        return factor(row.slack_min), ""
-    return factor(row.slack_min), f"log {_exponent(row.slack_min)} ± {_exponent(row.slack_error)}"
+    if finding.name.startswith("theory-"):
+        return short(finding.slack_min), "lower limit − P_theory"
+    if CLAIMS[finding.name].kind is Kind.PROBABILITY:
+        return factor(finding.slack_min), "bound/share" if math.isfinite(finding.slack_min) else "never seen"
+    if math.isnan(finding.slack_error):
+        return factor(finding.slack_min), ""
+    return factor(finding.slack_min), f"log {finding.slack_min:.1e} ± {finding.slack_error:.1e}".replace("-", "−")
 
 
-def _limits(row: ClaimRow) -> str:
-    if row.claim.kind is not Kind.PROBABILITY:
-        open_ = f", {spaced(row.undecided)} undecided" if row.undecided else ""
-        return f"rate of violations ≤ {short(row.upper, 2)}{open_}" if row.hypothesis_true else ""
-    if row.claim.name == "half-width":
-        return f"ratio in {short(row.lower)} to {short(row.upper)}"
-    if row.claim.name == "published":
+def _limits(finding: Finding) -> str:
+    """Return the limits of what the finding is about, in words."""
+    if CLAIMS[finding.name].kind is not Kind.PROBABILITY:
+        undecided = f", {spaced(finding.undecided)} undecided" if finding.undecided else ""
+        return f"rate of violations ≤ {short(finding.upper, 2)}{undecided}" if finding.hypothesis_true else ""
+    if finding.name == "half-width":
+        return f"ratio in {short(finding.lower)} to {short(finding.upper)}"
+    if finding.name == "published" or math.isnan(finding.lower):
         return ""
-    return "" if math.isnan(row.lower) else f"tightest: P in {short(row.lower)} to {short(row.upper)}"
+    return f"tightest: P in {short(finding.lower)} to {short(finding.upper)}"
 
 
-def replay_command(place: Place | None) -> tuple[str, ...]:
-    """The command that computes a trial again, in the parts that stay on a line; RUN stands for the folder."""
-    if place is None or place.trial is None:
-        return ()
-    run = f"RUN/{place.run}" if place.run else "RUN"
-    return (f"dipmc replay {run}", f"--cell {place.cell}", f"--trial {place.trial}", f"--width {place.width}")
-
-
-def _place(place: Place | None) -> str:
-    if place is None:
+def place_words(address: tuple[int | None, int] | None, cell: int, run: str = "") -> str:
+    """Return where a claim is tightest."""
+    if address is None:
         return "–"
-    run = f"{place.run}, " if place.run else ""
-    trial = "" if place.trial is None else f"trial {place.trial}, "
-    cell = "" if place.cell < 0 else f"cell {place.cell}, "
-    return f"{run}{cell}{trial}k = {spaced(place.width)}".replace(" = ", f"{NO_BREAK}={NO_BREAK}")
+    trial, width = address
+    parts = [run] if run else []
+    parts += [] if cell < 0 else [f"cell{NO_BREAK}{cell}"]
+    parts += [] if trial is None else [f"trial{NO_BREAK}{trial}"]
+    return ", ".join([*parts, f"k{NO_BREAK}={NO_BREAK}{spaced(width)}"])
 
 
-def _true(row: ClaimRow) -> tuple[str, str]:
-    if not row.hypothesis:
-        return "–", ""
-    true = f"{spaced(row.hypothesis_true)} of {spaced(row.trials)}"
-    if row.claim.kind is not Kind.PROBABILITY:
-        return true, f"{spaced(row.checks)} checks" if row.checks else ""
-    return true, f"{row.checks} cells and modes" if row.checks > 1 else ""
-
-
-def _verdict(row: ClaimRow) -> str:
-    """The verdict; what the published form says depends on its constant."""
-    if row.claim.name == "published" and row.verdict == Support.SUPPORTED:
-        return f"seen from C' = {short(row.upper)} on"
-    return re.sub(r"\d{4,}", lambda found: spaced(int(found.group())), row.verdict)
-
-
-def claims_rows(
-    rows: Sequence[ClaimRow], figures: Mapping[str, str], where: str = "run"
-) -> tuple[Mapping[str, Any], ...]:
-    """The rows of the table, in words.
-
-    Parameters
-    ----------
-    rows : sequence of ClaimRow
-    figures : mapping of str to str
-        Places on the page by kind of figure.
-    where : {"run", "suite"}
-        What the claims that nothing speaks of were not checked in.
-    """
-    found = []
-    alike = Counter(row.claim.name for row in rows)
-    for row in rows:
-        true, checks = _true(row)
-        smallest, note = _slack(row)
-        checked = bool(row.hypothesis)
-        found.append(
-            {
-                "name": row.claim.name,
-                "span": alike.pop(row.claim.name, 0),
-                "words": f"{row.claim.formula} ({row.claim.source})",
-                "hypothesis": row.hypothesis if checked else "–",
-                "modes": ", ".join(row.modes),
-                "true": true,
-                "checks": checks,
-                "checked": checked,
-                "verdict": _verdict(row) if checked else f"not checked in this {where}",
-                "tone": tone(_verdict(row)) if checked else "open",
-                "detail": row.detail,
-                "limits": _limits(row) if checked else "",
-                "slack": smallest,
-                "slack_note": note,
-                "median": "–" if row.claim.name.startswith("theory-") else factor(row.slack_median),
-                "place": _place(row.place),
-                "replay": replay_command(row.place),
-                "figure": figures.get(row.figure, ""),
-            }
-        )
-    return tuple(found)
+def replay_command(finding: Finding) -> tuple[str, ...]:
+    """Return the parts of the command that computes a trial again; RUN stands for the folder."""
+    if finding.address is None or finding.address[0] is None:
+        return ()
+    trial, width = finding.address
+    run = f"RUN/{finding.run}" if finding.run else "RUN"
+    return (f"dipmc replay {run}", f"--cell {finding.cell}", f"--trial {trial}", f"--width {width}")

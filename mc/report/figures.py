@@ -156,14 +156,12 @@ def mode_phrase(mode: str) -> str:
 
 def _ladder_frame(study: CellStudy) -> pd.DataFrame:
     """One row for each width of a measured curve, then of a bound; counts are integers where known."""
-    compared = {(claim.mode, claim.form): claim.curve for claim in study.claims}
     columns = ("event", "mode", "width", "trials", "holds", "fails", "undecided", "frequency", "lower", "upper",
                "simultaneous_level", "theory", "verdict")  # fmt: skip
     measured = [
         (e.event, e.mode, e.width, e.trials, e.holds, e.fails, e.undecided, float(frequency), *e.interval,
          e.simultaneous_level, e.theory, e.verdict)
-        for key, measured_curve in study.curves.items()
-        for curve in [compared.get(key, measured_curve)]
+        for curve in study.curves.values()
         for e, frequency in zip(curve.estimates(), curve.frequency, strict=True)
     ]  # fmt: skip
     bounds = [
@@ -202,18 +200,17 @@ def _draw_ladder(axes: Axes, study: CellStudy, frame: pd.DataFrame) -> None:
 
 
 def _theory_sentence(study: CellStudy) -> str:
-    if not study.compared or (study.theory is not None and not study.claims):
+    if not study.compared or (study.theory is not None and not study.width_for):
         return ""
     if study.theory is None:
         return "No P_theory is compared: the activation, loss or output law has no explicit constants here."
     if study.theory.outside:
         return f"No explicit bound applies: {study.theory.outside}."
     parts = []
-    for claim in study.claims:
-        width = claim.width_for
+    for (mode, form), width in study.width_for.items():
         where = "at no width" if math.isinf(width) else f"from k = {spaced(significant(width, 3))}"
         beyond = ", beyond the grid" if study.cell.widths[-1] < width < math.inf else ""
-        parts.append(f"{claim.mode}, {claim.form}: {where}{beyond}")
+        parts.append(f"{mode}, {form}: {where}{beyond}")
     return "The explicit bounds promise a probability of 0.95: " + "; ".join(parts) + "."
 
 

@@ -9,25 +9,25 @@ from typing import Any
 
 from mc.errors import InputError
 from mc.estimate.cells.detail import CellDetail, cell_detail
-from mc.estimate.cells.study import CellStudy, ResultsLike, Study, method_for, study_run
-from mc.estimate.claims.findings import Finding
+from mc.estimate.cells.study import CellStudy, Study, method_for, study_run
+from mc.estimate.claims.finding import Finding
 from mc.estimate.claims.run_findings import RunFindings, run_findings
 from mc.estimate.numbers import spaced
 from mc.estimate.rare.study import RareStudy, rare_study
 from mc.estimate.widths.crossings import CROSSINGS
 from mc.experiment.experiment import Experiment
 from mc.report.citations import Citation, for_experiment
-from mc.report.claims import ClaimsPage, claims_page, source_of
-from mc.report.detail_tables import Threshold, pairs_table, thresholds_table
+from mc.report.claims import ClaimsPage, claims_page, claims_rows, source_of
 from mc.report.figures import Figure, ladder, margins, outcomes, trials_words
 from mc.report.flow_figures import times, trajectories
 from mc.report.html import environment, files, inlined, try_folder
 from mc.report.rare_figures import rare_failures, rare_summary, rare_table
 from mc.report.scaling_figures import ScalingPage, scaling
 from mc.report.summary import plain, summary, to_json
-from mc.report.tables import claims_table, medians_table, notes, undecided_share
+from mc.report.tables import Threshold, medians_table, notes, pairs_table, thresholds_table, undecided_share
 from mc.store import blocks as store
 from mc.store.files import write_bytes
+from mc.store.results import Results
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def cell_page(
         medians=medians_table(cell),
         thresholds=thresholds_table(cell, detail),
         pairs=pairs_table(detail, study.level),
-        claims=claims_table(findings, figure_names(figures)),
+        claims=tuple(claims_rows(findings)),
         rare=rare_table(rare),
         notes=notes(study, cell),
     )
@@ -137,7 +137,7 @@ def cited(experiment_text: str) -> tuple[Citation, ...]:
 
 
 def render(
-    results: ResultsLike, study: Study, cells: tuple[CellPage, ...], across: ScalingPage | None, claims: ClaimsPage
+    results: Results, study: Study, cells: tuple[CellPage, ...], across: ScalingPage | None, claims: ClaimsPage
 ) -> str:
     """The text of index.html."""
     drawn = [figure for c in cells for figure in c.figures] + list(claims.figures)
@@ -195,12 +195,12 @@ class Report:
     names: Mapping[int, Mapping[str, str]]
 
 
-def report_study(results: ResultsLike, study: Study, found: RunFindings, out: Path) -> Report:
+def report_study(results: Results, study: Study, found: RunFindings, out: Path) -> Report:
     """Write the report of what was estimated.
 
     Parameters
     ----------
-    results : ResultsLike
+    results : Results
     study : Study
         Of the results.
     found : RunFindings
@@ -242,7 +242,7 @@ def report_study(results: ResultsLike, study: Study, found: RunFindings, out: Pa
     return Report(out / "index.html", names)
 
 
-def report_results(results: ResultsLike, out: Path) -> Path:
+def report_results(results: Results, out: Path) -> Path:
     """Write the report of results in memory, e.g. of what `mc.load` returns; see `report_study`."""
     try_folder(out)
     study = study_run(results)

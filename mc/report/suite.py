@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mc.estimate.cells.study import Study, study_run
-from mc.estimate.claims.findings import Finding, adjudicate
+from mc.estimate.claims.finding import Finding, adjudicate
 from mc.estimate.claims.run_findings import RunFindings, run_findings
 from mc.estimate.flows.protocol import Stepped, step_pairs, stepped
 from mc.estimate.numbers import spaced
@@ -83,7 +83,7 @@ def _entries(member: Member, own: Sequence[Finding], shown: ClaimsPage) -> Itera
 def _line(member: Member, own: Sequence[Finding]) -> dict[str, Any]:
     """An experiment in the list of the page."""
     trials = sum(cell.trials for cell in member.study.cells)
-    bad = sum(found.verdict in ("violated", "contradicted") for found in own)
+    bad = sum(found.bad for found in own)
     words = f"{len(member.study.cells)} cell(s), {spaced(trials)} trials, {len(own)} verdicts"
     return {
         "name": member.name,

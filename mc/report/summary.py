@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from mc.estimate.cells.detail import CellDetail
-from mc.estimate.cells.study import CellStudy, ResultsLike, Study, trials_present
-from mc.estimate.claims.findings import Finding
-from mc.estimate.claims.pooled import ClaimRow
+from mc.estimate.cells.study import DELTA, CellStudy, Study, trials_present
+from mc.estimate.claims.finding import Finding
 from mc.estimate.claims.run_findings import RunFindings
 from mc.estimate.widths.crossings import CrossingWidth
 from mc.estimate.widths.scaling import ScalingLaw
+from mc.store.results import Results
+from mc.theory.claims import CLAIMS
 
 CLAIM_KEYS = (
     "name", "cell", "mode", "hypothesis", "hypothesis_true", "trials", "verdict", "lower", "upper", "slack_min",
@@ -48,7 +49,7 @@ READING = {
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON can say it: arrays as lists, NaN and infinities as null, enumerations as their words."""
+    """Convert to JSON values: arrays to lists, NaN and infinities to null, enumerations to their names."""
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, np.ndarray | list | tuple):
@@ -64,61 +65,35 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def address(cell: int, trial: int | None, width: int) -> dict[str, int | None]:
-    """What `dipmc replay` needs to find a trial again; trial is null where a width alone is meant."""
-    return {"cell": None if cell < 0 else cell, "trial": trial, "width": width}
+def claim_entry(finding: Finding, names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the entry of one claim in one cell and mode.
 
-
-def claim_entry(found: Finding, names: Mapping[str, str]) -> dict[str, Any]:
-    """The entry of one claim in one cell and mode.
-
-    Parameters
-    ----------
-    found : Finding
-    names : mapping of str to str
-        File names of figures: by kind and mode (``ladder-hidden``), by kind and claim (``tails-chernoff``), or by kind.
+    `names` are file names of figures: by kind and mode (``ladder-hidden``), by kind and claim (``tails-chernoff``), or
+    by kind.
     """
-    own = (f"{found.figure}-{found.mode}", f"{found.figure}-{found.name}", found.figure)
-    return {
-        "name": found.name,
-        "cell": None if found.cell < 0 else found.cell,
-        "mode": found.mode,
-        "hypothesis": found.hypothesis,
-        "hypothesis_true": found.hypothesis_true,
-        "trials": found.trials,
-        "verdict": found.verdict,
-        "lower": found.lower,
-        "upper": found.upper,
-        "slack_min": found.slack_min,
-        "address": None if found.address is None else address(found.cell, *found.address),
-        "figure": next((names[name] for name in own if name in names), None),
-        "detail": found.detail,
-        "slack_error": found.slack_error,
-        "slack_median": found.slack_median,
-        "p_against": found.p_against,
-        "p_support": found.p_support,
-    }
+    cell, figure = None if finding.cell < 0 else finding.cell, CLAIMS[finding.name].figure
+    keys = (f"{figure}-{finding.mode}", f"{figure}-{finding.name}", figure)
+    entry = {name: getattr(finding, name, None) for name in CLAIM_KEYS}
+    place = None
+    if finding.address is not None:
+        place = {"cell": cell, **dict(zip(("trial", "width"), finding.address, strict=True))}
+    return entry | {"cell": cell, "address": place, "figure": next((names[k] for k in keys if k in names), None)}
 
 
-def row_entry(row: ClaimRow) -> dict[str, Any]:
-    """The entry of a claim under one hypothesis over everything."""
-    place = None if row.place is None else dataclasses.asdict(row.place)
-    return {
-        "name": row.claim.name,
-        "hypothesis": row.hypothesis or None,
-        "modes": row.modes,
-        "experiments": [name for name in row.runs if name],
-        **{name: getattr(row, name) for name in ROW_KEYS[4:15]},
-        "address": place,
-        "detail": row.detail,
-    }
+def row_entry(finding: Finding) -> dict[str, Any]:
+    """Return the entry of a claim under one hypothesis over everything."""
+    entry = {name: getattr(finding, name, None) for name in ROW_KEYS}
+    place = None
+    if finding.address is not None:
+        trial, width = finding.address
+        place = {"run": finding.run, "cell": finding.cell, "trial": trial, "width": width}
+    experiments = [name for name in finding.runs if name]
+    return entry | {"hypothesis": finding.hypothesis or None, "experiments": experiments, "address": place}
 
 
 def _estimates(study: CellStudy) -> Iterator[dict[str, Any]]:
-    compared = {(claim.mode, claim.form): claim.curve for claim in study.claims}
-    for at, curve in study.curves.items():
-        for estimate in compared.get(at, curve).estimates():
-            yield dataclasses.asdict(estimate)
+    for curve in study.curves.values():
+        yield from map(dataclasses.asdict, curve.estimates())
 
 
 def _median(study: CellStudy, mode: str, event: str, median: CrossingWidth) -> dict[str, Any]:
@@ -137,7 +112,7 @@ def _median(study: CellStudy, mode: str, event: str, median: CrossingWidth) -> d
     }
 
 
-def _provenance(results: ResultsLike, study: Study) -> dict[str, Any]:
+def _provenance(results: Results, study: Study) -> dict[str, Any]:
     attributes = {k: v for k, v in results.attrs.items() if k not in ("experiment", "complete")}
     experiment = study.experiment.get("experiment", {})
     return {
@@ -155,66 +130,50 @@ def _provenance(results: ResultsLike, study: Study) -> dict[str, Any]:
 
 def _thresholds(study: CellStudy, detail: CellDetail) -> Iterator[dict[str, Any]]:
     for (mode, event), crossings in detail.crossings.items():
-        for found in crossings:
+        for crossing in crossings:
             yield {
                 "cell": study.cell.index,
                 "mode": mode,
                 "event": event,
-                "p": found.p,
-                "estimate": found.estimate if found.estimate > 0.0 else None,
-                "low": found.interval[0],
-                "high": found.interval[1],
-                "level": found.level,
-                "method": found.method,
-                "grid": found.grid,
+                "p": crossing.p,
+                "estimate": crossing.estimate if crossing.estimate > 0.0 else None,
+                "low": crossing.interval[0],
+                "high": crossing.interval[1],
+                "level": crossing.level,
+                "method": crossing.method,
+                "grid": crossing.grid,
             }
 
 
 def summary(
-    results: ResultsLike,
+    results: Results,
     study: Study,
-    found: RunFindings,
-    rows: Sequence[ClaimRow],
+    run: RunFindings,
+    rows: Sequence[Finding],
     figures: Mapping[int, Mapping[str, str]],
     details: Sequence[CellDetail] = (),
     laws: Sequence[ScalingLaw] = (),
 ) -> dict[str, Any]:
-    """The content of summary.json.
+    """Return the content of summary.json as plain values.
 
-    Parameters
-    ----------
-    results : ResultsLike
-    study : Study
-    found : RunFindings
-    rows : sequence of ClaimRow
-        The page of claims.
-    figures : mapping
-        File names by cell index (-1: over the cells), then as in `claim_entry`.
-    details : sequence of CellDetail
-        One for each cell.
-    laws : sequence of ScalingLaw
-        Over the cells.
-
-    Returns
-    -------
-    dict
-        Plain values; ``claims`` is a list of entries with the keys `CLAIM_KEYS`.
+    `rows` is the page of claims, `figures` has file names by cell index (-1: over the cells), then as in
+    `claim_entry`; `details` has one entry for each cell, and `laws` are over the cells.
     """
     cells = [
         {"index": c.cell.index, "key": c.cell.key, "problem": c.cell.problem, "modes": c.cell.modes, "trials": c.trials}
         for c in study.cells
     ]
     widths_for = [
-        {"cell": c.cell.index, "mode": t.mode, "form": t.form, "delta": 0.05, "width": t.width_for}
+        {"cell": c.cell.index, "mode": mode, "form": form, "delta": DELTA, "width": width}
         for c in study.cells
-        for t in c.claims
+        for (mode, form), width in c.width_for.items()
     ]
     content = {
         "provenance": _provenance(results, study),
         "level": study.level,
         "simultaneous": study.simultaneous,
         "cells": cells,
-        "claims": [claim_entry(one, {**figures.get(-1, {}), **figures.get(one.cell, {})}) for one in found.findings],
+        "claims": [claim_entry(one, {**figures.get(-1, {}), **figures.get(one.cell, {})}) for one in run.findings],
         "rows": [row_entry(row) for row in rows],
         "medians": [_median(c, *key, median) for c in study.cells for key, median in c.medians.items()],
         "thresholds": [t for c, detail in zip(study.cells, details, strict=False) for t in _thresholds(c, detail)],
@@ -237,6 +196,6 @@ def summary(
     return plain_content
 
 
-def to_json(found: Mapping[str, Any]) -> str:
-    """The text of summary.json; fails on anything that is not JSON."""
-    return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+def to_json(content: Mapping[str, Any]) -> str:
+    """Return the text of summary.json; raise ValueError on a number that JSON does not have."""
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,18 +1,21 @@
-"""Tables and sentences of the page: numbers of a study as a reader meets them."""
+"""Tables and notes of a cell: its numbers as a reader meets them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Mapping
 
+import numpy as np
+
+from mc.estimate.cells.detail import CellDetail
 from mc.estimate.cells.study import CellStudy, Study
-from mc.estimate.claims.findings import Finding
-from mc.estimate.numbers import short, spaced
+from mc.estimate.numbers import spaced
+from mc.estimate.probability.paired import Comparison
 from mc.estimate.sampling.adaptive import reached
+from mc.estimate.widths.crossings import CROSSINGS, CrossingWidth
 from mc.experiment.reading import one_line
+from mc.model.arrays import IntArray
 from mc.report.style import EVENT_LINES
-from mc.report.summary import claim_entry, plain
-from mc.theory.claims import CLAIMS
 
 MOST_FAILURES = 3
 """Failed blocks that a note names."""
@@ -25,71 +28,74 @@ RUNG_WORDS = {
     "paper": "the theorem with the published Lipschitz constant",
 }
 
+Threshold = tuple[str, str]
+"""A width and its interval, in words."""
+
 
 def medians_table(cell: CellStudy) -> tuple[Mapping[str, str], ...]:
-    """One row per certificate: its median width and interval in each mode."""
+    """Return one row per certificate: its median width and interval in each mode."""
     rows = []
     for event, line in EVENT_LINES.items():
-        found = {mode: cell.medians.get((mode, event)) for mode in cell.cell.modes}
-        if not any(found.values()):
+        medians = {mode: cell.medians.get((mode, event)) for mode in cell.cell.modes}
+        if not any(medians.values()):
             continue
         row = {"event": event, "words": RUNG_WORDS[event], "label": line.label}
-        for mode, median in found.items():
+        for mode, median in medians.items():
             row[mode] = "–" if median is None else median.label
             row[f"{mode}_interval"] = "" if median is None else median.interval_label
         rows.append(row)
     return tuple(rows)
 
 
-def _place(found: Mapping[str, Any] | None) -> str:
-    if found is None:
-        return "–"
-    width = f"k = {spaced(found['width'])}"
-    return width if found["trial"] is None else f"trial {found['trial']}, {width}"
+def _threshold(width: CrossingWidth) -> Threshold:
+    return ("–", "") if math.isnan(width.estimate) else (width.label, width.interval_label)
 
 
-def tone(verdict: str) -> str:
-    """Which of the three colours a verdict has."""
-    if verdict in ("violated", "contradicted"):
-        return "bad"
-    return "good" if verdict == "supported" or verdict.startswith("not ") else "open"
+def thresholds_table(cell: CellStudy, detail: CellDetail) -> tuple[tuple[str, tuple[Threshold, ...]], ...]:
+    """Return one row per certificate: k*(p) for every mode and p, in the order of modes and of `CROSSINGS`."""
+    rows = []
+    for event in EVENT_LINES:
+        if any((mode, event) in detail.crossings for mode in cell.cell.modes):
+            entries: list[Threshold] = []
+            for mode in cell.cell.modes:
+                crossings = detail.crossings.get((mode, event), ())
+                entries += [_threshold(one) for one in crossings] or [("–", "")] * len(CROSSINGS)
+            rows.append((event, tuple(entries)))
+    return tuple(rows)
 
 
-def _words(name: str) -> str:
-    claim = CLAIMS.get(name)
-    return "" if claim is None else f"{claim.formula} ({claim.source})"
+def _gain(widths: IntArray, compared: Comparison, alpha: float) -> Mapping[str, str]:
+    more = (compared.adjusted <= alpha) & (compared.only_first > compared.only_second)
+    less = (compared.adjusted <= alpha) & (compared.only_first < compared.only_second)
+    seen = int((compared.pairs > 0).sum())
+    gaining = np.flatnonzero(more)
+    where = f"{len(gaining)} of {seen} widths"
+    if len(gaining):
+        ends = dict.fromkeys(spaced(int(widths[i])) for i in (gaining[0], gaining[-1]))
+        where += f", k = {' to '.join(ends)}"
+    pairs, excess = compared.pairs, compared.only_first - compared.only_second
+    i = int(np.argmax(np.where(pairs > 0, excess / np.maximum(pairs, 1), -np.inf)))
+    first, second, low = compared.only_first[i], compared.only_second[i], compared.odds[0][i]
+    most = f"{spaced(first)} against {spaced(second)} of {spaced(pairs[i])} draws at k = {spaced(int(widths[i]))}"
+    return {
+        "where": where,
+        "against": f"{int(less.sum())} of {seen} widths" if less.any() else "nowhere",
+        "most": most if first else "no draw",
+        "odds": f"at least {low:.2g} : 1" if first and low > 0.0 else "–",
+    }
 
 
-def claims_table(findings: Sequence[Finding], names: Mapping[str, str]) -> tuple[Mapping[str, Any], ...]:
-    """One row per claim of a cell, with its verdict in words.
-
-    Parameters
-    ----------
-    findings : sequence of Finding
-        Of the cell.
-    names : mapping of str to str
-        File names of figures by kind and mode.
-    """
+def pairs_table(detail: CellDetail, level: float) -> tuple[Mapping[str, str], ...]:
+    """Return one row per mode and pair of neighbouring rungs: where the stronger certifies more (McNemar's test)."""
     return tuple(
-        {
-            "name": claim["name"],
-            "words": _words(claim["name"]),
-            "mode": claim["mode"],
-            "hypothesis": claim["hypothesis"],
-            "share": f"{spaced(claim['hypothesis_true'])} of {spaced(claim['trials'])}",
-            "verdict": str(claim["verdict"]),
-            "detail": claim["detail"],
-            "tone": tone(str(claim["verdict"])),
-            "limits": f"{short(claim['lower'])} to {short(claim['upper'])}",
-            "slack": short(claim["slack_min"]),
-            "place": _place(claim["address"]),
-        }
-        for claim in (plain(claim_entry(found, names)) for found in findings)
+        {"strong": strong, "weak": weak, "mode": mode, **_gain(widths, compared, 1.0 - level)}
+        for (mode, weak, strong), (widths, compared) in detail.pairs.items()
+        if compared.pairs.any()
     )
 
 
 def undecided_share(cell: CellStudy) -> str:
-    """Which share of the trials is undecided, by event and mode."""
+    """Return the share of undecided trials, by event and mode."""
     parts = []
     for (mode, event), curve in cell.curves.items():
         undecided, trials = int(curve.counts.undecided.sum()), int(curve.counts.trials.sum())
@@ -99,39 +105,39 @@ def undecided_share(cell: CellStudy) -> str:
 
 
 def notes(study: Study, cell: CellStudy) -> tuple[str, ...]:
-    """What a reader must know before the numbers of a cell."""
-    found = []
+    """Return the remarks that a reader must know before the numbers of a cell."""
+    remarks = []
     if study.adaptive:
-        found += _adaptive_notes(study, cell)
+        remarks += _adaptive_notes(study, cell)
     elif cell.trials < study.planned:
-        found.append(f"Incomplete: {spaced(cell.trials)} of {spaced(study.planned)} trials are there at every width.")
+        remarks.append(f"Incomplete: {spaced(cell.trials)} of {spaced(study.planned)} trials are there at every width.")
     if cell.failed:
-        found.append(_failed_note(cell))
+        remarks.append(_failed_note(cell))
     if cell.theory is not None and cell.theory.outside:
-        found.append(f"Outside the theorem: {cell.theory.outside.split(':')[0]}, so no bound applies to this cell.")
-    return tuple(found)
+        remarks.append(f"Outside the theorem: {cell.theory.outside.split(':')[0]}, so no bound applies to this cell.")
+    return tuple(remarks)
 
 
 def _failed_note(cell: CellStudy) -> str:
-    """How many trials failed, where and why, and what they count as."""
+    """Return how many trials failed, where and why, and what they count as."""
     named = [one_line(failure) for failure in cell.failures[:MOST_FAILURES]]
     more = len(cell.failures) - len(named)
     where = "; ".join(named) + (f"; and {more} more blocks" if more else "")
     return (
         f"Failed: {spaced(cell.failed)} of {spaced(cell.most)} trials have no result at some width. They count as "
         "undecided: every interval spans all of them failing and all holding, and a claim on them is undecided. "
-        f"{where or 'Why is not known'}."
+        f"{where or 'The reason is not known'}."
     )
 
 
 def _adaptive_notes(study: Study, cell: CellStudy) -> list[str]:
-    """How many trials there are and why, and what that does to the intervals."""
-    found = [
+    """Return how many trials there are and why, and how that affects the intervals."""
+    remarks = [
         "Adaptive: the number of trials at each width followed the data. Every interval and verdict here is "
         "time-uniform (a confidence sequence): it holds at whatever number of trials the rule stopped."
     ]
     if study.sampled is None:
-        return found
+        return remarks
     plan, state = study.sampled
     own = [i for i, track in enumerate(plan.tracks) if track.cell == cell.cell.index]
     met = sum(int(reached(plan, plan.tracks[i], state.counts[i]).sum()) for i in own)
@@ -142,4 +148,4 @@ def _adaptive_notes(study: Study, cell: CellStudy) -> list[str]:
     why = "" if met == wanted else f"; the others stopped at {spaced(plan.goal.max_trials)} trials"
     if not state.finished:
         why = "; the run goes on"
-    return [*found, f"{spaced(met)} of {spaced(wanted)} {goal}{why}."]
+    return [*remarks, f"{spaced(met)} of {spaced(wanted)} {goal}{why}."]

@@ -16,7 +16,7 @@ from stored_cells import cell
 from mc.errors import InputError
 from mc.estimate import Counts, at_least, clopper_pearson, curve, decisions, implication, study_run
 from mc.estimate.cells.study import trials_present
-from mc.estimate.cells.verdicts import flow_implications, implied, ladder_implications
+from mc.estimate.claims.implications import flow_implications, implied, ladder_implications
 from mc.estimate.numbers import significant
 from mc.estimate.probability.counts import Decision
 from mc.estimate.probability.support import Support, together
@@ -183,7 +183,7 @@ def test_an_implication_that_holds_gives_the_limit_of_its_violation_rate_and_the
     verdict = np.array([[H, H], [F, H], [F, F], [-1, -1]], dtype=np.int8)
     slack = np.array([[3.0, 0.5], [NAN, 0.25], [0.1, 0.1], [NAN, NAN]])
     found = implication("rate", "trial", "both", np.array([10, 20]), verdict, slack, alpha=0.05)
-    assert (found.trials, found.hypothesis_true, found.pairs, found.violations) == (3, 2, 3, 0)
+    assert (found.trials, found.hypothesis_true, found.checks, found.violations) == (3, 2, 3, 0)
     assert found.upper == pytest.approx(1 - math.sqrt(0.05))  # two independent trials: (1 - p)^2 = alpha
     assert found.lower == 0.0
     # a small slack where the hypothesis is false is no news
@@ -395,5 +395,4 @@ def test_a_study_has_what_the_cell_has() -> None:
     assert (found.level, found.simultaneous, found.planned, found.complete) == (0.9, True, 2, False)
     assert set(found.cells[0].curves) == {("hidden", "trial")}
     assert trials_present(some) == 1
-    assert found.cells[0].implications == ()
     assert found.cells[0].theory is None

@@ -16,13 +16,12 @@ import pytest
 from scipy import stats
 
 from mc.estimate.cells.study import study_run
-from mc.estimate.claims.findings import NOT_CONTRADICTED, Finding, adjudicate
-from mc.estimate.claims.half_width import HEURISTIC, half_width, heuristic_width
-from mc.estimate.claims.orthant import orthant, orthant_law
+from mc.estimate.claims.finding import NOT_CONTRADICTED, Finding, adjudicate
 from mc.estimate.claims.points import Points, Side, judge
 from mc.estimate.claims.published import constant, constants, published
-from mc.estimate.claims.run_findings import of_theory, run_findings
+from mc.estimate.claims.run_findings import run_findings, theory_finding
 from mc.estimate.claims.tails import DELTAS, chernoff, concentration, initial_error, smallest_eigenvalue
+from mc.estimate.claims.zero_loss import HEURISTIC, half_width, heuristic_width, orthant, orthant_law
 from mc.estimate.flows.protocol import zero_loss
 from mc.estimate.probability.counts import Counts, Decision
 from mc.estimate.widths.predicted import Ensemble
@@ -300,7 +299,7 @@ def test_the_page_holds_its_level_by_holm() -> None:
 
 
 def chernoff_like(p: float) -> list[Finding]:
-    return [Finding("chernoff", "hidden", "none", 0, 10, 10, "contradicted", p_against=p, p_support=1.0)]
+    return [Finding("chernoff", ("hidden",), "none", 0, 10, 10, "contradicted", p_against=p, p_support=1.0)]
 
 
 SMALL = {
@@ -327,15 +326,13 @@ def test_a_run_contradicts_nothing(small: Results) -> None:
 
 
 def test_p_theory_of_another_width_is_contradicted(small: Results) -> None:
-    study = study_run(small)
-    claim = next(one for one in study.cells[0].claims if (one.name, one.mode) == ("theory-trial", "hidden"))
-    assert of_theory(claim, 0, 0.95, "clopper-pearson").verdict in ("supported", "undecided")
-    theory = claim.curve.theory
+    curve = study_run(small).cells[0].curves["hidden", "trial"]
+    assert theory_finding(curve, 0.05, "clopper-pearson").verdict in ("supported", "undecided")
+    theory = curve.theory
     assert theory is not None
     # the promise of the largest width at every width: `trial` holds for nearly no draw of 4 neurons
-    wrong = replace(claim, widths=4, curve=claim.curve.against(replace(theory, p=np.full(4, theory.p[-1]))))
-    found = of_theory(wrong, 0, 0.95, "clopper-pearson")
-    assert adjudicate([found], 0.95)[0].verdict == "contradicted"
+    wrong = curve.against(replace(theory, p=np.full(4, theory.p[-1])))
+    assert theory_finding(wrong, 0.05, "clopper-pearson").verdict == "contradicted"
 
 
 def test_the_heuristic_is_that_of_the_theory_and_no_value_of_it_is_a_violation(small: Results) -> None:

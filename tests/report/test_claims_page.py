@@ -11,15 +11,14 @@ import numpy as np
 import pytest
 
 from mc.cli.main import main
-from mc.estimate.cells.verdicts import implication
-from mc.estimate.claims.findings import Finding, of_implication
-from mc.estimate.claims.pooled import ClaimRow, Source, claim_rows
+from mc.estimate.claims.finding import Finding
+from mc.estimate.claims.implications import implication
+from mc.estimate.claims.pooled import Source, claim_rows
 from mc.estimate.flows.protocol import answers, protocol, step_pairs, stepped
 from mc.estimate.probability.counts import Decision
 from mc.estimate.probability.intervals import upper_limit
-from mc.estimate.probability.support import together
+from mc.report.claim_figures import slacks
 from mc.report.claims import claims_rows, factor, replay_command
-from mc.report.slack_figure import slacks
 from mc.store.results import CellResults
 from mc.theory.claims import CLAIMS
 from mc.theory.codes import Exact, Outcome, Verdict
@@ -33,12 +32,11 @@ def finding(
 ) -> Finding:
     """What these verdicts of (trial, width) say."""
     slack = of.pop("slack", np.where(np.array(verdict) == HOLDS, 1.0, np.nan))
-    made = implication(name, hypothesis, "hidden", WIDTHS, np.array(verdict, np.int8), np.array(slack), **of)
-    return of_implication(made, cell, "slacks")
+    return implication(name, hypothesis, "hidden", WIDTHS, np.array(verdict, np.int8), np.array(slack), cell=cell, **of)
 
 
-def row(name: str, *sources: Source) -> ClaimRow:
-    (found,) = [one for one in claim_rows(sources) if one.claim.name == name]
+def row(name: str, *sources: Source) -> Finding:
+    (found,) = [one for one in claim_rows(sources) if one.name == name]
     return found
 
 
@@ -62,9 +60,8 @@ def test_a_draw_violates_where_one_of_its_runs_does() -> None:
     bad = source(finding([[HOLDS, HOLDS], [HOLDS, VIOLATED]], slack=[[1, 2], [3, -0.5]]), name="b")
     found = row("rate", good, bad)
     assert (found.verdict, found.violations, found.hypothesis_true) == ("violated", 1, 2)
-    assert found.place is not None
-    assert (found.place.run, found.place.cell, found.place.trial, found.place.width) == ("b", 0, 1, 100)
-    assert " ".join(replay_command(found.place)) == "dipmc replay RUN/b --cell 0 --trial 1 --width 100"
+    assert (found.run, found.cell, found.address) == ("b", 0, (1, 100))
+    assert " ".join(replay_command(found)) == "dipmc replay RUN/b --cell 0 --trial 1 --width 100"
 
 
 def test_undecided_draws_widen_the_limit() -> None:
@@ -84,9 +81,9 @@ def test_a_hypothesis_that_never_held_and_a_vacuous_claim_say_so() -> None:
 
 def test_every_claim_of_the_registry_has_a_row() -> None:
     rows = claim_rows([source(finding([[HOLDS, HOLDS]]), finding([[FALSE, HOLDS]], hypothesis="sharp"))])
-    assert list(dict.fromkeys(one.claim.name for one in rows)) == list(CLAIMS)
-    assert [one.hypothesis for one in rows if one.claim.name == "rate"] == ["trial", "sharp"]
-    words = claims_rows(rows, {})
+    assert list(dict.fromkeys(one.name for one in rows)) == list(CLAIMS)
+    assert [one.hypothesis for one in rows if one.name == "rate"] == ["trial", "sharp"]
+    words = list(claims_rows(rows))
     assert {one["verdict"] for one in words if one["name"] == "mirror"} == {"not checked in this run"}
 
 
@@ -96,7 +93,7 @@ def test_the_smallest_slack_has_its_error_and_leaves_undecided_pairs_out() -> No
     found = row("rate", source(finding(verdict, slack=slack, error=error)))
     assert (found.slack_min, found.slack_error) == (1e-3, 1e-8)
     assert found.slack_median == 0.7
-    (words,) = claims_rows([found], {})
+    (words,) = claims_rows([found])
     assert words["slack_note"] == "log 1.0e−03 ± 1.0e−08"
     assert words["median"] == "2.01"
     assert words["limits"].endswith(", 1 undecided")
@@ -112,19 +109,6 @@ def test_a_figure_shows_infinite_slacks_at_the_edge() -> None:
     assert figure is not None
     assert figure.table.splitlines()[1].endswith(",0.75")
     assert slacks([row("mirror", source(finding([[HOLDS, HOLDS]])))]) is None
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "whole"),
-    [
-        (["supported", "vacuous"], "supported"),
-        (["supported", "undecided"], "undecided"),
-        (["supported", "contradicted", "undecided"], "contradicted"),
-        (["vacuous"], "vacuous"),
-    ],
-)
-def test_one_contradiction_refutes_and_support_must_be_everywhere(verdicts: list[str], whole: str) -> None:
-    assert together(verdicts) == whole
 
 
 def descent() -> CellResults:

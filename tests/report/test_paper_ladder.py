@@ -9,7 +9,7 @@ import numpy as np
 import paper_cases as cases
 import pytest
 
-from mc.estimate.cells.factor_gaps import Rung, gaps
+from mc.estimate.cells.factors import Rung, gaps
 from mc.estimate.probability.counts import Counts
 from mc.estimate.widths.crossings import crossing_width
 from mc.report.paper.ladder import section, step_claim

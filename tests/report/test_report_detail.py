@@ -14,10 +14,10 @@ from test_report import FLOW_WIDTHS, WIDTHS, cell, page, results, strict
 from mc.estimate import study_run
 from mc.estimate.cells.detail import cell_detail
 from mc.estimate.flows.survival import convergence_times
-from mc.report.detail_tables import pairs_table, thresholds_table
 from mc.report.flow_figures import times
 from mc.report.page import report_results
 from mc.report.scaling_figures import scaling
+from mc.report.tables import pairs_table, thresholds_table
 from mc.store.results import CellResults
 from mc.theory.codes import Exact, Outcome
 
@@ -55,9 +55,9 @@ def test_thresholds_name_the_widths_and_survive_separation() -> None:
     assert all(len(entries) == 6 for entries in table.values())
     low, high = (f"{WIDTHS[i]:,}".replace(",", "\u202f") for i in (half - 1, half))
     # 60 of 60 against 0 of 60: P >= 0.9 is supported from the next width on (0.025^(1/60) = 0.94), 0.99 is not
-    assert [entry.interval for entry in table["exact"][:3]] == [f"{low} to {high}", f"{low} to {high}", f"above {low}"]
-    assert table["conserved"][0].label == "–"  # not of this mode
-    assert "–" not in {entry.label for entry in table["sharp"]}
+    assert [interval for _, interval in table["exact"][:3]] == [f"{low} to {high}", f"{low} to {high}", f"above {low}"]
+    assert table["conserved"][0][0] == "–"  # not of this mode
+    assert "–" not in {label for label, _ in table["sharp"]}
 
 
 def test_neighbouring_rungs_are_compared_on_the_same_draws(report: Path) -> None:

@@ -22,7 +22,7 @@ from test_execute import experiment
 from mc.cli.status import run_lines
 from mc.estimate import Counts
 from mc.estimate.cells.study import claimed_trials, study_run
-from mc.estimate.cells.verdicts import flow_implications, implied, ladder_implications
+from mc.estimate.claims.implications import flow_implications, implied, ladder_implications
 from mc.estimate.flows.survival import convergence_times
 from mc.estimate.probability.counts import decisions
 from mc.report.page import report_results

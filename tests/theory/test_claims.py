@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import mc.trial.claims
-from mc.estimate.cells.verdicts import implication
+from mc.estimate.claims.implications import implication
 from mc.flow.settings import FlowSettings, Save
 from mc.model.losses import get as get_loss
 from mc.theory.claim_checks import Observables, Promise

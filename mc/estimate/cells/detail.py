@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mc.estimate.cells.study import method_for
-from mc.estimate.cells.verdicts import CHAIN
+from mc.estimate.claims.implications import CHAIN
 from mc.estimate.flows.survival import ConvergenceTimes, cell_convergence_times
 from mc.estimate.probability.counts import EVENTS, CellLike, Counts, decisions, event_widths
 from mc.estimate.probability.paired import Comparison, compare

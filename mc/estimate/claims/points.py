@@ -1,7 +1,7 @@
-"""A claim on probabilities, made at several points (widths, parameters) and judged at all of them together.
+"""A claim on a probability, made at several points (widths, parameters) and judged at all of them together.
 
 Three sides: "P <= bound" of a bad event, "P >= bound" of a good one, "P = value" of a law. Every limit and p-value is
-Bonferroni over the points that claim something: they share their trials, and Bonferroni allows any dependence.
+Bonferroni over the points that claim something: the points share their trials, and Bonferroni allows any dependence.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mc.model.arrays import Array, IntArray, Mask
 
 
 class Side(StrEnum):
-    """What is claimed of a probability."""
+    """Relation that is claimed between a probability and its bound."""
 
     AT_MOST = "at most"
     AT_LEAST = "at least"
@@ -30,34 +30,21 @@ class Side(StrEnum):
 
 @dataclass(frozen=True)
 class Points:
-    """Where a claim is made, what was counted there and what it says.
-
-    Parameters
-    ----------
-    side : Side
-    parts : tuple of str, length P
-        Which part of the claim a point is of, for a reader.
-    widths : ndarray of int64, shape (P,)
-    parameters : ndarray, shape (P,)
-        The free parameter of the claim there (eta, delta), NaN where it has none.
-    counts : Counts
-        With arrays of shape (P,).
-    bound : ndarray, shape (P,)
-        What the probability is claimed to be at most, at least, or equal to; NaN claims nothing.
-    """
+    """P points at which a claim is made; every array has shape (P,)."""
 
     side: Side
-    parts: tuple[str, ...]
+    parts: tuple[str, ...]  # label of the part of the claim that a point belongs to
     widths: IntArray
-    parameters: Array
+    parameters: Array  # free parameter of the claim (eta, delta, rank); NaN where it has none
     counts: Counts
-    bound: Array
+    bound: Array  # the probability is claimed to be at most, at least or equal to it; NaN claims nothing
+    error: Array | float = 0.0  # error of a bound that is itself estimated
 
     @property
     def says(self) -> Mask:
-        """Where something is claimed of trials that there are: known before the trials are looked at."""
-        open_end = self.bound < 1.0 if self.side is Side.AT_MOST else self.bound > 0.0
-        claimed = ~np.isnan(self.bound) if self.side is Side.EQUAL else open_end
+        """Points that have trials and claim something; known before the trials are decided."""
+        not_trivial = self.bound < 1.0 if self.side is Side.AT_MOST else self.bound > 0.0
+        claimed = ~np.isnan(self.bound) if self.side is Side.EQUAL else not_trivial
         return np.asarray(claimed & (self.counts.trials > 0))
 
     @property
@@ -68,49 +55,33 @@ class Points:
 
 
 def stacked(points: Sequence[Points]) -> Points:
-    """The points of all parts of a claim together; of one side."""
+    """Concatenate the points of all parts of a claim, which have one side and exact bounds."""
     (side,) = {part.side for part in points}
     holds, fails, undecided = (
         np.concatenate([getattr(part.counts, name) for part in points]) for name in ("holds", "fails", "undecided")
     )
-    return Points(
-        side,
-        tuple(label for part in points for label in part.parts),
-        np.concatenate([part.widths for part in points]),
-        np.concatenate([part.parameters for part in points]),
-        Counts(holds, fails, undecided),
-        np.concatenate([part.bound for part in points]),
+    widths, parameters, bound = (
+        np.concatenate([getattr(part, name) for part in points]) for name in ("widths", "parameters", "bound")
     )
+    labels = tuple(label for part in points for label in part.parts)
+    return Points(side, labels, widths, parameters, Counts(holds, fails, undecided), bound)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the counts say of the points.
-
-    Parameters
-    ----------
-    points : Points
-    lower, upper : ndarray, shape (P,)
-        One-sided limits of the probability, each at alpha/tests; of an equality two-sided ones.
-    against, support : ndarray, shape (P,)
-        P-values of "the claim is true there" and "it is false there", before any adjustment; NaN where nothing is
-        claimed, and `support` of an equality, which no number of trials shows.
-    slack : ndarray, shape (P,)
-        How loose the claim is: log(bound/observed share) of the bad event, infinite where it was never seen.
-    alpha : float
-    """
+    """Limits and tests of a claim at its points; every array has shape (P,)."""
 
     points: Points
-    lower: Array
+    lower: Array  # one-sided limits of the probability, each at alpha/tests; of an equality two-sided ones
     upper: Array
-    against: Array
-    support: Array
-    slack: Array
+    against: Array  # unadjusted p-values of "the claim is true at this point"; NaN where nothing is claimed
+    support: Array  # unadjusted p-values of "the claim is false at this point"; NaN also for every equality
+    slack: Array  # log(bound/observed share) of the bad event, infinite where it was never seen
     alpha: float
 
     @property
     def tests(self) -> int:
-        """Points that claim something."""
+        """Number of points that claim something."""
         return int(self.points.says.sum())
 
     @property
@@ -120,65 +91,55 @@ class Judgement:
 
     @property
     def p_support(self) -> float:
-        """P-value of "the claim is false at some point", each point at its share as in `verdicts`; NaN as `support`."""
-        return (
-            min(self.tests * float(np.max(self.support[self.points.says], initial=0.0)), 1.0)
-            if self.tests
-            else math.nan
-        )
+        """P-value of "the claim is false at some point", each point at its share of alpha; NaN when vacuous."""
+        if not self.tests:
+            return math.nan
+        return min(self.tests * float(np.max(self.support[self.points.says], initial=0.0)), 1.0)
 
     @property
     def verdicts(self) -> tuple[Support, ...]:
-        """Point by point; an equality is never `supported`."""
-        found = np.full(len(self.against), Support.VACUOUS, dtype=object)
+        """Verdicts point by point; an equality is never `supported`."""
+        verdicts = np.full(len(self.against), Support.VACUOUS, dtype=object)
         share = self.alpha / max(self.tests, 1)
-        found[self.points.says] = Support.UNDECIDED
-        found[self.support <= share] = Support.SUPPORTED
-        found[self.against < share] = Support.CONTRADICTED
-        return tuple(map(Support, found.tolist()))
+        verdicts[self.points.says] = Support.UNDECIDED
+        verdicts[self.support <= share] = Support.SUPPORTED
+        verdicts[self.against < share] = Support.CONTRADICTED
+        return tuple(map(Support, verdicts.tolist()))
 
     @property
     def beyond(self) -> int:
-        """Points not supported that these trials could not support whatever they had shown."""
+        """Number of unsupported points that these trials could not have supported with any outcome."""
         points = self.points
         if points.side is Side.EQUAL:
             return 0
-        best = np.where(points.says, points.bound if points.side is Side.AT_MOST else 1.0 - points.bound, 1.0)
-        # without one bad event in N trials: P(Bin(N, bound) = 0)
-        least = np.power(1.0 - np.clip(best, 0.0, 1.0), points.counts.trials)
+        # with N trials that all support the claim: P(Bin(N, bound) = 0), or P(Bin(N, bound) = N)
+        safest = 1.0 - points.bound + points.error if points.side is Side.AT_MOST else points.bound + points.error
+        least = np.power(np.clip(np.where(points.says, safest, 0.0), 0.0, 1.0), points.counts.trials)
         share = self.alpha / max(self.tests, 1)
         return int((points.says & (least > share) & ~(self.support <= share)).sum())
 
     @property
     def tightest(self) -> int | None:
-        """The point that comes nearest to failing; None when vacuous."""
-        said = np.flatnonzero(self.points.says)
-        if not len(said):
+        """Index of the point that is nearest to failing; None when vacuous."""
+        claimed = np.flatnonzero(self.points.says)
+        if not len(claimed):
             return None
-        near = self.against if self.points.side is Side.EQUAL else self.slack
-        return int(said[np.argmin(near[said])])
+        distance = self.against if self.points.side is Side.EQUAL else self.slack
+        return int(claimed[np.argmin(distance[claimed])])
 
 
 def judge(points: Points, alpha: float = 0.05, method: str = "clopper-pearson") -> Judgement:
-    """Judge a claim at all its points together, undecided trials standing against every verdict.
+    """Judge a claim at all its points together; an undecided trial stands against every verdict.
 
-    Parameters
-    ----------
-    points : Points
-    alpha : float
-        Error probability of all contradictions together, and of all supports.
-    method : str
-        A name of `methods.METHODS`; "beta-binomial" where the number of trials followed the data.
-
-    Returns
-    -------
-    Judgement
+    `alpha` is the error probability of all contradictions together, and of all supports. `method` is a name of
+    `methods.METHODS`: "beta-binomial" where the number of trials followed the data.
     """
-    counts, says, found = points.counts, points.says, get_method(method)
+    says, limits, counts = points.says, get_method(method), points.counts
+    trials, most = counts.trials, counts.most_holds
     tail = alpha / max(int(says.sum()), 1)
-    safe = np.where(says, np.clip(points.bound, 0.0, 1.0), 0.5)
-    greater = p_value(counts.holds, counts.trials, safe, "greater", method)
-    less = p_value(counts.most_holds, counts.trials, safe, "less", method)
+    low, high = (np.where(says, np.clip(points.bound + sign * points.error, 0.0, 1.0), 0.5) for sign in (-1.0, 1.0))
+    greater = p_value(counts.holds, trials, high, "greater", method)
+    less = p_value(most, trials, low, "less", method)
     share = points.frequency
     with np.errstate(divide="ignore", invalid="ignore"):
         if points.side is Side.AT_MOST:
@@ -190,12 +151,6 @@ def judge(points: Points, alpha: float = 0.05, method: str = "clopper-pearson") 
         else:
             against, support = np.minimum(2.0 * np.minimum(greater, less), 1.0), np.full(says.shape, np.nan)
             slack, tail = np.full(says.shape, np.nan), tail / 2.0
-    return Judgement(
-        points,
-        found.lower(counts.holds, counts.trials, tail),
-        found.upper(counts.most_holds, counts.trials, tail),
-        np.where(says, against, np.nan),
-        np.where(says, support, np.nan),
-        np.where(says, slack, np.nan),
-        alpha,
-    )
+    against, support, slack = (np.where(says, values, np.nan) for values in (against, support, slack))
+    lower, upper = limits.lower(counts.holds, trials, tail), limits.upper(most, trials, tail)
+    return Judgement(points, lower, upper, against, support, slack, alpha)

@@ -1,4 +1,4 @@
-"""The page of claims: every claim of the registry in one row a hypothesis, over the cells and runs that speak of it.
+"""The page of claims: one finding for each claim and hypothesis, over all cells and runs.
 
 Runs of a suite may share their draws (the same seed and cell under another loss, activation or step), and the modes of
 a run always do. A draw counts once: its hypothesis is true when it is in some run, mode and width, and it violates the
@@ -8,268 +8,159 @@ claim when it does so in one of them. So the limits are binomial whatever is sha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mc.estimate.cells.verdicts import Tally
-from mc.estimate.claims.findings import NOT_CONTRADICTED, VACUOUS_REASONS, Finding, vacuous_words, words_of_points
-from mc.estimate.probability.methods import get_method
+from mc.estimate.claims.finding import (
+    DRAWS,
+    NOT_CONTRADICTED,
+    VIOLATED,
+    Finding,
+    implication_finding,
+    points_words,
+)
 from mc.estimate.probability.support import Support, together
-from mc.model.arrays import Array, Mask
-from mc.theory.claims import CLAIMS, Claim
+from mc.model.arrays import Mask
+from mc.theory.claims import CLAIMS
 from mc.theory.codes import Verdict
 
 FEW = 3
-"""Cells whose details a row repeats."""
+"""Most cells whose details a row repeats."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A run of the page.
+    """A run of the page."""
 
-    Parameters
-    ----------
-    name : str
-        Its place in the suite; empty for a single run.
-    seed : int
-    keys : mapping of int to str
-        Keys of its cells by index: cells of one key and seed share their draws.
-    findings : tuple of Finding
-    """
-
-    name: str
+    name: str  # its place in the suite; empty for a single run
     seed: int
-    keys: Mapping[int, str]
+    keys: Mapping[int, str]  # keys of its cells by index: cells of one key and seed share their draws
     findings: tuple[Finding, ...]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where to look a trial up again: the arguments of ``dipmc replay``."""
-
-    run: str
-    cell: int
-    trial: int | None
-    width: int
-
-
-@dataclass(frozen=True)
-class ClaimRow:
-    """One claim under one hypothesis, over everything on the page.
-
-    Parameters
-    ----------
-    claim : Claim
-    hypothesis : str
-        Empty where nothing speaks of the claim.
-    modes, runs : tuple of str
-    trials, hypothesis_true, violations, undecided : int
-        Distinct draws.
-    checks : int
-        Pairs of a trajectory and a width, or of a cell and a mode, that speak of it.
-    verdict : str
-        For a reader.
-    lower, upper : float
-        One-sided limits of the share of violating draws; of a probability those of its tightest place.
-    slack_min, slack_error : float
-    slacks : ndarray, shape (checks with a slack,)
-    place : Place or None
-    detail : str
-    figure : str
-        Kind of the figure.
-    """
-
-    claim: Claim
-    hypothesis: str
-    modes: tuple[str, ...]
-    runs: tuple[str, ...]
-    trials: int
-    hypothesis_true: int
-    violations: int
-    undecided: int
-    checks: int
-    verdict: str
-    lower: float
-    upper: float
-    slack_min: float
-    slack_error: float
-    slacks: Array
-    place: Place | None
-    detail: str
-    figure: str
-
-    @property
-    def slack_median(self) -> float:
-        """Median of the slacks, NaN where there is none."""
-        return float(np.median(self.slacks)) if len(self.slacks) else math.nan
 
 
 Member = tuple[Source, Finding]
 
 
-def _shared(members: Sequence[Member]) -> dict[str, Mask]:
-    """Per distinct draw: looked at, hypothesis true, violated, undecided, vacuous."""
-    draws: dict[tuple[int, str], list[Tally]] = {}
-    for source, found in members:
-        if found.tally is not None:
-            draws.setdefault((source.seed, source.keys[found.cell]), []).append(found.tally)
-    union = {}
-    for name in ("looked", "true", "violated", "undecided", "vacuous"):
-        parts = []
-        for tallies in draws.values():
-            whole = np.zeros(max(len(one.looked) for one in tallies), dtype=bool)
-            for one in tallies:
-                own = getattr(one, name)
-                whole[: len(own)] |= own
-            parts.append(whole)
-        union[name] = np.concatenate(parts) if parts else np.zeros(0, dtype=bool)
-    union["undecided"] &= ~union["violated"]
-    union["vacuous"] &= ~union["true"]
-    return union
+def claim_rows(sources: Sequence[Source], level: float = 0.95, method: str = "clopper-pearson") -> tuple[Finding, ...]:
+    """Return every claim of the registry in order, one finding for each hypothesis it is checked under.
 
-
-def _place(source: Source, found: Finding) -> Place | None:
-    return None if found.address is None else Place(source.name, found.cell, *found.address)
-
-
-def _least(members: Sequence[Member], by: str) -> Member:
-    """The member that is smallest in something, those without a number last."""
-    return min(members, key=lambda member: (math.isnan(value := getattr(member[1], by)), value))
-
-
-def _words_of_trials(name: str, members: Sequence[Member], true: int, trials: int, undecided: int) -> str:
-    if any(found.verdict == "violated" for _, found in members):
-        return "violated"
-    if true:
-        decided = true - undecided
-        return f"not violated in {decided}" if decided else Verdict.UNDECIDED.label
-    if any(found.verdict == Verdict.VACUOUS.label for _, found in members):
-        reason = VACUOUS_REASONS.get(name)
-        return Verdict.VACUOUS.label + (f": {reason}" if reason else "")
-    return f"hypothesis false in all {trials} trials"
-
-
-def _of_trials(claim: Claim, hypothesis: str, members: Sequence[Member], alpha: float, method: str) -> ClaimRow:
-    union = _shared(members)
-    count = {name: int(values.sum()) for name, values in union.items()}
-    limits, tightest = get_method(method), _least(members, "slack_min")
-    violating = [member for member in members if member[1].verdict == "violated"]
-    return ClaimRow(
-        claim=claim,
-        hypothesis=hypothesis,
-        modes=tuple(dict.fromkeys(found.mode for _, found in members)),
-        runs=tuple(dict.fromkeys(source.name for source, _ in members)),
-        trials=count["looked"],
-        hypothesis_true=count["true"],
-        violations=count["violated"],
-        undecided=count["undecided"],
-        checks=sum(len(found.tally.slacks) for _, found in members if found.tally is not None),
-        verdict=_words_of_trials(claim.name, members, count["true"], count["looked"], count["undecided"]),
-        lower=float(limits.lower(count["violated"], count["true"], alpha)),
-        upper=float(limits.upper(count["violated"] + count["undecided"], count["true"], alpha)),
-        slack_min=tightest[1].slack_min,
-        slack_error=tightest[1].slack_error,
-        slacks=np.concatenate([np.empty(0), *(found.tally.slacks for _, found in members if found.tally is not None)]),
-        place=_place(*(violating[0] if violating else tightest)),
-        detail=vacuous_words(claim.name, count["vacuous"]) if count["true"] else "",
-        figure=tightest[1].figure,
-    )
-
-
-def _slacks(members: Sequence[Member]) -> Iterator[Array]:
-    """Of every point that claims something, where the claim has a size."""
-    for _, found in members:
-        if found.judgement is not None:
-            own = found.judgement.slack
-            yield own[~np.isnan(own)]
-
-
-def _details(members: Sequence[Member]) -> str:
-    """What each cell says where they are few and agree; else how many say what; points are counted together."""
-    verdicts, details = ([getattr(found, name) for _, found in members] for name in ("verdict", "detail"))
-    points = [found.points for _, found in members]
-    if any(tests for _, tests, _ in points):
-        met, tests, beyond = (sum(column) for column in zip(*points, strict=True))
-        return words_of_points((met, tests, beyond), NOT_CONTRADICTED in verdicts)
-    if len(verdicts) <= FEW and len(set(verdicts)) == 1:
-        return "; ".join(dict.fromkeys(details))
-    said = ", ".join(f"{verdicts.count(word)} {word}" for word in dict.fromkeys(verdicts))
-    return f"{len(verdicts)} cells and modes: {said}"
-
-
-def _of_probabilities(claim: Claim, hypothesis: str, members: Sequence[Member]) -> ClaimRow:
-    draws: dict[tuple[int, str], list[int]] = {}
-    for source, found in members:
-        key = (source.seed, source.keys.get(found.cell, source.name))
-        most = draws.setdefault(key, [0, 0])
-        draws[key] = [max(most[0], found.trials), max(most[1], found.hypothesis_true)]
-    verdicts = [found.verdict for _, found in members]
-    near = _least(members, "p_against")
-    low, high = near[1].lower, near[1].upper
-    if math.isnan(near[1].p_against):
-        # nothing is tested: the range over the cells
-        low, high = (
-            pick(getattr(found, name) for _, found in members) for pick, name in ((min, "lower"), (max, "upper"))
-        )
-    return ClaimRow(
-        claim=claim,
-        hypothesis=hypothesis,
-        modes=tuple(dict.fromkeys(found.mode for _, found in members)),
-        runs=tuple(dict.fromkeys(source.name for source, _ in members)),
-        trials=sum(most[0] for most in draws.values()),
-        hypothesis_true=sum(most[1] for most in draws.values()),
-        violations=verdicts.count(Support.CONTRADICTED.value),
-        undecided=0,
-        checks=len(members),
-        verdict=together(verdicts),
-        lower=low,
-        upper=high,
-        slack_min=near[1].slack_min,
-        slack_error=math.nan,
-        slacks=np.concatenate([np.empty(0), *_slacks(members)]),
-        place=_place(*near),
-        detail=_details(members),
-        figure=near[1].figure,
-    )
-
-
-def _unchecked(claim: Claim) -> ClaimRow:
-    nan = math.nan
-    return ClaimRow(
-        claim, "", (), (), 0, 0, 0, 0, 0, "not checked", nan, nan, nan, nan, np.empty(0), None, "", ""
-    )  # fmt: skip
-
-
-def claim_rows(sources: Sequence[Source], level: float = 0.95, method: str = "clopper-pearson") -> tuple[ClaimRow, ...]:
-    """Every claim of the registry, in its order, one row for each hypothesis it is checked under.
-
-    Parameters
-    ----------
-    sources : sequence of Source
-        The runs of the page, their findings adjusted over all of it (`mc.estimate.claims.findings.adjudicate`).
-    level : float
-        Of each limit of a violation rate.
-    method : str
-        Of these limits; "beta-binomial" where the number of trials followed the data.
-
-    Returns
-    -------
-    tuple of ClaimRow
-        A claim that nothing speaks of has one row that says so.
+    The findings of the sources are adjusted over the whole page (`adjudicate`). `level` and `method` are of the limits
+    of violation rates. A claim that no source checks has one finding with an empty hypothesis.
     """
     rows = []
     for claim in CLAIMS.values():
-        members = [(source, found) for source in sources for found in source.findings if found.name == claim.name]
+        members = [(source, finding) for source in sources for finding in source.findings if finding.name == claim.name]
         if not members:
-            rows.append(_unchecked(claim))
+            rows.append(Finding(claim.name, (), "", -1, 0, 0, "not checked"))
         order = {name: i for i, name in enumerate(claim.hypotheses)}
-        names = dict.fromkeys(found.hypothesis for _, found in members)
+        names = dict.fromkeys(finding.hypothesis for _, finding in members)
         for hypothesis in sorted(names, key=lambda name: order.get(name, len(order))):
             own = [member for member in members if member[1].hypothesis == hypothesis]
-            if own[0][1].tally is not None:
-                rows.append(_of_trials(claim, hypothesis, own, 1.0 - level, method))
-            else:
-                rows.append(_of_probabilities(claim, hypothesis, own))
+            rows.append(_of_trials(own, 1.0 - level, method) if own[0][1].draws else _of_probabilities(own))
     return tuple(rows)
+
+
+def _modes(members: Sequence[Member]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(mode for _, finding in members for mode in finding.modes))
+
+
+def _runs(members: Sequence[Member]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(source.name for source, _ in members))
+
+
+def _least(members: Sequence[Member], by: str) -> Member:
+    """Return the member with the smallest attribute `by`, NaN last."""
+    return min(members, key=lambda member: (math.isnan(value := getattr(member[1], by)), value))
+
+
+def _distinct_draws(members: Sequence[Member]) -> dict[str, Mask]:
+    """Return the properties `DRAWS` of each distinct draw, over all runs, modes and widths."""
+    shared: dict[tuple[int, str], list[Mapping[str, Mask]]] = {}
+    for source, finding in members:
+        shared.setdefault((source.seed, source.keys[finding.cell]), []).append(finding.draws)
+    draws = {}
+    for name in DRAWS:
+        parts = []
+        for tallies in shared.values():
+            union = np.zeros(max(len(tally[name]) for tally in tallies), dtype=bool)
+            for tally in tallies:
+                union[: len(tally[name])] |= tally[name]
+            parts.append(union)
+        draws[name] = np.concatenate(parts)
+    draws["undecided"] &= ~draws["violated"]
+    draws["vacuous"] &= ~draws["true"]
+    return draws
+
+
+def _of_trials(members: Sequence[Member], alpha: float, method: str) -> Finding:
+    """Count the distinct draws of an implication over all members."""
+    name, hypothesis = members[0][1].name, members[0][1].hypothesis
+    slacks = np.concatenate([finding.slacks for _, finding in members])
+    pooled = implication_finding(name, _modes(members), hypothesis, -1, _distinct_draws(members), slacks, alpha, method)
+    tightest = _least(members, "slack_min")
+    source, shown = next((member for member in members if member[1].verdict == VIOLATED), tightest)
+    verdict, detail = pooled.verdict, pooled.detail
+    if not pooled.hypothesis_true:
+        reason, detail = CLAIMS[name].vacuous, ""
+        if verdict == Verdict.HYPOTHESIS_FALSE.label:
+            verdict = f"hypothesis false in all {pooled.trials} trials"
+        elif reason:
+            verdict = f"{verdict}: {reason}"
+    return replace(
+        pooled,
+        cell=shown.cell,
+        run=source.name,
+        runs=_runs(members),
+        address=shown.address,
+        slack_min=tightest[1].slack_min,
+        slack_error=tightest[1].slack_error,
+        verdict=verdict,
+        detail=detail,
+    )
+
+
+def _of_probabilities(members: Sequence[Member]) -> Finding:
+    """Return the verdict of all cells and modes together, with the numbers of the one nearest to failing."""
+    shared: dict[tuple[int, str], tuple[int, int]] = {}
+    for source, finding in members:
+        key = (source.seed, source.keys.get(finding.cell, source.name))
+        trials, true = shared.get(key, (0, 0))
+        shared[key] = max(trials, finding.trials), max(true, finding.hypothesis_true)
+    verdicts = [finding.verdict for _, finding in members]
+    source, nearest = _least(members, "p_against")
+    lower, upper = nearest.lower, nearest.upper
+    if math.isnan(nearest.p_against):  # nothing is tested: the range over the cells
+        lower, upper = min(finding.lower for _, finding in members), max(finding.upper for _, finding in members)
+    slacks = np.concatenate([finding.slacks for _, finding in members])
+    return replace(
+        nearest,
+        modes=_modes(members),
+        run=source.name,
+        runs=_runs(members),
+        trials=sum(trials for trials, _ in shared.values()),
+        hypothesis_true=sum(true for _, true in shared.values()),
+        violations=verdicts.count(Support.CONTRADICTED.value),
+        checks=len(members),
+        verdict=together(verdicts),
+        lower=lower,
+        upper=upper,
+        slack_error=math.nan,
+        slack_median=float(np.median(slacks)) if len(slacks) else math.nan,
+        slacks=slacks,
+        detail=_details(members),
+    )
+
+
+def _details(members: Sequence[Member]) -> str:
+    """Say what each cell says where they are few and agree, else how many say what; points are counted together."""
+    findings = [finding for _, finding in members]
+    verdicts = [finding.verdict for finding in findings]
+    if any(finding.points[1] for finding in findings):
+        met, tests, beyond = (sum(column) for column in zip(*(finding.points for finding in findings), strict=True))
+        return points_words((met, tests, beyond), NOT_CONTRADICTED in verdicts)
+    if len(verdicts) <= FEW and len(set(verdicts)) == 1:
+        return "; ".join(dict.fromkeys(finding.detail for finding in findings))
+    counted = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts))
+    return f"{len(verdicts)} cells and modes: {counted}"

@@ -1,131 +1,86 @@
-"""Everything a run says of the claims of the theory, cell by cell, with the verdicts of the page."""
+"""The findings of a run, cell by cell, with the verdicts of the page."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mc.estimate.cells.study import CellStudy, Study, TheoryClaim, asked, method_for
-from mc.estimate.cells.verdicts import CHAIN
-from mc.estimate.claims.findings import Finding, adjudicate, of_implication, words_of_points
-from mc.estimate.claims.half_width import half_width
-from mc.estimate.claims.orthant import orthant
+from mc.estimate.cells.study import CellStudy, Study, claimed_trials, in_claims, method_for
+from mc.estimate.claims.finding import Finding, adjudicate, probability_finding
+from mc.estimate.claims.implications import flow_implications, ladder_implications
+from mc.estimate.claims.points import Points, Side, judge
 from mc.estimate.claims.published import Constant, published
 from mc.estimate.claims.tails import ingredients
+from mc.estimate.claims.zero_loss import half_width, orthant
 from mc.estimate.flows.protocol import Protocol, protocol
-from mc.estimate.probability.tests import p_value
-from mc.estimate.widths.curves import THEORY_ERRORS
-
-LADDER = frozenset(f"{weak}-{strong}" for weak, strong in CHAIN)
+from mc.estimate.widths.curves import THEORY_ERRORS, Curve
 
 
 @dataclass(frozen=True)
 class RunFindings:
-    """What a run says of the claims.
+    """The findings of a run."""
 
-    Parameters
-    ----------
-    findings : tuple of Finding
-        Cell by cell, then those over several cells; verdicts adjusted over all of them.
-    raw : tuple of Finding
-        The same before the adjustment, for a page of several runs.
-    constants : tuple of Constant
-        C' of the published form, by cell, mode and event.
-    protocols : tuple of Protocol
-        Gradient descent's protocol beside the exact verdict.
-    """
-
-    findings: tuple[Finding, ...]
-    raw: tuple[Finding, ...]
-    constants: tuple[Constant, ...]
-    protocols: tuple[Protocol, ...]
+    findings: tuple[Finding, ...]  # cell by cell, then those over several cells; verdicts adjusted over all of them
+    raw: tuple[Finding, ...]  # the same before the adjustment, for a page of several runs
+    constants: tuple[Constant, ...]  # C' of the published form, by cell, mode and event
+    protocols: tuple[Protocol, ...]  # the protocol of gradient descent beside the exact verdict
 
     def of_cell(self, cell: int) -> tuple[Finding, ...]:
-        """The findings of one cell."""
-        return tuple(found for found in self.findings if found.cell == cell)
-
-    @property
-    def across(self) -> tuple[Finding, ...]:
-        """Those over several cells."""
-        return self.of_cell(-1)
+        """Return the findings of one cell; -1: those over several cells."""
+        return tuple(finding for finding in self.findings if finding.cell == cell)
 
 
-def of_theory(claim: TheoryClaim, cell: int, level: float, method: str) -> Finding:
-    """The finding of "P(certificate) >= P_theory" over all widths of a cell.
+def theory_finding(curve: Curve, alpha: float, method: str) -> Finding:
+    """Return the finding of "P(certificate) >= P_theory" over all widths of a curve with a theory.
 
-    The widths are Bonferroni's, and a mean P_theory may be off by `THEORY_ERRORS` standard errors, as in the verdicts
-    of the curve.
+    A mean P_theory may be off by `THEORY_ERRORS` standard errors. The tightest width is where the lower limit exceeds
+    P_theory by least.
     """
-    curve, at = claim.curve, claim.tightest
-    against = support = float("nan")
-    points = (0, 0, 0)
-    if curve.theory is not None and claim.widths:
-        says = (curve.theory.p > 0.0) & (curve.counts.trials > 0)
-        counts, error = curve.counts, THEORY_ERRORS * curve.theory.standard_error
-        low, high = (np.clip(curve.theory.p + sign * error, 0.0, 1.0) for sign in (-1.0, 1.0))
-        refuted = p_value(counts.most_holds, counts.trials, low, "less", method)[says]
-        shown = p_value(counts.holds, counts.trials, high, "greater", method)[says]
-        against, support = (min(claim.widths * float(p), 1.0) for p in (refuted.min(), shown.max()))
-        open_ = shown > (1.0 - level) / claim.widths
-        beyond = np.power(high, counts.trials)[says] > (1.0 - level) / claim.widths
-        points = (int((~open_).sum()), claim.widths, int((open_ & beyond).sum()))
-    return Finding(
-        name=claim.name,
-        mode=claim.mode,
-        hypothesis="P_theory > 0",
-        cell=cell,
-        trials=claim.trials,
-        hypothesis_true=0 if at is None else int(curve.counts.trials[at]),
-        verdict=claim.verdict.value,
-        lower=claim.lower,
-        upper=claim.upper,
-        slack_min=claim.slack,
-        address=None if at is None else (None, int(curve.widths[at])),
-        p_against=against,
-        p_support=support,
-        detail=words_of_points(points),
-        points=points,
-        figure="ladder",
+    theory, widths = curve.theory, curve.widths
+    assert theory is not None
+    nothing, error = np.full(len(widths), math.nan), THEORY_ERRORS * theory.standard_error
+    points = Points(Side.AT_LEAST, (curve.event,) * len(widths), widths, nothing, curve.counts, theory.p, error)
+    judged = judge(points, alpha, method)
+    judged = replace(judged, slack=np.where(points.says, judged.lower - theory.p, math.nan))
+    finding = probability_finding(f"theory-{theory.form}", curve.mode, "P_theory > 0", curve.cell, judged)
+    tightest = judged.tightest
+    return replace(
+        finding,
+        hypothesis_true=0 if tightest is None else int(curve.counts.trials[tightest]),
+        # a difference of probabilities is not a factor: no distribution of it is shown
+        slack_median=math.nan,
+        slacks=np.empty(0),
+        judgement=None,
     )
 
 
-def _of_cell(study: Study, cell: CellStudy, method: str) -> Iterator[Finding]:
-    index, alpha = cell.cell.index, 1.0 - study.level
-    for claim in cell.claims:
-        yield of_theory(claim, index, study.level, method)
-    for found in cell.implications:
-        yield of_implication(found, index, "margins" if found.name in LADDER else "slacks")
-    yield from ingredients(cell.cell, study.experiment, alpha, method)
-    yield from orthant(cell.cell, study.experiment, alpha, method)
-    yield from half_width(cell.cell, study.experiment, alpha, method)
+def _of_cell(study: Study, own: CellStudy, method: str) -> Iterator[Finding]:
+    cell, alpha = own.cell, 1.0 - study.level
+    for at in own.width_for:
+        yield theory_finding(own.curves[at], alpha, method)
+    for mode in cell.modes:
+        yield from ladder_implications(cell, mode, alpha, method)
+    for mode in cell.modes:
+        yield from flow_implications(cell, mode, alpha, method, claimed_trials(study.experiment))
+    for check in (ingredients, orthant, half_width):
+        yield from check(cell, study.experiment, alpha, method)
 
 
 def run_findings(study: Study) -> RunFindings:
-    """What a run says of every claim it was asked about.
-
-    Parameters
-    ----------
-    study : Study
-
-    Returns
-    -------
-    RunFindings
-        Verdicts on probabilities at the level of the study, by Holm's procedure over the whole run.
-    """
-    method = method_for(study.experiment)
-    cells = [cell.cell for cell in study.cells]
-    found = [one for cell in study.cells for one in _of_cell(study, cell, method)]
-    constants: list[Constant] = []
-    for finding, own in published(cells, study.experiment, 1.0 - study.level, method):
-        found.append(finding)
-        constants += own
-    wanted = tuple(one for one in found if asked(one.name, study.experiment))
+    """Return the findings of a run on every claim that [claims] names, verdicts adjusted by Holm over the whole run."""
+    method, alpha = method_for(study.experiment), 1.0 - study.level
+    cells = [own.cell for own in study.cells]
+    findings = [finding for own in study.cells for finding in _of_cell(study, own, method)]
+    over_cells = list(published(cells, study.experiment, alpha, method))
+    findings += [finding for finding, _ in over_cells]
+    raw = tuple(finding for finding in findings if in_claims(finding.name, study.experiment))
     protocols = [protocol(cell, mode, study.experiment, study.level) for cell in cells for mode in cell.modes]
     return RunFindings(
-        adjudicate(wanted, study.level),
-        wanted,
-        tuple(constants) if asked("published", study.experiment) else (),
+        adjudicate(raw, study.level),
+        raw,
+        tuple(one for _, own in over_cells for one in own) if in_claims("published", study.experiment) else (),
         tuple(one for one in protocols if one is not None),
     )

@@ -1,7 +1,7 @@
 """The three ingredients of the probability bounds against measured tails (theory §7.1-3).
 
-Each says that a bad event has at most a given probability; it is counted over a grid of widths and of the free
-parameter, from numbers that every run stores.
+Each ingredient says that a bad event has at most a given probability; the event is counted over a grid of widths and of
+the free parameter of the bound, from numbers that every run stores.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mc.estimate.claims.findings import Finding, of_judgement
+from mc.estimate.claims.finding import Finding, probability_finding
 from mc.estimate.claims.points import Points, Side, judge, stacked
 from mc.estimate.probability.counts import CellLike, Counts, Decision, Decisions, dataset
 from mc.estimate.widths.predicted import Ensemble, named
@@ -23,34 +23,26 @@ from mc.theory import constants
 Bound = Callable[..., Array]
 
 ETAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""Relative deviations at which the Chernoff bound is looked at."""
+"""Relative deviations at which the Chernoff bound is tested."""
 DELTAS = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
-"""Failure probabilities at which the other two are."""
+"""Failure probabilities at which the other two bounds are tested."""
 
 ROUNDING = 1e-12
 """Relative distance from a threshold that rounding can make: s and |y(0)| are sums of squares of at most 10^7 terms in
 blocks, wrong by less than (block + blocks) 2^-53 < 1e-12 of themselves."""
 
-FIGURE = "tails"
-
 
 def below(values: Array, threshold: Array | float, error: Array | float, computed: Mask) -> Decisions:
-    """The event "value <= threshold", undecided within the error of the value and where a trial has none.
+    """Decide the event "value <= threshold", undecided within the error of the value and where a trial has none.
 
-    Parameters
-    ----------
-    values : ndarray, shape (trial, width)
-    threshold, error : array or float
-        Broadcast against the values.
-    computed : ndarray of bool, shape (trial, width)
-        Where a trial is there, or failed.
+    Arrays have shape (trial, width) or broadcast to it; `computed` is true where a trial is present, or failed.
     """
-    found = np.full(values.shape, Decision.UNDECIDED, dtype=np.int8)
+    decided = np.full(values.shape, Decision.UNDECIDED, dtype=np.int8)
     with np.errstate(invalid="ignore"):
-        found[values + error <= threshold] = Decision.HOLDS
-        found[values - error > threshold] = Decision.FAILS
-    found[~computed] = Decision.NOT_COUNTED
-    return found
+        decided[values + error <= threshold] = Decision.HOLDS
+        decided[values - error > threshold] = Decision.FAILS
+    decided[~computed] = Decision.NOT_COUNTED
+    return decided
 
 
 def _points(label: str, cell: CellLike, parameter: float, event: Decisions, bound: ArrayLike) -> Points:
@@ -71,14 +63,11 @@ def _computed(cell: CellLike, values: Array) -> Mask:
 
 
 def smallest_eigenvalue(cell: CellLike, ensemble: Ensemble) -> tuple[str, Array, Array] | None:
-    """lambda_min(V Dphi^2 V^T/k) of every trial and width, from the smallest singular value of the Jacobian.
+    """Return the mode, lambda_min(V Dphi^2 V^T/k) and its error, (trial, width), from the Jacobian's singular value.
 
-    Returns
-    -------
-    mode, values, error : str, ndarray, ndarray of shape (trial, width)
-        `hidden` where it was run, its square; else that of `both` less s^2 (theory §4). None where neither is stored.
-        The error is that of a Gram matrix summed in blocks (theory §5), twice over: of the sum and of what was taken
-        off to round it down.
+    In mode `hidden` the eigenvalue is its square, in mode `both` its square less s^2 (theory §4); None where neither is
+    stored. The error is that of a Gram matrix summed in blocks (theory §5), twice over: of the sum, and of the amount
+    that was subtracted to round it down.
     """
     sigma, scale = dataset(cell, "sigma_0"), dataset(cell, "activation_scale")
     if sigma is None or not cell.modes or ("hidden" not in cell.modes and scale is None):
@@ -101,33 +90,26 @@ def chernoff(
     method: str = "clopper-pearson",
     bound: Bound = constants.chernoff_failure,
 ) -> Iterator[Finding]:
-    """P(lambda_min(H) <= (1 - eta) C_dphi^2) <= delta_1(k) over `ETAS` and the widths (theory §7.1).
+    """Test P(lambda_min(H) <= (1 - eta) C_dphi^2) <= delta_1(k) over `ETAS` and the widths (theory §7.1).
 
-    Parameters
-    ----------
-    cell : CellLike
-        Needs sigma_0; in mode both also activation_scale.
-    ensemble : Ensemble
-    alpha, method
-        As in `mc.estimate.claims.points.judge`.
-    bound : callable
-        delta_1, with the arguments of `mc.theory.constants.chernoff_failure`.
+    Needs sigma_0; in mode both also activation_scale. `bound` is delta_1, with the arguments of
+    `mc.theory.constants.chernoff_failure`.
     """
     activation, law = ensemble.activation, ensemble.law
-    found = smallest_eigenvalue(cell, ensemble) if law.in_theorem else None
-    if found is None:
+    eigenvalue = smallest_eigenvalue(cell, ensemble) if law.in_theorem else None
+    if eigenvalue is None:
         return
-    mode, values, error = found
-    there = _computed(cell, values)
+    mode, values, error = eigenvalue
+    computed = _computed(cell, values)
     parts = []
     for eta in ETAS:
         delta = bound(
             cell.widths, eta, n=int(cell.problem["n"]), moment_dphi=activation.moment_dphi,
             sup_dphi=activation.sup_dphi, entry_bound=law.entry_bound,
         )  # fmt: skip
-        event = below(values, (1.0 - eta) * activation.moment_dphi**2, error, there)
+        event = below(values, (1.0 - eta) * activation.moment_dphi**2, error, computed)
         parts.append(_points("delta_1", cell, eta, event, delta))
-    yield of_judgement("chernoff", mode, "none", cell.index, judge(stacked(parts), alpha, method), FIGURE)
+    yield probability_finding("chernoff", mode, "none", cell.index, judge(stacked(parts), alpha, method))
 
 
 def concentration(
@@ -138,26 +120,24 @@ def concentration(
     upper: Bound = constants.activation_norm_upper,
     lower: Bound = constants.activation_norm_lower,
 ) -> Iterator[Finding]:
-    """P(s > upper end) <= delta_2 and P(s < lower end) <= delta_4 over `DELTAS` and the widths (theory §7.2).
+    """Test P(s > upper end) <= delta_2 and P(s < lower end) <= delta_4 over `DELTAS` and the widths (theory §7.2).
 
-    An end that no s can pass (sup|phi|, or 0) says nothing. Parameters as in `chernoff`; needs activation_scale.
+    An end that no s can pass (sup|phi|, or 0) claims nothing. Needs activation_scale.
     """
     scale = dataset(cell, "activation_scale")
     if scale is None or not cell.modes:
         return
-    activation, there = ensemble.activation, _computed(cell, scale)
+    activation, computed = ensemble.activation, _computed(cell, scale)
     moments = {"moment_phi": activation.moment_phi, "sup_dphi": activation.sup_dphi}
     parts = []
     for delta in DELTAS:
         end = upper(cell.widths, delta, sup_phi=activation.sup_phi, **moments)
-        above = below(-scale, -end, ROUNDING * scale, there)
+        above = below(-scale, -end, ROUNDING * scale, computed)
         parts.append(_points("s > upper end", cell, delta, above, np.where(end < activation.sup_phi, delta, 1.0)))
         end = lower(cell.widths, delta, **moments)
-        under = below(scale, end, ROUNDING * scale, there)
+        under = below(scale, end, ROUNDING * scale, computed)
         parts.append(_points("s < lower end", cell, delta, under, np.where(end > 0.0, delta, 1.0)))
-    yield of_judgement(
-        "concentration", cell.modes[0], "none", cell.index, judge(stacked(parts), alpha, method), FIGURE
-    )  # fmt: skip
+    yield probability_finding("concentration", cell.modes[0], "none", cell.index, judge(stacked(parts), alpha, method))
 
 
 def initial_error(
@@ -167,31 +147,30 @@ def initial_error(
     method: str = "clopper-pearson",
     bound: Bound = constants.initial_output_upper,
 ) -> Iterator[Finding]:
-    """P(|y(0)| > s (...)) <= delta_3, with the s and the norms of A of each trial (theory §7.3).
+    """Test P(|y(0)| > s (...)) <= delta_3, with the s and the norms of A of each trial (theory §7.3).
 
-    A law that is both sub-Gaussian and bounded is put to both forms. Parameters as in `chernoff`; needs norm_y0 and
-    activation_scale.
+    A law that is both sub-Gaussian and bounded is tested in both forms. Needs norm_y0 and activation_scale.
     """
     scale, size = dataset(cell, "activation_scale"), dataset(cell, "norm_y0")
     norms = {name: dataset(cell, name) for name in ("norm_A", "frobenius_A", "frobenius_AAT")}
     columns = {name: np.asarray(values)[:, None] for name, values in norms.items() if values is not None}
     if scale is None or size is None or not cell.modes or len(columns) < len(norms):
         return
-    law, there = ensemble.law, _computed(cell, size)
+    law, computed = ensemble.law, _computed(cell, size)
     forms = [("sub-Gaussian entries", True)] * law.subgaussian + [("bounded entries", False)] * law.in_theorem
     for hypothesis, subgaussian in forms:
         parts = []
         for delta in DELTAS:
             end = bound(scale, delta, entry_bound=law.entry_bound, subgaussian=subgaussian, **columns)
-            parts.append(_points("|y(0)| > end", cell, delta, below(-size, -end, ROUNDING * size, there), delta))
-        found = judge(stacked(parts), alpha, method)
-        yield of_judgement("initial-error", cell.modes[0], hypothesis, cell.index, found, FIGURE)
+            parts.append(_points("|y(0)| > end", cell, delta, below(-size, -end, ROUNDING * size, computed), delta))
+        judged = judge(stacked(parts), alpha, method)
+        yield probability_finding("initial-error", cell.modes[0], hypothesis, cell.index, judged)
 
 
 def ingredients(
     cell: CellLike, experiment: Mapping[str, Any], alpha: float = 0.05, method: str = "clopper-pearson"
 ) -> Iterator[Finding]:
-    """All three in one cell; nothing where the activation or the law has no name here."""
+    """Test all three in one cell; yield nothing where the activation or the law is the user's own object."""
     ensemble = named(experiment)
     if ensemble is None:
         return

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import chi2
 from scipy.stats import t as student
 
-from mc.estimate.claims.half_width import heuristic_width
+from mc.estimate.claims.zero_loss import heuristic_width
 from mc.estimate.probability.counts import Counts, Decision, Decisions
 from mc.estimate.probability.intervals import checked_level
 from mc.estimate.widths.crossings import CrossingWidth, interpolated, interpolated_width, pooled

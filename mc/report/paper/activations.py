@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from mc.estimate.cells.factor_gaps import Rung, rungs
+from mc.estimate.cells.factors import Rung, rungs
 from mc.estimate.flows.stuck import Stuck, exact_counts, stuck
 from mc.estimate.numbers import spaced
 from mc.estimate.probability.counts import Counts

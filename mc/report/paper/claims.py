@@ -1,125 +1,84 @@
-"""The table of claims: those of the registry over all runs of the report, then what each study decides."""
+"""The table of claims: those of the registry over all runs of the report, then those that each study decides."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mc.estimate.claims.findings import adjudicate
-from mc.estimate.claims.pooled import ClaimRow, Place, claim_rows
+from mc.estimate.claims.finding import Finding, adjudicate
+from mc.estimate.claims.pooled import claim_rows
 from mc.estimate.claims.run_findings import run_findings
 from mc.estimate.numbers import spaced
-from mc.report.claims import NO_BREAK, claims_rows, source_of
+from mc.report.claims import finding_words, place_words, source_of, tone
 from mc.report.paper.section import PaperClaim, Run
-from mc.report.tables import tone
+from mc.theory.claims import CLAIMS
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table, in words.
+    """A row of the table, in words."""
 
-    Parameters
-    ----------
-    claim, note : str
-        The statement, and its source or hypothesis.
-    verdict, tone : str
-        The verdict and its colour.
-    interval, slack : str
-    trials : str
-    study : str
-        Name of the study whose section shows it.
-    figure : str
-        Name of a figure of the page, or of the study.
-    experiment : str
-    address : str
-    replay : str
-        The command that computes the tightest trial again; empty where no trial is meant.
-    explanation : str
-    """
-
-    claim: str
-    note: str
+    claim: str  # the statement
+    note: str  # its source and hypothesis
     verdict: str
-    tone: str
+    tone: str  # colour class of the verdict
     interval: str
     slack: str
     trials: str
-    study: str
-    figure: str
+    study: str  # the study whose section shows it
+    figure: str  # name of a figure of the page, or of the study
     experiment: str
     address: str
-    replay: str
+    replay: str  # command that computes the tightest trial again; empty where no trial is meant
     explanation: str = ""
 
 
-def place_words(place: Place | None) -> str:
-    """Where a claim is tightest, in words."""
-    if place is None:
-        return "–"
-    parts = [] if place.cell < 0 else [f"cell{NO_BREAK}{place.cell}"]
-    parts += [] if place.trial is None else [f"trial{NO_BREAK}{place.trial}"]
-    return ", ".join([*parts, f"k{NO_BREAK}={NO_BREAK}{spaced(place.width)}"])
-
-
-def replay_command(place: Place | None, runs: Mapping[str, Run]) -> str:
-    """The command that computes the trial at a place again."""
-    if place is None or place.trial is None or place.run not in runs:
+def _replay(address: tuple[int | None, int] | None, cell: int, run: str, runs: Mapping[str, Run]) -> str:
+    if address is None or address[0] is None or run not in runs:
         return ""
-    folder = runs[place.run].folder.as_posix()
-    return f"dipmc replay {folder} --cell {place.cell} --trial {place.trial} --width {place.width}"
+    folder = runs[run].folder.as_posix()
+    return f"dipmc replay {folder} --cell {cell} --trial {address[0]} --width {address[1]}"
 
 
 def registry_rows(
     runs: Mapping[str, Run], studies: Mapping[str, str], level: float
-) -> tuple[tuple[Row, ...], tuple[ClaimRow, ...]]:
-    """The claims of the registry over all runs, verdicts adjusted over the page.
+) -> tuple[tuple[Row, ...], tuple[Finding, ...]]:
+    """Return the claims of the registry over all runs in words and as findings, verdicts adjusted over the page.
 
-    Parameters
-    ----------
-    runs : mapping of str to Run
-        By name.
-    studies : mapping of str to str
-        Study of each run.
-    level : float
-
-    Returns
-    -------
-    rows : tuple of Row
-    claims : tuple of ClaimRow
-        The same as numbers.
+    `studies` is the study of each run.
     """
     raw = {name: run_findings(run.study).raw for name, run in runs.items()}
-    judged = iter(adjudicate([found for own in raw.values() for found in own], level))
-    sources = [source_of(name, runs[name].study, tuple(next(judged) for _ in own)) for name, own in raw.items()]
+    adjusted = iter(adjudicate([finding for own in raw.values() for finding in own], level))
+    sources = [source_of(name, runs[name].study, tuple(next(adjusted) for _ in own)) for name, own in raw.items()]
     adaptive = any(run.study.adaptive for run in runs.values())
-    claims = claim_rows(sources, level, "beta-binomial" if adaptive else "clopper-pearson")
-    kept = tuple(row for row in claims if row.hypothesis)
-    return tuple(_registry_rows(kept, runs, studies)), kept
+    findings = claim_rows(sources, level, "beta-binomial" if adaptive else "clopper-pearson")
+    checked = tuple(finding for finding in findings if finding.hypothesis)
+    return tuple(_registry_row(finding, runs, studies) for finding in checked), checked
 
 
-def _registry_rows(claims: Sequence[ClaimRow], runs: Mapping[str, Run], studies: Mapping[str, str]) -> Iterator[Row]:
-    for row, words in zip(claims, claims_rows(claims, {}), strict=True):
-        run = row.place.run if row.place is not None else row.runs[0]
-        hypothesis = "" if words["hypothesis"] == "–" else f"under {words['hypothesis']}; "
-        yield Row(
-            claim=f"{row.claim.name}: {row.claim.formula}",
-            note=f"{hypothesis}{row.claim.source}" + (f"; {words['detail']}" if words["detail"] else ""),
-            verdict=words["verdict"],
-            tone=words["tone"],
-            interval=words["limits"],
-            slack=" ".join(part for part in (words["slack"], f"({words['slack_note']})") if part != "()"),
-            trials=spaced(row.hypothesis_true),
-            study=studies[run],
-            figure=studies[run],
-            experiment=run,
-            address=place_words(row.place),
-            replay=replay_command(row.place, runs),
-        )
+def _registry_row(finding: Finding, runs: Mapping[str, Run], studies: Mapping[str, str]) -> Row:
+    claim, words = CLAIMS[finding.name], finding_words(finding)
+    run = finding.run if finding.address is not None else finding.runs[0]
+    detail = f"; {finding.detail}" if finding.detail else ""
+    return Row(
+        claim=f"{claim.name}: {claim.formula}",
+        note=f"under {finding.hypothesis}; {claim.source}{detail}",
+        verdict=words["verdict"],
+        tone=words["tone"],
+        interval=words["limits"],
+        slack=words["slack"] + (f" ({words['slack_note']})" if words["slack_note"] else ""),
+        trials=spaced(finding.hypothesis_true),
+        study=studies[run],
+        figure=studies[run],
+        experiment=run,
+        address=place_words(finding.address, finding.cell),
+        replay=_replay(finding.address, finding.cell, run, runs),
+    )
 
 
 def own_row(claim: PaperClaim, study: str, runs: Mapping[str, Run]) -> Row:
-    """A claim that a study decides."""
-    place = None if claim.address is None else Place(claim.experiment, *claim.address)
+    """Return a claim that a study decides."""
+    cell, address = (-1, None) if claim.address is None else (claim.address[0], claim.address[1:])
     return Row(
         claim=claim.claim,
         note="",
@@ -131,7 +90,7 @@ def own_row(claim: PaperClaim, study: str, runs: Mapping[str, Run]) -> Row:
         study=study,
         figure=claim.figure or study,
         experiment=claim.experiment,
-        address=place_words(place),
-        replay=replay_command(place, runs),
+        address=place_words(address, cell),
+        replay=_replay(address, cell, claim.experiment, runs),
         explanation=claim.explanation,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from matplotlib.axes import Axes
 
-from mc.estimate.cells.factor_gaps import Gap, Rung, gaps, rungs
+from mc.estimate.cells.factors import Gap, Rung, gaps, rungs
 from mc.estimate.cells.study import CellStudy
 from mc.estimate.claims.run_findings import run_findings
 from mc.estimate.probability.counts import Counts
@@ -57,7 +57,7 @@ COSTS = {
     ("trial", "paper"): "worst columns",
     ("paper", "theory"): "union bounds",
 }
-"""The steps in as few words as fit beside the first size (`mc.estimate.cells.factor_gaps.REASONS` in full)."""
+"""The steps in as few words as fit beside the first size (`mc.estimate.cells.factors.REASONS` in full)."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _medians_table(sizes: Sequence[Size], level: float) -> Table:
     rows = []
     for size in sizes:
         for mode, ladder_rungs in size.rungs.items():
-            promised = {claim.form: claim.width_for for claim in size.study.claims if claim.mode == mode}
+            promised = {form: width for (m, form), width in size.study.width_for.items() if m == mode}
             bound = " / ".join(
                 width_words(promised[form], 0) if math.isfinite(promised.get(form, math.inf)) else "–"
                 for form in ("trial", "paper")
@@ -143,17 +143,17 @@ def _looseness_table(sizes: Sequence[Size], level: float) -> Table:
     """Tabulate how much wider the network of the explicit bound is than what keeps the same promise."""
     rows = []
     for size in sizes:
-        for claim in sorted(size.study.claims, key=lambda claim: size.study.cell.modes.index(claim.mode)):
-            for event in dict.fromkeys((claim.form, "exact" if claim.mode == "hidden" else "conserved")):
-                curve = size.study.curves.get((claim.mode, event))
+        for (mode, form), promised in size.study.width_for.items():
+            for event in dict.fromkeys((form, "exact" if mode == "hidden" else "conserved")):
+                curve = size.study.curves.get((mode, event))
                 if curve is None:
                     continue
                 crossing = crossing_width(curve.widths, curve.counts, PROMISE, level, curve.method)
                 on_grid = math.isfinite(crossing.estimate) and crossing.estimate > 0.0
-                factor = claim.width_for / crossing.estimate if on_grid else math.nan
+                factor = promised / crossing.estimate if on_grid else math.nan
                 top = crossing.grid[1]
                 rows.append(
-                    (size.label, claim.mode, claim.form, width_words(claim.width_for, top), event,
+                    (size.label, mode, form, width_words(promised, top), event,
                      width_words(crossing.estimate, top), limits_words(crossing.interval), factor_words(factor))
                 )  # fmt: skip
     return TEXTS.table("looseness_table", rows, promise=PROMISE)

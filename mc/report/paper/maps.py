@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mc.estimate.cells.planes import Late, MapRow, Plane, ProtocolRow, map_rows, protocol_rows
-from mc.estimate.claims.orthant import orthant_law
 from mc.estimate.claims.points import Judgement, Points, Side, judge, stacked
+from mc.estimate.claims.zero_loss import orthant_law
 from mc.estimate.numbers import short, significant, spaced
 from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.intervals import clopper_pearson
