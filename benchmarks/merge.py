@@ -25,10 +25,11 @@ import numpy as np
 from mc.experiment.experiment import Experiment
 from mc.runner.jobs import build_job
 from mc.runner.plan import Gap, freeze, load_frozen, run_plan
-from mc.store.blocks import load, read_block, write_block
+from mc.store.blocks import BLOCKS, BlockHeader, checksum, read_block, write_block
 from mc.store.layout import BLOCK_LAYOUT, wanted
 from mc.store.merge import merge
-from mc.store.records import BLOCKS, BlockHeader, RunPlan, checksum
+from mc.store.plan import RunPlan
+from mc.store.results import load
 
 DISTINCT = 512
 """Blocks after which the numbers come again: farther apart than deflate looks back."""

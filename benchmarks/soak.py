@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from mc.experiment.experiment import Experiment
 from mc.runner.execute import run
-from mc.store.blocks import load
-from mc.store.records import BLOCKS
+from mc.store.blocks import BLOCKS
+from mc.store.results import load
 from mc.trial.block import BlockTask, compute_block
 
 LOG = "log.txt"
@@ -173,7 +173,7 @@ def soak(options: argparse.Namespace) -> dict[str, Any]:
         "blocks lost": lost,
         "blocks begun and not written, all kills": sum(repeated),
         "most repeated by one kill": max(repeated),
-        "half-written files left by kills, swept later": left,
+        "half-written files left by kills, deleted later": left,
         "half-written files at the end": len(list(killed.glob("**/.*.tmp"))),
         "datasets compared": sum(len(cell.data) for cell in load(whole).cells),
         "datasets that differ": differing(killed, whole),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mc.errors import InputError
 from mc.experiment.experiment import Experiment
-from mc.store.blocks import load
+from mc.store.results import load
 from mc.version import __version__
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc.errors import InputError
-from mc.store.blocks import write_block
+from mc.store.blocks import BlockHeader, write_block
 from mc.store.layout import BLOCK_LAYOUT, Field, field_of, wanted
-from mc.store.records import BlockHeader, CellPlan, RunPlan
+from mc.store.plan import CellPlan, RunPlan
 from mc.trial.block import BlockTask
 
 FAMILY_MEMBERS = ("slack_rate_paper", "slack_time_rate_paper", "verdict_rate_paper", "bound_rate")

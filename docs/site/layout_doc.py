@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 
+from mc.store.blocks import MAKER_FACTS, BlockHeader
 from mc.store.layout import BLOCK_LAYOUT, COORDINATES, FAMILIES, MERGE_LAYOUT, RARE_LAYOUT, Field
-from mc.store.records import MAKER_FACTS, BlockHeader
 from mc.theory.codes import NOT_COMPUTED, Labelled
 from mc.version import SCHEMA_VERSION
 

@@ -22,7 +22,7 @@ from mc.report.citations import CITATIONS, Citation, for_experiment, named
 from mc.runner.interrupts import Interrupted
 from mc.runner.plan import FROZEN
 from mc.runner.suites import default_report, experiments_of, runs_of
-from mc.store.blocks import RESULTS
+from mc.store.results import RESULTS
 from mc.theory.claims import CLAIMS
 from mc.verify.export import export_trial
 from mc.version import __version__

@@ -16,7 +16,7 @@ from mc.experiment.experiment import Experiment
 from mc.runner.adaptive import sampling_plan, tables, unseen_cell
 from mc.runner.cost import estimate_cost
 from mc.runner.memory import peak_memory
-from mc.store.blocks import RESULTS
+from mc.store.results import RESULTS
 from mc.theory.codes import FORMS
 
 PACKED = 0.1

@@ -18,10 +18,10 @@ from mc.runner.adaptive import decided, sampling_plan, trials_of_folder
 from mc.runner.cost import estimate_cost
 from mc.runner.plan import Gap, load_frozen, status
 from mc.runner.progress import ObservedCell, observed
+from mc.store.assembly import standing
 from mc.store.blocks import parts
 from mc.store.failures import failed_blocks
-from mc.store.merge import standing
-from mc.store.records import RunPlan
+from mc.store.plan import RunPlan
 
 MOST_FAILURES = 5
 """Failed blocks that are named."""

@@ -25,7 +25,6 @@ from mc.report.rare_figures import rare_failures, rare_summary, rare_table
 from mc.report.scaling_figures import ScalingPage, scaling
 from mc.report.summary import plain, summary, to_json
 from mc.report.tables import Threshold, medians_table, notes, pairs_table, thresholds_table, undecided_share
-from mc.store import blocks as store
 from mc.store.files import write_bytes
 from mc.store.results import Results
 
@@ -269,4 +268,4 @@ def write_report(run: Path, out: Path) -> Path:
     InputError
         When there are no results, or the folder cannot be written to.
     """
-    return report_results(store.load(run), out)
+    return report_results(load(run), out)

@@ -17,8 +17,8 @@ from mc.report.claims import ClaimsPage, claims_page, source_of
 from mc.report.html import environment, files, inlined
 from mc.report.page import Report, report_study
 from mc.report.summary import READING, claim_entry, plain, row_entry, to_json
-from mc.store import blocks as store
 from mc.store.files import write_bytes
+from mc.store.results import load
 
 READ = ("claims", "rows", "null")
 
@@ -45,7 +45,7 @@ class Member:
 def _stepped(runs: Sequence[tuple[Path, Path]]) -> Iterator[Stepped]:
     """The runs anew, lazily: what the reports have read is not kept for the comparison of steps."""
     for folder, place in runs:
-        results = store.load(folder)
+        results = load(folder)
         yield stepped(place.as_posix(), tomllib.loads(results.experiment_text), results.cells)
 
 
@@ -110,7 +110,7 @@ def write_suite(runs: Sequence[tuple[Path, Path]], out: Path) -> Iterator[Path]:
     """
     members = []
     for folder, place in runs:
-        results = store.load(folder)
+        results = load(folder)
         study = study_run(results)
         found = run_findings(study)
         members.append(Member(place.as_posix(), report_study(results, study, found, out / place), study, found))

@@ -30,8 +30,9 @@ from mc.runner.jobs import Compute, Record
 from mc.runner.plan import Gap, agreed, gaps, load_frozen, run_plan, stream_digests
 from mc.runner.pools import Pool
 from mc.runner.progress import ObservedCell, Observer, trials_there, up_to_date
+from mc.store.blocks import scan
 from mc.store.failures import Failures, failed_blocks
-from mc.store.records import RunPlan, scan
+from mc.store.plan import RunPlan
 from mc.store.results import CellResults
 from mc.trial.block import compute_block
 

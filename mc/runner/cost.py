@@ -13,7 +13,7 @@ from mc.experiment.experiment import Experiment
 from mc.model.draws import CHUNK
 from mc.runner.plan import MOST_BLOCKS, Gap, any_plan
 from mc.store.layout import BLOCK_LAYOUT, FAMILIES, Field
-from mc.store.records import RunPlan
+from mc.store.plan import RunPlan
 from mc.theory.claims import CLAIMS, TRAJECTORY_CLAIMS
 
 SECONDS_PER_TRIAL = 2e-3

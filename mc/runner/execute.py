@@ -23,11 +23,12 @@ from mc.runner.jobs import Compute, Job, Record, build_job
 from mc.runner.plan import Gap, agreed, freeze, gaps, in_shard, load_frozen, run_plan, stream_digests
 from mc.runner.pools import Pool, computed
 from mc.runner.requests import RequestLike, asked_blocks
+from mc.store.blocks import BLOCKS
 from mc.store.failures import forget, note
-from mc.store.files import host_name, sweep
+from mc.store.files import delete_stale, host_name
 from mc.store.merge import merge as merge_blocks
+from mc.store.plan import RunPlan
 from mc.store.provenance import git_commit, versions
-from mc.store.records import BLOCKS, RunPlan
 from mc.trial.block import compute_block
 
 Progress = Callable[[int, int, Record], None]
@@ -216,8 +217,8 @@ def _jobs(
 ) -> list[Job]:
     """The missing blocks as units of work, in a folder that is made ready for them."""
     freeze(experiment, folder)
-    sweep(folder)
-    sweep(folder / BLOCKS)
+    delete_stale(folder)
+    delete_stale(folder / BLOCKS)
     facts = {**versions(), "git_commit": git_commit()}
     # workers may have another current folder
     blocks = folder.absolute() / BLOCKS

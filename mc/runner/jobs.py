@@ -18,10 +18,10 @@ from threadpoolctl import threadpool_limits
 from mc.errors import InputError
 from mc.experiment.experiment import Experiment
 from mc.runner.plan import Gap
-from mc.store.blocks import write_block
+from mc.store.blocks import BlockHeader, write_block
 from mc.store.files import host_name
+from mc.store.plan import RunPlan
 from mc.store.provenance import blas_identity
-from mc.store.records import BlockHeader, RunPlan
 from mc.trial.block import BlockTask
 
 Compute = Callable[[BlockTask], Mapping[str, NDArray[Any]]]

@@ -13,7 +13,7 @@ from mc.model.draws import stream_digest
 from mc.runner.requests import RequestLike, asked_blocks
 from mc.store.blocks import parts
 from mc.store.files import write_bytes
-from mc.store.records import CellPlan, RunPlan, differences
+from mc.store.plan import CellPlan, RunPlan, differences
 
 FROZEN = "experiment.toml"
 

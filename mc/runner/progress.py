@@ -11,14 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc.runner.plan import Gap
-from mc.store.assembly import assemble
-from mc.store.blocks import RESULTS, load, parts, read_block
+from mc.store.assembly import cell_rows, merged_from, standing
+from mc.store.blocks import Parts, parts, scan
 from mc.store.failures import Failures, failed_blocks
-from mc.store.hdf5 import row_axis
 from mc.store.layout import Computed, field_of, filled
-from mc.store.merge import merged_from, standing
-from mc.store.records import CellPlan, Parts, RunPlan, check_header, scan
-from mc.store.results import CellResults, Results
+from mc.store.plan import CellPlan, RunPlan
+from mc.store.results import RESULTS, CellResults, Results, load
 
 DECIDING = ("psi_0", "margin_paper", "margin_trial", "margin_sharp", "exact", "sigma_low", "outcome", "computed")
 """The datasets that say which events hold."""
@@ -61,30 +59,20 @@ def pieces_of(cell: CellPlan, held: Parts) -> tuple[Gap, ...]:
 
 
 def _observe(cell: CellPlan, plan: RunPlan, held: Parts, failures: Failures) -> ObservedCell:
-    sizes = {"mode": len(plan.modes), "trial": plan.trials, "width": len(plan.widths)}
-    sizes |= {"flow_width": len(plan.flow_widths), "saved_trial": 0, "time": 0}
-    data: dict[str, NDArray[Any]] = {
-        "computed": np.full((plan.trials, len(plan.widths)), Computed.ABSENT, dtype=np.int8)
-    }
+    sizes = plan.sizes | {"saved_trial": 0}
+    data: dict[str, NDArray[Any]] = {"computed": filled(field_of("computed"), sizes)}
+    data["computed"][:] = Computed.ABSENT
     seconds = 0.0
-    for number in range(plan.n_blocks):
-        blocks = []
-        for file, _ in held.get((cell.key, number), ()):
-            block = read_block(file.path)
-            check_header(file.path, block.header, cell, plan)
-            blocks.append(block)
-            seconds += float(block.header.facts.get("seconds", 0.0))
-        failure = failures.get((cell.key, number))
-        if not blocks and failure is None:
-            continue
-        arrays, _, _ = assemble(blocks, plan, failure)
-        here = slice(number * plan.block_size, min((number + 1) * plan.block_size, plan.trials))
+    for rows in cell_rows(cell, plan, held, failures):
+        seconds += sum(float(part.header.facts.get("seconds", 0.0)) for part in rows.parts)
+        trials = plan.trials_of(rows.block)
         for name in DECIDING:
-            if name in arrays:
+            if name in rows.arrays:
                 declared = field_of(name)
                 whole = data.setdefault(name, filled(declared, sizes))
-                before = (slice(None),) * row_axis(declared.dims)
-                whole[(*before, here)] = arrays[name][(*before, slice(here.stop - here.start))]
+                whole[declared.rows(trials.start, trials.stop)] = rows.arrays[name][
+                    declared.rows(0, trials.stop - trials.start)
+                ]
     found = CellResults(
         index=cell.index,
         key=cell.key,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from mc.store.records import CellPlan, RunPlan
+from mc.store.plan import CellPlan, RunPlan
 
 
 class RequestLike(Protocol):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mc.experiment.experiment import Experiment, load_file
 from mc.runner.plan import FROZEN, load_frozen
-from mc.store.blocks import RESULTS
+from mc.store.results import RESULTS
 
 
 def experiments_of(path: Path) -> tuple[tuple[Experiment, Path], ...]:

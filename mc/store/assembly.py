@@ -1,126 +1,133 @@
-"""The parts of one block of trials put side by side on the axes of a run."""
+"""Block files put together on the axes of a run: the one place that joins parts and fills in failed trials."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mc.model.arrays import Index
-from mc.store.failures import Failure
+from mc.store.blocks import Block, BlockHeader, Parts, read_part
+from mc.store.failures import Failure, Failures
 from mc.store.layout import BLOCK_LAYOUT, Computed, field_of, filled, wanted
-from mc.store.records import Block, BlockHeader, RunPlan
+from mc.store.plan import CellPlan, RunPlan, canonical_json
 from mc.theory.codes import Outcome
 
 
-def axes(plan: RunPlan) -> dict[str, tuple[int, ...]]:
-    """The axes ``width`` and ``flow_width`` of a plan."""
-    return {"width": plan.widths, "flow_width": plan.flow_widths}
+@dataclass(frozen=True)
+class Rows:
+    """One block of trials of a cell on the axes of a run."""
+
+    block: int
+    parts: Sequence[Block]
+    arrays: dict[str, NDArray[Any]]  # the datasets, `computed` among them; the fill value where no part has the width
+    columns: dict[str, Index]  # positions on the axes ``width`` and ``flow_width`` that a part has
+    saved: int  # length of the axis ``saved_trial`` of this block
 
 
-def failed_columns(failure: Failure, headers: Iterable[BlockHeader], plan: RunPlan) -> dict[str, list[int]]:
-    """Positions on the axes of a plan at which a block of trials failed and none of its parts has the width."""
-    there: dict[str, set[int]] = {"width": set(), "flow_width": set()}
+def failed_columns(failure: Failure | None, headers: Iterable[BlockHeader], plan: RunPlan) -> dict[str, list[int]]:
+    """Return the positions on the axes of a plan at which a block failed and none of its parts has the width."""
+    if failure is None:
+        return {dim: [] for dim in plan.axes}
+    present: dict[str, set[int]] = {dim: set() for dim in plan.axes}
     for header in headers:
-        there["width"].update(header.widths)
-        there["flow_width"].update(header.flow_widths)
-    return failure.lacks(axes(plan), there)
+        for dim, widths in header.axes.items():
+            present[dim].update(widths)
+    return failure.lacks(plan.axes, present)
 
 
-def _nothing(plan: RunPlan, sizes: Mapping[str, int]) -> dict[str, NDArray[Any]]:
-    """The datasets of a block without saved trajectories, at their fill values."""
-    there = {dim for dim, size in sizes.items() if size}
+def assemble(block: int, parts: Sequence[Block], plan: RunPlan, failure: Failure | None = None) -> Rows:
+    """Put the parts of one block of trials, in the order of their digests, side by side.
+
+    A width that several parts hold comes from the first of them; their numbers are the same, by their identity. Trials
+    of a `failure` are `Computed.FAILED`, with the outcome `Outcome.ERROR` of the flow, where no part has the width.
+    """
+    axes = plan.axes
+    sizes = plan.sizes | {"trial": plan.block_size, "saved_trial": 0}
+    present: dict[str, list[int]] = {dim: [] for dim in axes}
+    arrays: dict[str, NDArray[Any]] = {}
+    if not parts:
+        # every dataset of a block that failed as a whole exists, so that its trials count in each
+        arrays = {
+            field.name: filled(field, sizes)
+            for field in BLOCK_LAYOUT
+            if all(sizes.get(dim) for dim in field.dims) and wanted(field.name, plan.ladder)
+        }
+    for part in parts:
+        source: dict[str, list[int]] = {}
+        target: dict[str, list[int]] = {}
+        for dim, widths in part.header.axes.items():
+            fresh = [width for width in widths if width in axes[dim] and axes[dim].index(width) not in present[dim]]
+            source[dim] = [widths.index(width) for width in fresh]
+            target[dim] = [axes[dim].index(width) for width in fresh]
+            present[dim] += target[dim]
+        for name, array in part.arrays.items():
+            declared = field_of(name)
+            if not wanted(name, plan.ladder):
+                continue
+            if declared.width_axis is None:
+                arrays.setdefault(name, array)
+                continue
+            saved = ("saved_trial", "time", "entry")
+            sizes |= {dim: n for dim, n in zip(declared.dims, array.shape, strict=True) if dim in saved}
+            if name not in arrays:
+                arrays[name] = filled(declared, sizes)
+            dim = declared.dims[declared.width_axis]
+            before: tuple[Any, ...] = (slice(None),) * declared.width_axis
+            arrays[name][(*before, target[dim])] = array[(*before, source[dim])]
+    arrays["computed"] = np.full((plan.block_size, len(plan.widths)), Computed.ABSENT, dtype=np.int8)
+    arrays["computed"][:, present["width"]] = Computed.PRESENT
+    failed = failed_columns(failure, [part.header for part in parts], plan)
+    arrays["computed"][:, failed["width"]] = Computed.FAILED
+    if failed["flow_width"]:
+        outcome = arrays.setdefault("outcome", filled(field_of("outcome"), sizes))
+        outcome[:, :, failed["flow_width"]] = Outcome.ERROR
+    columns = {dim: np.array(sorted(positions), dtype=np.intp) for dim, positions in present.items()}
+    return Rows(block, parts, arrays, columns, sizes["saved_trial"])
+
+
+def cell_rows(
+    cell: CellPlan, plan: RunPlan, parts: Parts, failures: Failures, copied: Callable[[], Collection[str]] = tuple
+) -> Iterator[Rows]:
+    """Read, check and assemble the blocks of a cell, one after the other; blocks without parts or failure are left out.
+
+    `copied` names the datasets of which `read_block` also returns the packed chunks.
+
+    Raises
+    ------
+    InputError
+        When a block file is damaged or foreign.
+    """
+    for block in range(plan.n_blocks):
+        files, failure = parts.get((cell.key, block), ()), failures.get((cell.key, block))
+        if files or failure is not None:
+            yield assemble(block, [read_part(file.path, cell, plan, copied()) for file, _ in files], plan, failure)
+
+
+def standing(plan: RunPlan, parts: Parts, failures: Failures) -> Failures:
+    """Return the failures of blocks of a plan that still lack a width at which they failed."""
+    keys = {cell.key for cell in plan.cells}
     return {
-        field.name: filled(field, sizes)
-        for field in BLOCK_LAYOUT
-        if set(field.dims) <= there and wanted(field.name, plan.ladder)
+        (key, block): failure
+        for (key, block), failure in sorted(failures.items())
+        if key in keys and block < plan.n_blocks
+        if any(failed_columns(failure, [header for _, header in parts.get((key, block), ())], plan).values())
     }
 
 
-def fresh_columns(blocks: Sequence[Block], plan: RunPlan) -> tuple[dict[str, tuple[list[int], list[int]]], ...]:
-    """Of each part of one block of trials, the widths of the plan that no earlier part has.
+def merged_from(cell: CellPlan, plan: RunPlan, parts: Parts, failures: Failures) -> str:
+    """Return the digest of the names of the block files and of the `standing` failures from which a cell is merged.
 
-    Returns
-    -------
-    tuple of dict of str to (list of int, list of int)
-        For the axes ``width`` and ``flow_width``: positions in the part, and on the axis of the plan.
+    The name of a block file says what it holds.
     """
-    asked = axes(plan)
-    seen: dict[str, set[int]] = {dim: set() for dim in asked}
-    found = []
-    for block in blocks:
-        held = {"width": block.header.widths, "flow_width": block.header.flow_widths}
-        own = {}
-        for dim, widths in asked.items():
-            fresh = [width for width in held[dim] if width in widths and width not in seen[dim]]
-            seen[dim].update(fresh)
-            own[dim] = ([held[dim].index(width) for width in fresh], [widths.index(width) for width in fresh])
-        found.append(own)
-    return tuple(found)
-
-
-def assemble(
-    blocks: Sequence[Block], plan: RunPlan, failure: Failure | None = None
-) -> tuple[dict[str, NDArray[Any]], dict[str, Index], int]:
-    """Put the parts of one block of trials side by side.
-
-    A width that several parts hold comes from the first of them; their numbers are the same, by their identity.
-
-    Parameters
-    ----------
-    blocks : sequence of Block
-        The parts, in the order of their digests.
-    plan : RunPlan
-    failure : Failure, optional
-        What is noted of the block: its trials are `Computed.FAILED`, with the outcome `Outcome.ERROR` of the flow,
-        where no part has the width.
-
-    Returns
-    -------
-    arrays : dict of str to array
-        The datasets on the axes of the plan, `computed` among them, with the fill value where no part has the width.
-    columns : dict of str to int array
-        Positions on the axes ``width`` and ``flow_width`` that are there; those that failed are not.
-    saved_rows : int
-        Length of the axis ``saved_trial`` of this block.
-    """
-    asked = axes(plan)
-    seen: dict[str, list[int]] = {dim: [] for dim in asked}
-    sizes = {"mode": len(plan.modes), "trial": plan.block_size, "width": len(plan.widths)}
-    sizes |= {"flow_width": len(plan.flow_widths), "saved_trial": 0}
-    # of a block that failed as a whole there is every dataset that was asked for, so that its trials count in each
-    arrays = {} if blocks or failure is None else _nothing(plan, sizes)
-    for block, columns in zip(blocks, fresh_columns(blocks, plan), strict=True):
-        source = {dim: mine for dim, (mine, _) in columns.items()}
-        target = {dim: theirs for dim, (_, theirs) in columns.items()}
-        for dim in asked:
-            seen[dim] += target[dim]
-        for name, array in block.arrays.items():
-            if not wanted(name, plan.ladder):
-                continue
-            declared = field_of(name)
-            if not {"width", "flow_width"} & set(declared.dims):
-                arrays.setdefault(name, array)
-                continue
-            axis = next(axis for axis, dim in enumerate(declared.dims) if dim in asked)
-            dim = declared.dims[axis]
-            for saved in ("saved_trial", "time", "entry"):
-                if saved in declared.dims:
-                    sizes[saved] = array.shape[declared.dims.index(saved)]
-            if name not in arrays:
-                arrays[name] = filled(declared, sizes)
-            before: tuple[Any, ...] = (slice(None),) * axis
-            arrays[name][(*before, target[dim])] = array.take(source[dim], axis)
-    computed = np.full((plan.block_size, len(plan.widths)), Computed.ABSENT, dtype=np.int8)
-    computed[:, seen["width"]] = Computed.PRESENT
-    arrays["computed"] = computed
-    if failure is not None:
-        failed = failed_columns(failure, [block.header for block in blocks], plan)
-        computed[:, failed["width"]] = Computed.FAILED
-        if failed["flow_width"]:
-            outcome = arrays.setdefault("outcome", filled(field_of("outcome"), sizes))
-            outcome[:, :, failed["flow_width"]] = Outcome.ERROR
-    there = {dim: np.array(sorted(positions), dtype=np.intp) for dim, positions in seen.items()}
-    return arrays, there, sizes["saved_trial"]
+    names = [file.path.name for block in range(plan.n_blocks) for file, _ in parts.get((cell.key, block), ())]
+    names += [
+        canonical_json(["failed", key, block, failure.widths, failure.flow_widths])
+        for (key, block), failure in failures.items()
+        if key == cell.key
+    ]
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()

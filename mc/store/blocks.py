@@ -1,4 +1,4 @@
-"""Block files, written atomically and checked on reading, and results.h5 as it is read back.
+"""Block files: what one says of itself, writing it atomically, checking it on reading.
 
 A block file holds what `compute_block` returned for some widths of one block of trials of one cell; it is never
 changed and never overwritten, so several processes and machines may work on one run folder. `mc.store.merge` makes
@@ -7,9 +7,11 @@ results.h5 of them.
 
 from __future__ import annotations
 
-import itertools
+import hashlib
 import json
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,54 +20,117 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc.errors import InputError
-from mc.model.arrays import IntArray
-from mc.store.checksums import array_digest, attributes_digest
 from mc.store.files import write_bytes
-from mc.store.hdf5 import (
-    LIBVER,
-    MOST_EXPANSION,
-    attributes,
-    memory,
-    numbers,
-    packing,
-    reading,
-    row_axis,
-    storage,
-)
-from mc.store.layout import COORDINATES, check_arrays, field_of
-from mc.store.records import (
-    Arrays,
-    Block,
-    BlockHeader,
-    Packed,
-    PartFile,
-    Parts,
-    RunPlan,
-    check_header,
-    checksum,
-    scan,
-)
-from mc.store.results import CellResults, LazyArrays, Results
+from mc.store.hdf5 import LIBVER, MOST_EXPANSION, Chunks, numbers, read_chunks, reading, storage
+from mc.store.layout import check_arrays, field_of
+from mc.store.plan import CellPlan, RunPlan, canonical_json, differences
 from mc.version import READABLE, SCHEMA_VERSION
 
-RESULTS = "results.h5"
+Arrays = Mapping[str, NDArray[np.generic]]
+
+BLOCKS = "blocks"
+MAKER_FACTS = ("dipmc", "numerics", "numpy", "blas", "git_commit")
+"""The facts of a block that say which code made it."""
+_NAME = re.compile(r"(?P<key>[0-9a-f]{16})-(?P<block>\d{6,})-(?P<part>[0-9a-f]{12})\.h5")
+_DELETE = "delete it and run again to compute it anew"
+
+
+def part_digest(
+    widths: Sequence[int], flow_widths: Sequence[int], ladder: Sequence[str], claims: Sequence[str] = ()
+) -> str:
+    """Return the part of a block file's name that says what the file holds (12 hex digits)."""
+    content = {"widths": list(widths), "flow_widths": list(flow_widths), "ladder": list(ladder)}
+    if claims:
+        content["claims"] = list(claims)
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class BlockHeader:
+    """What a block file says of itself."""
+
+    identity: str  # SHA-256 of `identity_fields`
+    identity_fields: Mapping[str, Any]  # all settings that change a number at a given cell, trial and width
+    cell: str  # canonical JSON of the cell
+    key: str  # the cell's 16 hex digits
+    block: int  # number of the block within the cell
+    first_trial: int
+    n_trials: int
+    widths: tuple[int, ...]  # of the certificates
+    flow_widths: tuple[int, ...]
+    ladder: tuple[str, ...]
+    modes: tuple[str, ...]  # in the order of the axis `mode`
+    seed: int
+    stream_digest: str  # of chunk 0 of trial 0 of the cell, as NumPy's generator drew it
+    claims: tuple[str, ...] = ()  # checked along every trajectory; none in a block without flows
+    schema_version: int = SCHEMA_VERSION
+    facts: Mapping[str, Any] = field(default_factory=dict)  # time, versions, machine: no number depends on them
+
+    @property
+    def axes(self) -> dict[str, tuple[int, ...]]:
+        """Widths along the axes ``width`` and ``flow_width``."""
+        return {"width": self.widths, "flow_width": self.flow_widths}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Lengths of the axes of the datasets, those of saved trajectories aside."""
+        sizes = {"mode": len(self.modes), "trial": self.n_trials}
+        return sizes | {dim: len(widths) for dim, widths in self.axes.items()}
+
+    @property
+    def file_name(self) -> str:
+        """Name of the block file."""
+        part = part_digest(self.widths, self.flow_widths, self.ladder, self.claims)
+        return f"{self.key}-{self.block:06d}-{part}.h5"
+
+    def covers(self, plan: RunPlan) -> bool:
+        """Return whether the file holds every rung of a plan's ladder and, with flows, every claim along them."""
+        follows = not self.flow_widths or set(plan.claims) <= set(self.claims)
+        return set(plan.ladder) <= set(self.ladder) and follows
+
+    def checked(self) -> dict[str, Any]:
+        """Return the fields under the checksum, all but the facts."""
+        # the first version knew of no claims
+        left_out = ("facts", "claims") if self.schema_version == 1 else ("facts",)
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in left_out}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block file in memory."""
+
+    header: BlockHeader
+    arrays: Arrays
+    chunks: Mapping[str, Chunks | None] = field(default_factory=dict)  # of the datasets that `read_block` was to copy
+
+
+@dataclass(frozen=True, order=True)
+class PartFile:
+    """A block file, as its name describes it."""
+
+    key: str
+    block: int
+    part: str
+    path: Path
+
+
+Parts = Mapping[tuple[str, int], Sequence[tuple[PartFile, BlockHeader]]]
+"""Block files by cell key and block number; see `parts`."""
+
+
+def checksum(header: BlockHeader, arrays: Arrays) -> str:
+    """Return the SHA-256 of the header (facts aside) and of name, type, shape and bytes of each dataset by name."""
+    digest = hashlib.sha256(canonical_json(header.checked()).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        digest.update(f"\n{name}\n{little.dtype.str}\n{list(little.shape)}\n".encode())
+        digest.update(little.tobytes())
+    return digest.hexdigest()
 
 
 def write_block(folder: Path, header: BlockHeader, arrays: Arrays) -> Path:
-    """Write one block file whole or not at all.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder ``RUN/blocks``.
-    header : BlockHeader
-    arrays : mapping of str to array
-        Datasets of the layout; see `mc.store.layout.check_arrays`.
-
-    Returns
-    -------
-    Path
-        The file; one that is there already is kept as it is.
+    """Write one block file into ``RUN/blocks``, whole or not at all; an existing file is kept as it is.
 
     Raises
     ------
@@ -74,23 +139,15 @@ def write_block(folder: Path, header: BlockHeader, arrays: Arrays) -> Path:
     InputError
         When the folder cannot be written to; nothing is left behind.
     """
-    sizes = {
-        "mode": len(header.modes),
-        "trial": header.n_trials,
-        "width": len(header.widths),
-        "flow_width": len(header.flow_widths),
-    }
-    check_arrays(arrays, sizes)
+    check_arrays(arrays, header.sizes)
     path = folder / header.file_name
     if path.exists():
         return path
     # the file is built in memory: a full disk then fails in one plain write, not inside the HDF5 library
     with h5py.File(path.name, "w", driver="core", backing_store=False, libver=LIBVER) as handle:
         for name in sorted(arrays):
-            declared = field_of(name)
-            array = np.asarray(arrays[name])
-            how = storage(array.shape, row_axis(declared.dims))
-            dataset = handle.create_dataset(name, data=array, **how)
+            declared, array = field_of(name), np.asarray(arrays[name])
+            dataset = handle.create_dataset(name, data=array, **storage(array.shape, declared.row_axis))
             dataset.attrs["dims"] = " ".join(declared.dims)
             dataset.attrs.update(declared.attributes())
         for key, value in header.checked().items():
@@ -111,31 +168,16 @@ def _header(handle: h5py.File, path: Path) -> BlockHeader:
             f"{path}: schema version {version}, this code reads up to {SCHEMA_VERSION}; "
             "use the version of dipmc that wrote it, or another run folder"
         )
-    return BlockHeader(
-        identity=str(stored["identity"]),
-        identity_fields=json.loads(stored["identity_fields"]),
-        cell=str(stored["cell"]),
-        key=str(stored["key"]),
-        block=int(stored["block"]),
-        first_trial=int(stored["first_trial"]),
-        n_trials=int(stored["n_trials"]),
-        widths=tuple(json.loads(stored["widths"])),
-        flow_widths=tuple(json.loads(stored["flow_widths"])),
-        ladder=tuple(json.loads(stored["ladder"])),
-        modes=tuple(json.loads(stored["modes"])),
-        seed=int(stored["seed"]),
-        stream_digest=str(stored["stream_digest"]),
-        claims=tuple(json.loads(stored.get("claims", "[]"))),
-        schema_version=version,
-        facts=json.loads(stored["facts"]),
-    )
-
-
-_DELETE = "delete it and run again to compute it anew"
+    fields: dict[str, Any] = {name: str(stored[name]) for name in ("identity", "cell", "key", "stream_digest")}
+    fields |= {name: int(stored[name]) for name in ("block", "first_trial", "n_trials", "seed")}
+    fields |= {name: tuple(json.loads(stored[name])) for name in ("widths", "flow_widths", "ladder", "modes")}
+    fields |= {name: json.loads(stored[name]) for name in ("identity_fields", "facts")}
+    # schema version 1 has no claims
+    return BlockHeader(**fields, claims=tuple(json.loads(stored.get("claims", "[]"))), schema_version=version)
 
 
 def read_header(path: Path) -> BlockHeader:
-    """The header of a block file, without its arrays and without the checksum.
+    """Read the header of a block file, without its arrays and without comparing the checksum.
 
     Raises
     ------
@@ -146,18 +188,8 @@ def read_header(path: Path) -> BlockHeader:
         return _header(handle, path)
 
 
-def read_block(path: Path, packed: Collection[str] = ()) -> Block:
-    """Read and verify a block file.
-
-    Parameters
-    ----------
-    path : Path
-    packed : collection of str
-        Datasets whose chunks are wanted as they are in the file, too.
-
-    Returns
-    -------
-    Block
+def read_block(path: Path, copied: Collection[str] = ()) -> Block:
+    """Read and verify a block file; of the datasets `copied` also the packed chunks.
 
     Raises
     ------
@@ -168,49 +200,66 @@ def read_block(path: Path, packed: Collection[str] = ()) -> Block:
         header = _header(handle, path)
         # the low-level interface: a file has dozens of small datasets, and a run up to a million files
         datasets = {name.decode(): h5py.h5d.open(handle.id, name) for name in handle.id}
-        size = path.stat().st_size
-        room = MOST_EXPANSION * size
+        room = MOST_EXPANSION * path.stat().st_size
         arrays: dict[str, NDArray[Any]] = {}
         for name, dataset in datasets.items():
             arrays[name] = numbers(dataset, room)
             room -= arrays[name].nbytes
-        stored = str(handle.attrs["checksum"])
-        if stored != checksum(header, arrays):
+        if str(handle.attrs["checksum"]) != checksum(header, arrays):
             raise InputError(f"{path}: damaged (checksum differs); {_DELETE}")
         if path.name != header.file_name:
             raise InputError(f"{path}: holds {header.file_name}, a file was renamed; give it that name or delete it")
-        return Block(header, arrays, size, {name: _packed(datasets[name]) for name in packed if name in datasets})
+        return Block(header, arrays, {name: read_chunks(datasets[name]) for name in copied if name in datasets})
 
 
-def _packed(dataset: h5py.h5d.DatasetID) -> Packed:
-    """The chunks of a dataset as they are in the file."""
-    how = packing(dataset)
-    if not how or 0 in dataset.shape:
-        return Packed((), ())
-    steps = dataset.get_create_plist().get_chunk()
-    places = itertools.product(*(range(0, n, step) for n, step in zip(dataset.shape, steps, strict=True)))
-    return Packed(how, tuple((place, *dataset.read_direct_chunk(place)) for place in places))
+def read_part(path: Path, cell: CellPlan, plan: RunPlan, copied: Collection[str] = ()) -> Block:
+    """Read and verify a block file of a cell of a plan; see `read_block` and `check_header`."""
+    block = read_block(path, copied)
+    check_header(path, block.header, cell, plan)
+    return block
+
+
+def check_header(path: Path, header: BlockHeader, cell: CellPlan, plan: RunPlan) -> None:
+    """Refuse a block file that does not belong to a cell of a plan.
+
+    Raises
+    ------
+    InputError
+        Naming the file and what differs.
+    """
+    other = "use another run folder"
+    if header.identity != cell.identity:
+        # through JSON, as the stored fields went: tuples become lists, keys strings
+        changed = differences(header.identity_fields, json.loads(canonical_json(cell.identity_fields)))
+        what = changed[0] if changed else "the identities differ although every setting agrees"
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise InputError(f"{path}: made by another experiment: {what}{more}; {other}")
+    if header.n_trials != plan.block_size or header.first_trial != header.block * plan.block_size:
+        raise InputError(
+            f"{path}: holds {header.n_trials} trials from {header.first_trial} on, which is not block {header.block} "
+            f"of {plan.block_size} trials; {other}"
+        )
+    if header.modes != plan.modes:
+        modes = f"holds the modes {', '.join(header.modes)}, the experiment has {', '.join(plan.modes)}"
+        raise InputError(f"{path}: {modes}; {other}")
+
+
+def scan(run: Path) -> tuple[PartFile, ...]:
+    """Return the block files of a run, by their names, in a fixed order; other files in the folder are ignored."""
+    folder = run / BLOCKS
+    if not folder.is_dir():
+        return ()
+    matches = [(path, _NAME.fullmatch(path.name)) for path in folder.iterdir()]
+    return tuple(sorted(PartFile(m["key"], int(m["block"]), m["part"], path) for path, m in matches if m is not None))
 
 
 def parts(run: Path, plan: RunPlan, stream_digests: Mapping[str, str] | None = None) -> Parts:
-    """The block files that a plan can use, by cell and block.
+    """Return the block files that a plan can use, by cell and block, in the order of part digests.
 
     One header is read per distinct (cell, part digest), not one per file: the digest in the name says what a file
-    holds, and the merge verifies every file it reads. A file whose ladder lacks a rung of the plan does not count.
-
-    Parameters
-    ----------
-    run : Path
-        The run folder.
-    plan : RunPlan
-    stream_digests : mapping of str to str, optional
-        Digest per cell key, as this NumPy draws it; a file with another one is refused.
-
-    Returns
-    -------
-    mapping of (str, int) to list of (PartFile, BlockHeader)
-        In the order of part digests; the header is that of one file of the same part, so its block number, trials and
-        facts are not those of each file.
+    holds, and the merge verifies every file it reads. So the block number, trials and facts of a header are not those
+    of each file. A file whose ladder lacks a rung of the plan does not count. With `stream_digests`, the digest per
+    cell key as this NumPy draws it, a file of another stream is refused.
 
     Raises
     ------
@@ -219,7 +268,7 @@ def parts(run: Path, plan: RunPlan, stream_digests: Mapping[str, str] | None = N
     """
     cells = {cell.key: cell for cell in plan.cells}
     headers: dict[tuple[str, str], BlockHeader] = {}
-    found: dict[tuple[str, int], list[tuple[PartFile, BlockHeader]]] = {}
+    usable: dict[tuple[str, int], list[tuple[PartFile, BlockHeader]]] = {}
     for file in scan(run):
         if file.key not in cells or file.block >= plan.n_blocks:
             continue
@@ -235,114 +284,5 @@ def parts(run: Path, plan: RunPlan, stream_digests: Mapping[str, str] | None = N
                     "one of your own, or use another run folder"
                 )
         if header.covers(plan):
-            found.setdefault((file.key, file.block), []).append((file, header))
-    return found
-
-
-def load(run: str | Path) -> Results:
-    """Open the results of a run; arrays are read, and checked against their checksums, when they are asked for.
-
-    Parameters
-    ----------
-    run : str or Path
-        A run folder, or a file results.h5.
-
-    Returns
-    -------
-    Results
-
-    Raises
-    ------
-    InputError
-        When there are no results, or the file is damaged, of another schema version, or made by an option that an
-        earlier version had (``--virtual``, ``--compression``).
-    """
-    path = Path(run)
-    if path.is_dir():
-        path = path / RESULTS
-    with reading(path, f"`dipmc merge {path.parent}` writes it") as handle:
-        attrs = attributes(handle)
-        version = int(attrs["schema_version"])
-        if version not in READABLE:
-            raise InputError(
-                f"{path}: schema version {version}, this code reads up to {SCHEMA_VERSION}; "
-                "use the version of dipmc that wrote it"
-            )
-        groups = {name: attributes(handle[name]) for name in handle}
-        _require_checksum(attrs.pop("checksum", None), attrs, groups, version)
-        if attrs.get("compression", "gzip") != "gzip":
-            advice = f"run `dipmc merge {path.parent}`"
-            raise InputError(f"{path}: packed with {attrs['compression']} by an earlier version: {advice}")
-        cells = [_Group(path, name, attrs, own).load(handle[name]) for name, own in groups.items()]
-        return Results(path, str(attrs["experiment"]), attrs, tuple(sorted(cells, key=lambda cell: cell.index)))
-
-
-def _require_checksum(
-    stored: object, root: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any]], version: int
-) -> None:
-    """Compare all that results.h5 says of itself with its checksum; files of the first version have none."""
-    if version == 1 and stored is None and not any("checksums" in own for own in groups.values()):
-        return
-    if stored != attributes_digest({"/": root, **groups}):
-        raise ValueError("the checksum of the attributes differs")
-
-
-def digest_axis(name: str) -> int:
-    """The axis of the rows in the checksum of a dataset of results.h5."""
-    try:
-        return row_axis(field_of(name).dims)
-    except KeyError:
-        return 0  # a coordinate, or something that the layout does not have
-
-
-class _Group:
-    """How the group of one cell is read."""
-
-    def __init__(self, path: Path, name: str, root: Mapping[str, Any], attrs: Mapping[str, Any]) -> None:
-        self.path, self.name, self.attrs = path, name, attrs
-        self.merge_id = str(root["merge_id"])
-        self.checksums: Mapping[str, str] | None = json.loads(attrs["checksums"]) if "checksums" in attrs else None
-
-    def load(self, group: h5py.Group) -> CellResults:
-        """The cell, its axes read and nothing else."""
-        coordinates = {declared.name for declared in COORDINATES}
-        names = set(group) if self.checksums is None else set(self.checksums)
-        if names != set(group):
-            raise ValueError(f"{self.name}: datasets came or went")
-
-        def axis(name: str) -> IntArray:
-            return np.asarray(self._checked(group, name), dtype=np.int64) if name in names else np.empty(0, np.int64)
-
-        return CellResults(
-            index=int(self.attrs["index"]),
-            key=str(self.attrs["key"]),
-            problem=json.loads(self.attrs["problem"]),
-            attrs={name: value for name, value in self.attrs.items() if name != "checksums"},
-            modes=tuple(mode.decode() for mode in self._checked(group, "mode")),
-            trials=len(self._checked(group, "trial")),
-            widths=axis("width"),
-            flow_widths=axis("flow_width"),
-            saved_trials=axis("saved_trial"),
-            data=LazyArrays(tuple(sorted(names - coordinates)), self.read),
-        )
-
-    def read(self, name: str) -> NDArray[Any]:
-        """One dataset, whole."""
-        with reading(self.path, f"`dipmc merge {self.path.parent}` writes it") as handle:
-            if handle.attrs["merge_id"] != self.merge_id and not self._same(handle, name):
-                raise InputError(f"{self.path}: merged anew since it was loaded; load it again")
-            return self._checked(handle[self.name], name)
-
-    def _same(self, handle: h5py.File, name: str) -> bool:
-        """Whether a file that was merged anew still holds these numbers, by their checksum."""
-        if self.checksums is None or self.name not in handle:
-            return False
-        return bool(json.loads(handle[self.name].attrs["checksums"]).get(name) == self.checksums[name])
-
-    def _checked(self, group: h5py.Group, name: str) -> NDArray[Any]:
-        dataset = group[name]
-        # fill values take no room in the file, so its size is no bound
-        array = np.asarray(dataset[()]) if name == "mode" else numbers(dataset.id, memory())
-        if self.checksums is not None and array_digest(array, digest_axis(name)) != self.checksums[name]:
-            raise ValueError(f"checksum of {name} differs")
-        return array
+            usable.setdefault((file.key, file.block), []).append((file, header))
+    return usable

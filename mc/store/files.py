@@ -1,4 +1,4 @@
-"""Files written whole or not at all: unique temporary name, fsync, rename; and the leavings of killed writers."""
+"""Files written whole or not at all: temporary name, fsync, rename. Deletes temporary files of killed processes."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import re
 import socket
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mc.errors import InputError
 
 STALE_AFTER = 86400.0
-"""Seconds after which a temporary of another machine counts as left behind."""
+"""Seconds after which a temporary file of another machine is deleted."""
 
 LONGEST_START = 100
-"""Bytes of the final name that the name of its temporary begins with."""
+"""Bytes of the final name with which the name of its temporary file begins."""
 
 _TEMPORARY = re.compile(r"\.(?P<final>.+)~(?P<host>[^~]*)~(?P<pid>\d+)~[0-9a-f]{8}\.tmp")
 
 
 def host_name() -> str:
-    """Name of the machine, fit for a file name."""
+    """Return the name of the machine, fit for a file name."""
     return re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())
 
 
 def temporary_name(final: Path) -> Path:
-    """A name in the folder of `final` that no other writer, here or on another machine, uses."""
+    """Return a name in the folder of `final` that no other writer, here or on another machine, uses."""
     # a name may have 255 bytes: of a long one the beginning must do
     start = os.fsencode(final.name)[:LONGEST_START].decode(errors="ignore")
     return final.with_name(f".{start}~{host_name()[:64]}~{os.getpid()}~{uuid.uuid4().hex[:8]}.tmp")
@@ -48,20 +48,20 @@ def sync(path: Path) -> None:
 
 
 def write_failure(path: Path, error: BaseException) -> InputError:
-    """The one line a user reads when a file could not be written."""
+    """Return the one line that a user reads when a file could not be written."""
     number = getattr(error, "errno", None)
     if number in (errno.ENOSPC, errno.EDQUOT):
-        advice = "no space left in the folder: free some, then run again (what is there is kept)"
+        advice = "no space left in the folder: free some, then run again (finished files are kept)"
     elif number in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
         advice = "the folder cannot be written to: choose another one with -o"
     else:
-        advice = f"writing failed ({error}): run again (what is there is kept)"
+        advice = f"writing failed ({error}): run again (finished files are kept)"
     return InputError(f"{path.parent}: {advice}; {path.name} was not written")
 
 
 @contextmanager
 def replacing(final: Path) -> Iterator[Path]:
-    """A temporary path to write to, renamed to `final` at the end of the block; nothing is left when it fails.
+    """Yield a temporary path, renamed to `final` at the end of the block, or deleted when the block fails.
 
     Raises
     ------
@@ -75,20 +75,13 @@ def replacing(final: Path) -> Iterator[Path]:
         sync(temporary)
         os.replace(temporary, final)
         sync(final.parent)
-    except OSError as error:
-        _discard(temporary)
-        raise write_failure(final, error) from error
-    except BaseException:
-        _discard(temporary)
+    except BaseException as error:
+        # a second failure here would hide the first, which says what is wrong with the folder
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise write_failure(final, error) from error
         raise
-
-
-def _discard(temporary: Path) -> None:
-    try:
-        temporary.unlink(missing_ok=True)
-    except OSError:
-        # the error that brought us here says what is wrong with the folder
-        return
 
 
 def write_bytes(final: Path, content: bytes) -> None:
@@ -96,7 +89,8 @@ def write_bytes(final: Path, content: bytes) -> None:
     try:
         _write_once(final, content)
     except InputError as error:
-        # swept under our hands by a machine that took this process for dead: of the same name, or with a wrong clock
+        # another machine deleted the temporary file because it believed this process was dead (same host name, or clock
+        # skew)
         if not isinstance(error.__cause__, FileNotFoundError) or not final.parent.is_dir():
             raise
         _write_once(final, content)
@@ -117,8 +111,8 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _now(folder: Path) -> float:
-    """The time by the clock that stamps the files of a folder, which need not be the clock of this machine."""
+def _folder_time(folder: Path) -> float:
+    """Return the time by the clock that stamps the files of a folder, which need not be the clock of this machine."""
     probe = temporary_name(folder / "now")
     probe.touch()
     try:
@@ -127,35 +121,28 @@ def _now(folder: Path) -> float:
         probe.unlink()
 
 
-def sweep(folder: Path, *, alive: Callable[[int], bool] = _alive) -> tuple[Path, ...]:
-    """Remove temporaries that dead writers left in a folder.
+def delete_stale(folder: Path, *, alive: Callable[[int], bool] = _alive) -> tuple[Path, ...]:
+    """Delete temporary files of dead writers in a folder, and return their paths.
 
-    One of this machine goes when its process is gone, one of another machine when it is older than a day by the clock
-    of the folder. A living writer that loses one nevertheless writes it again; see `write_bytes`.
-
-    Returns
-    -------
-    tuple of Path
-        What was removed.
+    A file of this machine is stale when its process is gone, a file of another machine when it is older than a day by
+    the clock of the folder. A living writer that loses its file nevertheless writes it again; see `write_bytes`.
     """
     if not folder.is_dir():
         return ()
-    removed = []
+    deleted = []
     now: float | None = None
     for path in sorted(folder.iterdir()):
         match = _TEMPORARY.fullmatch(path.name)
         if match is None:
             continue
-        try:
+        # another process may delete it first; in a read-only folder the writers will fail and say so
+        with suppress(OSError):
             if match["host"] == host_name()[:64]:
                 stale = not alive(int(match["pid"]))
             else:
-                now = _now(folder) if now is None else now
+                now = _folder_time(folder) if now is None else now
                 stale = now - path.stat().st_mtime > STALE_AFTER
             if stale:
                 path.unlink()
-                removed.append(path)
-        except OSError:
-            # another process swept it first, or the folder is read-only: then the writers will say so
-            continue
-    return tuple(removed)
+                deleted.append(path)
+    return tuple(deleted)

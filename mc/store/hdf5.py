@@ -1,11 +1,12 @@
-"""HDF5 files: how datasets are laid out and packed, files written whole or not at all, damage told in one line."""
+"""HDF5 files: chunks and filters of datasets, files written whole or not at all, damage reported in one line."""
 
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,17 @@ from mc.store.files import replacing
 LIBVER = ("v110", "v110")
 """The format of HDF5 1.10: every piece of metadata has a checksum, and small files are a third of the size."""
 FILTERS = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
-"""How chunks are packed; the SHA-256 of every block and dataset detects damage."""
+"""Filters of every chunk; the SHA-256 of blocks and datasets detect damage."""
 CHUNK_VALUES = 2**15
-"""Values of a chunk, about."""
+"""Approximate number of values in a chunk."""
+CHUNK_CACHE = 2**21
+"""Bytes of memory in which the chunks of a dataset wait for rows: those of both modes, and as much again."""
 LEAST_ROWS = 16
-"""Trials of a chunk at least: shorter chunks pack badly."""
+"""Smallest number of trials in a chunk: shorter chunks compress badly."""
 LEAST_COPIED = 2**10
-"""Values of a chunk that is worth taking over from a block file as it is; smaller ones make reading slow."""
+"""Smallest number of values in a chunk that is copied from a block file as it is; smaller ones make reading slow."""
 MOST_EXPANSION = 1100
-"""Bytes that a byte of a file may stand for: deflate cannot exceed 1032."""
+"""Largest accepted compression ratio (deflate cannot exceed 1032:1); guards against decompression bombs."""
 
 _VIRTUAL = b"dipmc sha256 "
 """First bytes of what `merge --virtual` of an earlier version wrote; HDF5 may crash on a damaged one."""
@@ -36,37 +39,24 @@ _VIRTUAL = b"dipmc sha256 "
 # what h5py raises on a damaged file, depending on where the damage is
 _DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
 
-
-def row_axis(dims: Sequence[str]) -> int:
-    """The axis of the trials (0 when there is none)."""
-    return next((axis for axis, dim in enumerate(dims) if dim in ("trial", "saved_trial")), 0)
+Chunks = tuple[tuple[object, ...], tuple[tuple[tuple[int, ...], bytes], ...]]
+"""Chunks of a dataset as they are in its file: what `packing` returns, and the place and content of each."""
 
 
 def chunk_rows(rows: int, row: int) -> int:
-    """Rows of a chunk: about `CHUNK_VALUES` values, at least `LEAST_ROWS` rows, and chunks of equal length.
+    """Return the rows of a chunk for `rows` rows of `row` values.
 
-    Parameters
-    ----------
-    rows : int
-        Rows of the dataset.
-    row : int
-        Values of one row.
+    A chunk has about `CHUNK_VALUES` values and at least `LEAST_ROWS` rows, and all chunks are equally long.
     """
     pieces = min(-(-rows * row // CHUNK_VALUES), max(1, rows // LEAST_ROWS))
     return -(-rows // pieces)
 
 
 def chunk_shape(shape: tuple[int, ...], axis: int, block: int) -> tuple[int, ...]:
-    """Chunks of a dataset: those of the blocks where they are large enough to be taken over, else about as large.
+    """Return the shape of the chunks of a dataset with trials along `axis` and no axis of length 0.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        No axis of length 0.
-    axis : int
-        That of the trials.
-    block : int
-        Rows that a block file holds; those of the dataset in a block file itself.
+    `block` is the number of rows in a block file. Chunks that are large enough to be copied have the shape that they
+    have in a block file.
     """
     row = math.prod(shape[axis + 1 :])
     rows = chunk_rows(block, row)
@@ -76,14 +66,14 @@ def chunk_shape(shape: tuple[int, ...], axis: int, block: int) -> tuple[int, ...
 
 
 def storage(shape: tuple[int, ...], axis: int, block: int | None = None) -> dict[str, Any]:
-    """Chunks and filters of a dataset, as `h5py.Group.create_dataset` takes them; see `chunk_shape`."""
+    """Return chunks and filters of a dataset, as `h5py.Group.create_dataset` takes them; see `chunk_shape`."""
     if 0 in shape:
         return {}
     return {"chunks": chunk_shape(shape, axis, shape[axis] if block is None else block), **FILTERS}
 
 
 def packing(dataset: h5py.h5d.DatasetID) -> tuple[object, ...]:
-    """All that must agree for the chunks of one dataset to be chunks of another; nothing where they have no filter."""
+    """Return all that two datasets must share for chunks to be copied between them; empty without filters."""
     plist = dataset.get_create_plist()
     if not plist.get_nfilters():
         return ()
@@ -91,8 +81,19 @@ def packing(dataset: h5py.h5d.DatasetID) -> tuple[object, ...]:
     return plist.get_chunk(), dataset.dtype.str, *(plist.get_filter(i)[:3] for i in range(plist.get_nfilters()))
 
 
+def read_chunks(dataset: h5py.h5d.DatasetID) -> Chunks | None:
+    """Read the chunks of a dataset without unpacking them; None where a filter left one out."""
+    packed_as = packing(dataset)
+    if not packed_as or 0 in dataset.shape:
+        return None
+    steps = dataset.get_create_plist().get_chunk()
+    places = itertools.product(*(range(0, n, step) for n, step in zip(dataset.shape, steps, strict=True)))
+    chunks = [(place, *dataset.read_direct_chunk(place)) for place in places]
+    return None if any(mask for _, mask, _ in chunks) else (packed_as, tuple((p, content) for p, _, content in chunks))
+
+
 def attributes(handle: h5py.Group) -> dict[str, Any]:
-    """The attributes of a group as plain values, without those of the dimension scales."""
+    """Return the attributes of a group as plain values, without those of the dimension scales."""
     hidden = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST"}
     return {
         name: value.item() if isinstance(value, np.generic) else value
@@ -102,12 +103,12 @@ def attributes(handle: h5py.Group) -> dict[str, Any]:
 
 
 def numbers(dataset: h5py.h5d.DatasetID, room: float) -> NDArray[Any]:
-    """Read a dataset of numbers whole; its size is looked at before memory is asked for.
+    """Read a whole dataset of numbers, after checking its size before any memory is allocated.
 
     Raises
     ------
     ValueError
-        When it holds no numbers, or takes more than `room` bytes whole or by the chunk.
+        When it holds no numbers, or takes more than `room` bytes as a whole or by the chunk.
     """
     kind, shape, plist = dataset.dtype, dataset.shape, dataset.get_create_plist()
     chunk = plist.get_chunk() if plist.get_layout() == h5py.h5d.CHUNKED else ()
@@ -120,15 +121,15 @@ def numbers(dataset: h5py.h5d.DatasetID, room: float) -> NDArray[Any]:
 
 
 def memory() -> float:
-    """Bytes of memory of this machine."""
+    """Return the bytes of memory of this machine."""
     return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
-class _Absorbing(io.FileIO):
-    """A file that keeps its first failed write to itself.
+class _DeferringFile(io.FileIO):
+    """A file that keeps its first failed write and reports success.
 
-    The HDF5 library cannot close what it failed to write, and says so once per open object; it is told that all went
-    well, and `creating` raises the failure when the library is done.
+    The HDF5 library cannot close what it failed to write, and prints an error for each open object; `creating` raises
+    the failure when the library is done.
     """
 
     failure: OSError | None = None
@@ -155,16 +156,16 @@ class _Absorbing(io.FileIO):
 
 @contextmanager
 def creating(final: Path) -> Iterator[h5py.File]:
-    """A new HDF5 file, under its final name only when all went well.
+    """Yield a new HDF5 file, which gets its final name when the block succeeds.
 
     Raises
     ------
     InputError
         When the folder cannot be written to; nothing is left behind.
     """
-    with replacing(final) as temporary, _Absorbing(temporary, "w+") as raw:
+    with replacing(final) as temporary, _DeferringFile(temporary, "w+") as raw:
         try:
-            with h5py.File(raw, "w", libver=LIBVER) as handle:
+            with h5py.File(raw, "w", libver=LIBVER, rdcc_nbytes=CHUNK_CACHE, rdcc_w0=1.0) as handle:
                 yield handle
         except (OSError, RuntimeError):
             # what the library makes of missing bytes matters less than why they are missing
@@ -192,7 +193,7 @@ def _opened(path: Path) -> h5py.File:
 
 @contextmanager
 def reading(path: Path, advice: str) -> Iterator[h5py.File]:
-    """Open a finished file; whatever is wrong with it becomes one line that names it.
+    """Open a finished file; report any damage in one line that names it.
 
     Raises
     ------

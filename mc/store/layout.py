@@ -1,19 +1,21 @@
-"""The record layout: every dataset of a block file and of results.h5, declared once.
+"""What a dataset is: the name, axes, type and allowed values of every dataset of block files and results.h5.
 
-The writer, the reader and the tests use this declaration; nothing else says what a name means.
+The writer, the reader and the tests use this declaration; no other file says what a name means.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mc.model.arrays import Mask
 from mc.theory.codes import NOT_COMPUTED, CertifiedBy, Exact, ExactBy, Labelled, Outcome, Verdict
 
-FloatFill = float("nan")
+WIDTH_AXES = ("width", "flow_width")
 TRIAL = ("trial",)
 TRIAL_WIDTH = ("trial", "width")
 MODE_TRIAL_WIDTH = ("mode", "trial", "width")
@@ -23,10 +25,7 @@ SAVED_SIGNAL = (*SAVED, "entry")
 
 
 class Computed(Labelled):
-    """Whether a trial of a width is there at all; unlike a NaN it cannot be the result of a computation.
-
-    A trial that failed was attempted: its block raised, or its process was killed twice.
-    """
+    """State of a trial at a width; FAILED: its block raised, or its process was killed twice."""
 
     ABSENT = 0
     PRESENT = 1
@@ -35,49 +34,45 @@ class Computed(Labelled):
 
 @dataclass(frozen=True)
 class Field:
-    """One dataset: its name, its axes, its type and what a reader is told of it.
+    """One dataset: its name, axes, type, and what documentation and attributes say of it."""
 
-    Parameters
-    ----------
-    name : str
-        Name of the dataset, or the prefix of a family of datasets (`FAMILIES`).
-    dims : tuple of str
-        Axes in order, out of ``mode, trial, width, flow_width, saved_trial, time, entry``.
-    dtype : str
-        ``float64``, ``int64`` or ``int8`` (enumerations), or ``str`` (the coordinate `mode` only).
-    long_name : str
-        What it is, in words.
-    units : str
-        ``"1"``: every quantity of the theory is dimensionless.
-    enum : type of IntEnum, optional
-        The labels of an int8 dataset.
-    rung : str, optional
-        The rung of the ladder that computes it; None: always computed.
-    """
-
-    name: str
-    dims: tuple[str, ...]
-    dtype: str
+    name: str  # of the dataset, or the prefix of a family of datasets (`FAMILIES`)
+    dims: tuple[str, ...]  # axes in order, out of mode, trial, width, flow_width, saved_trial, time, entry
+    dtype: str  # float64, int64, int8 (enumerations), or str (the coordinate `mode` only)
     long_name: str
-    units: str = "1"
-    enum: type[Labelled] | None = None
-    rung: str | None = None
+    units: str = "1"  # every quantity of the theory is dimensionless
+    enum: type[Labelled] | None = None  # the labels of an int8 dataset
+    rung: str | None = None  # the rung of the ladder that computes the dataset; None: always computed
 
     @property
     def fill(self) -> float | int:
         """The value that marks "not computed"."""
-        return FloatFill if self.dtype == "float64" else NOT_COMPUTED
+        return np.nan if self.dtype == "float64" else NOT_COMPUTED
+
+    @property
+    def row_axis(self) -> int:
+        """The axis of the trials; 0 where there is none."""
+        return next((axis for axis, dim in enumerate(self.dims) if dim in ("trial", "saved_trial")), 0)
+
+    @property
+    def width_axis(self) -> int | None:
+        """The axis ``width`` or ``flow_width``."""
+        return next((axis for axis, dim in enumerate(self.dims) if dim in WIDTH_AXES), None)
+
+    def rows(self, start: int, stop: int) -> tuple[slice, ...]:
+        """Return the index of the rows (trials) from `start` to `stop`."""
+        return (*(slice(None),) * self.row_axis, slice(start, stop))
 
     def attributes(self) -> dict[str, object]:
-        """Attributes of the dataset in the words of the CF conventions."""
-        found: dict[str, object] = {"long_name": self.long_name, "units": self.units}
+        """Return the attributes of the dataset, as the CF conventions name them."""
+        attributes: dict[str, object] = {"long_name": self.long_name, "units": self.units}
         if self.enum is not None:
-            found["flag_values"] = np.array([int(member) for member in self.enum], dtype=np.int8)
-            found["flag_meanings"] = " ".join(member.label for member in self.enum)
+            attributes["flag_values"] = np.array([int(member) for member in self.enum], dtype=np.int8)
+            attributes["flag_meanings"] = " ".join(member.label for member in self.enum)
         if self.dtype in ("int8", "int64") and self.name not in _COORDINATE_NAMES:
             # not `_FillValue`: xarray would turn the integers of a masked variable into floats
-            found["not_computed"] = np.array(NOT_COMPUTED, dtype=self.dtype)
-        return found
+            attributes["not_computed"] = np.array(NOT_COMPUTED, dtype=self.dtype)
+        return attributes
 
 
 COORDINATES: tuple[Field, ...] = (
@@ -208,16 +203,7 @@ _BY_NAME = {field.name: field for field in LAYOUT}
 
 
 def field_of(name: str) -> Field:
-    """The declaration of a dataset.
-
-    Parameters
-    ----------
-    name : str
-        Name of a dataset of the layout, or of a member of one of its families.
-
-    Returns
-    -------
-    Field
+    """Return the declaration of a dataset of the layout, or of a member of one of its families.
 
     Raises
     ------
@@ -229,17 +215,17 @@ def field_of(name: str) -> Field:
     for family in FAMILIES:
         member = name.removeprefix(family.name)
         if member not in ("", name):
-            return Field(name, family.dims, family.dtype, family.long_name + member, family.units, family.enum)
+            return replace(family, name=name, long_name=family.long_name + member)
     raise KeyError(f"the record layout has no dataset {name!r}")
 
 
 def filled(field: Field, sizes: Mapping[str, int]) -> NDArray[np.generic]:
-    """An array of the field's shape that says "not computed" everywhere."""
+    """Return an array of the field's shape that holds "not computed" everywhere."""
     return np.full(tuple(sizes[dim] for dim in field.dims), field.fill, dtype=field.dtype)
 
 
 def wanted(name: str, ladder: Iterable[str]) -> bool:
-    """Whether a dataset belongs to a run with this ladder."""
+    """Return whether a dataset belongs to a run with this ladder."""
     rung = field_of(name).rung
     return rung is None or rung in tuple(ladder)
 
@@ -247,18 +233,8 @@ def wanted(name: str, ladder: Iterable[str]) -> bool:
 def check_arrays(arrays: Mapping[str, NDArray[np.generic]], sizes: Mapping[str, int]) -> dict[str, int]:
     """Check the arrays of one block against the layout.
 
-    Parameters
-    ----------
-    arrays : mapping of str to array
-        What `compute_block` returned.
-    sizes : mapping of str to int
-        Lengths of the axes ``mode, trial, width, flow_width``; those of ``saved_trial``, ``time`` and ``entry`` are
-        taken from the arrays, the same in all of them.
-
-    Returns
-    -------
-    dict of str to int
-        `sizes` with ``saved_trial``, ``time`` and ``entry`` (0 when nothing is saved).
+    `sizes` gives the lengths of the axes ``mode, trial, width, flow_width``; returned with those of ``saved_trial``,
+    ``time`` and ``entry``, which are taken from the arrays and are the same in all of them (0 when nothing is saved).
 
     Raises
     ------
@@ -285,3 +261,45 @@ def check_arrays(arrays: Mapping[str, NDArray[np.generic]], sizes: Mapping[str, 
             if stray:
                 raise ValueError(f"dataset {name!r} holds {sorted(stray)}, which {field.enum.__name__} does not name")
     return {"saved_trial": 0, "time": 0, "entry": 0, **lengths}
+
+
+ROUNDING = 1e-12
+"""Relative difference allowed between norms of one matrix that are computed in two ways."""
+
+FINITE = ("psi_0", "norm_y0", "activation_scale", "sigma_0")
+"""Beside the facts of the problem: always computed, never infinite."""
+NEVER_NAN = ("radius_needed", "margin_paper", "margin_trial", "margin_sharp")
+"""Always computed; infinite where nothing bounds them."""
+_ORDER = {"sigma_A": "norm_A", "norm_A": "frobenius_A"}
+"""A dataset, and the one it cannot exceed."""
+
+
+def range_problems(name: str, arrays: Mapping[str, NDArray[Any]], problem: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is impossible in one dataset of a block, given all arrays and the settings `n` and `m` of the problem.
+
+    `check_arrays` checks enumerations.
+    """
+    array, declared = arrays[name], field_of(name)
+    if name == "rank":
+        yield from _where(name, (array < 1) | (array > min(problem["n"], problem["m"])), "is not in 1 to min(n, m)")
+    elif declared.dtype == "int64":
+        yield from _where(name, array < NOT_COMPUTED, "is negative")
+    if declared.dtype != "float64":
+        return
+    if name in FINITE or declared.dims == TRIAL:
+        yield from _where(name, ~np.isfinite(array), "is not finite")
+    if name in NEVER_NAN:
+        yield from _where(name, np.isnan(array), "is NaN")
+    # a slack is negative where a claim fails, a signal has either sign; all else are norms, times, losses and bounds
+    signed = name == "signal" or name.startswith("slack_")
+    if not signed or name.startswith(("slack_time_", "slack_error_")):
+        yield from _where(name, array < 0.0, "is negative")
+    above = _ORDER.get(name)
+    if above is not None and above in arrays:
+        yield from _where(name, array > arrays[above] * (1.0 + ROUNDING), f"exceeds {above}")
+
+
+def _where(name: str, wrong: Mask, problem: str) -> Iterator[str]:
+    if wrong.any():
+        place = ", ".join(str(index) for index in np.argwhere(wrong)[0])
+        yield f"{name}[{place}] {problem} ({int(wrong.sum())} of {wrong.size} values)"

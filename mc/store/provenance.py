@@ -18,7 +18,7 @@ LIBRARIES = ("numpy", "scipy", "h5py", "joblib")
 
 @cache
 def git_commit() -> str:
-    """The commit of the running code, ``-dirty`` when the package has changes, ``unknown`` outside a checkout."""
+    """Return the commit of the code, ``-dirty`` when the package has changes, ``unknown`` outside a checkout."""
     package = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -39,26 +39,26 @@ def git_commit() -> str:
 
 @cache
 def blas_identity() -> str:
-    """Name, version and kernel of the BLAS that numpy loaded, e.g. ``openblas 0.3.30 Haswell``."""
+    """Return name, version and kernel of the BLAS that numpy loaded, e.g. ``openblas 0.3.30 Haswell``."""
     pools = [pool for pool in threadpoolctl.threadpool_info() if pool.get("user_api") == "blas"]
     # scipy's wheels bring a second BLAS, loaded or not; the matrix products of the suite are numpy's
     home = Path(np.__file__).resolve().parent.parent
-    own = [pool for pool in pools if Path(pool["filepath"]).is_relative_to(home / "numpy.libs")] or pools
+    numpy_pools = [pool for pool in pools if Path(pool["filepath"]).is_relative_to(home / "numpy.libs")] or pools
     keys = ("internal_api", "version", "architecture")
-    found = {" ".join(str(pool[key]) for key in keys if pool.get(key)) for pool in own}
-    return "; ".join(sorted(found)) or "unknown"
+    identities = {" ".join(str(pool[key]) for key in keys if pool.get(key)) for pool in numpy_pools}
+    return "; ".join(sorted(identities)) or "unknown"
 
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of everything that can change a number."""
-    found = {"dipmc": __version__, "schema": str(SCHEMA_VERSION), "numerics": str(NUMERICS_VERSION)}
-    found["python"] = platform.python_version()
+    """Return the versions of everything that can change a number."""
+    known = {"dipmc": __version__, "schema": str(SCHEMA_VERSION), "numerics": str(NUMERICS_VERSION)}
+    known["python"] = platform.python_version()
     for name in LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            known[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "absent"
-    found["blas"] = blas_identity()
-    found["machine"] = f"{platform.system()} {platform.machine()}"
-    return found
+            known[name] = "absent"
+    known["blas"] = blas_identity()
+    known["machine"] = f"{platform.system()} {platform.machine()}"
+    return known

@@ -1,12 +1,13 @@
-"""Whether a run folder can be trusted: every block file and results.h5 looked at, some blocks computed again."""
+"""Whether a run folder can be trusted: check every block file and results.h5, and compute some blocks again."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -16,10 +17,9 @@ from mc.errors import InputError
 from mc.experiment.experiment import Experiment
 from mc.model.draws import SHARED_TRIAL, What, generator
 from mc.runner.plan import load_frozen, run_plan, stream_digests
-from mc.store.blocks import RESULTS, read_block
-from mc.store.layout import check_arrays
-from mc.store.ranges import range_problems
-from mc.store.records import Block, BlockHeader, CellPlan, PartFile, RunPlan, canonical_json, differences, scan
+from mc.store.blocks import Block, BlockHeader, PartFile, read_block, scan
+from mc.store.layout import check_arrays, range_problems
+from mc.store.plan import CellPlan, RunPlan, canonical_json, differences
 from mc.verify.replay import TOLERANCE, computable, disagreements, recompute, same_maker, trials_of
 from mc.verify.results import ResultsCheck
 from mc.version import NUMERICS_VERSION
@@ -40,65 +40,63 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One check: its name, how it ended, in words, and what it found wrong."""
+    """One check: its name, how it ended, a summary, and what is wrong."""
 
     name: str
     status: Status
-    words: str
+    summary: str
     problems: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:
-        """One line, and one for each problem."""
-        yield f"{self.status:<6} {self.name:<12} {self.words}"
+        """Yield one line, and one for each problem."""
+        yield f"{self.status:<6} {self.name:<12} {self.summary}"
         for problem in self.problems[:MOST_PROBLEMS]:
             yield f"         {problem}"
         if len(self.problems) > MOST_PROBLEMS:
             yield f"         {len(self.problems) - MOST_PROBLEMS} more"
 
 
-def _check(name: str, words: str, problems: Sequence[str], *, note: bool = False) -> Check:
+def _check(name: str, summary: str, problems: Sequence[str], *, note: bool = False) -> Check:
     if problems:
         return Check(name, Status.FAILED, f"{len(problems)} problem(s)", tuple(problems))
-    return Check(name, Status.NOTE if note else Status.OK, words)
+    return Check(name, Status.NOTE if note else Status.OK, summary)
 
 
-@dataclass
-class _Found:
-    """What one pass over the block files leaves: problems by check, and the files that are as they should be."""
+class BlockChecks:
+    """One pass over the block files of a plan: problems by check, and the files in which nothing is wrong."""
 
-    files: int = 0
-    unasked: int = 0
-    other_numerics: set[int] = field(default_factory=set)
-    problems: dict[str, list[str]] = field(
-        default_factory=lambda: {name: [] for name in ("files", "layout", "identity", "ranges")}
-    )
-    good: list[tuple[PartFile, BlockHeader]] = field(default_factory=list)
-    streams: dict[str, set[str]] = field(default_factory=dict)
+    def __init__(self, plan: RunPlan) -> None:
+        self.plan = plan
+        self.cells = {cell.key: cell for cell in plan.cells}
+        self.files = 0
+        self.foreign = 0  # files of cells that the plan does not have
+        self.other_numerics: set[int] = set()
+        self.problems: dict[str, list[str]] = {name: [] for name in ("files", "layout", "identity", "ranges")}
+        self.good: list[tuple[PartFile, BlockHeader]] = []
+        self.streams: dict[str, set[str]] = {}
 
-    def look(self, file: PartFile, plan: RunPlan) -> Block | None:
-        """Check one file by itself; None where it cannot be used further."""
+    def read(self, file: PartFile) -> Block | None:
+        """Check one file by itself; return None where it cannot be used further."""
         self.files += 1
         try:
             block = read_block(file.path)
         except InputError as error:
             self.problems["files"].append(str(error))
             return None
-        header = block.header
-        sizes = {"mode": len(header.modes), "trial": header.n_trials, "width": len(header.widths)}
+        header, cell = block.header, self.cells.get(file.key)
         try:
-            check_arrays(block.arrays, sizes | {"flow_width": len(header.flow_widths)})
+            check_arrays(block.arrays, header.sizes)
         except ValueError as error:
             self.problems["layout"].append(f"{file.path}: {error}")
             return None
-        cell = next((cell for cell in plan.cells if cell.key == file.key), None)
         if cell is None:
-            self.unasked += 1
+            self.foreign += 1
             return None
-        wrong = identity_problems(header, cell, plan)
+        wrong = identity_problems(header, cell, self.plan)
         self.problems["identity"] += [f"{file.path}: {problem}" for problem in wrong]
         for name in sorted(block.arrays):
-            found = range_problems(name, block.arrays, cell.problem)
-            self.problems["ranges"] += [f"{file.path}: {problem}" for problem in found]
+            impossible = range_problems(name, block.arrays, cell.problem)
+            self.problems["ranges"] += [f"{file.path}: {problem}" for problem in impossible]
         if wrong:
             return None
         self.other_numerics |= {int(header.identity_fields["numerics_version"])} - {NUMERICS_VERSION}
@@ -108,41 +106,26 @@ class _Found:
 
 
 def identity_problems(header: BlockHeader, cell: CellPlan, plan: RunPlan) -> list[str]:
-    """What a header says that does not fit itself or the experiment; another numerics version does fit."""
-    found = []
+    """List what in a header does not fit itself or the experiment; another numerics version does fit."""
+    problems = []
     if hashlib.sha256(canonical_json(header.identity_fields).encode()).hexdigest() != header.identity:
-        found.append("the identity is not the digest of its settings")
+        problems.append("the identity is not the digest of its settings")
     if header.cell != cell.canonical:
-        found.append("the cell is not that of the experiment")
+        problems.append("the cell is not that of the experiment")
     here = {**cell.identity_fields, "numerics_version": header.identity_fields.get("numerics_version")}
-    found += differences(header.identity_fields, {key: _plain(value) for key, value in here.items()})
+    # through JSON, as the stored fields went: tuples become lists
+    problems += differences(header.identity_fields, json.loads(canonical_json(here)))
     if header.n_trials != plan.block_size or header.first_trial != header.block * plan.block_size:
-        found.append(f"{header.n_trials} trials from {header.first_trial} are no block of {plan.block_size}")
+        problems.append(f"{header.n_trials} trials from {header.first_trial} are no block of {plan.block_size}")
     if header.modes != plan.modes:
-        found.append(f"modes {', '.join(header.modes)}, not {', '.join(plan.modes)}")
-    return found
-
-
-def _plain(value: object) -> object:
-    """Through JSON's kinds, as the stored fields went: tuples become lists."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+        problems.append(f"modes {', '.join(header.modes)}, not {', '.join(plan.modes)}")
+    return problems
 
 
 def verify_run(run: Path, replay: int = 0) -> Iterator[Check]:
-    """Check all that a run folder holds; checks come as they are done.
+    """Check all that a run folder holds; yield each check when it is done.
 
-    Parameters
-    ----------
-    run : Path
-        Run folder.
-    replay : int
-        So many blocks, drawn at random from the seed of the experiment, are computed again.
-
-    Yields
-    ------
-    Check
+    `replay` blocks, drawn at random from the seed of the experiment, are computed again.
 
     Raises
     ------
@@ -151,79 +134,79 @@ def verify_run(run: Path, replay: int = 0) -> Iterator[Check]:
     """
     experiment = computable(run) if replay else load_frozen(run)
     plan = run_plan(experiment, trials_of(experiment, run))
-    found, results = _Found(), ResultsCheck.of(run)
+    blocks, results = BlockChecks(plan), ResultsCheck(run)
     for (key, number), files in itertools.groupby(scan(run), key=lambda file: (file.key, file.block)):
-        blocks = [block for file in files if (block := found.look(file, plan)) is not None]
-        results.compare(key, number, blocks)
-    yield _check("files", f"{found.files} block file(s): readable, checksums right", found.problems["files"])
-    yield _check("layout", "names, types, shapes and enumerations as declared", found.problems["layout"])
-    yield _identity(found, experiment)
-    yield _complete(found, plan)
-    yield _check("ranges", "finite where due, signs and order right", found.problems["ranges"])
+        results.compare(key, number, [block for file in files if (block := blocks.read(file)) is not None])
+    yield _check("files", f"{blocks.files} block file(s): readable, checksums right", blocks.problems["files"])
+    yield _check("layout", "names, types, shapes and enumerations as declared", blocks.problems["layout"])
+    yield _identity(blocks, experiment)
+    yield _complete(blocks)
+    yield _check("ranges", "finite where due, signs and order right", blocks.problems["ranges"])
     results.finish()
-    yield _check("results", results.words(run / RESULTS), results.problems, note=bool(results.notes))
+    yield _check("results", results.summary(), results.problems, note=bool(results.notes))
     if replay:
-        yield _replay(found, experiment, plan, replay)
+        yield _replay(blocks, experiment, replay)
 
 
-def _identity(found: _Found, experiment: Experiment) -> Check:
-    problems = list(found.problems["identity"])
-    problems += [f"cell {key}: blocks of different generators" for key, all_ in found.streams.items() if len(all_) > 1]
+def _identity(blocks: BlockChecks, experiment: Experiment) -> Check:
+    problems = list(blocks.problems["identity"])
+    problems += [f"cell {key}: blocks of different generators" for key, own in blocks.streams.items() if len(own) > 1]
     notes = []
     try:
         here = stream_digests(experiment)
-        if any(all_ != {here[key]} for key, all_ in found.streams.items()):
+        if any(own != {here[key]} for key, own in blocks.streams.items()):
             notes.append(f"the random stream is not that of NumPy {np.__version__} here")
     except InputError:
         notes.append("the output law is not here, so the random stream was not compared")
-    if found.other_numerics:
-        older = ", ".join(map(str, sorted(found.other_numerics)))
+    if blocks.other_numerics:
+        older = ", ".join(map(str, sorted(blocks.other_numerics)))
         notes.append(f"numerics version {older}, this code has {NUMERICS_VERSION}: such a run cannot grow")
-    if found.unasked:
-        notes.append(f"{found.unasked} file(s) of cells that the experiment does not have")
-    words = "; ".join(["settings, cells, blocks and streams are those of the experiment", *notes])
-    return _check("identity", words, problems, note=bool(notes))
+    if blocks.foreign:
+        notes.append(f"{blocks.foreign} file(s) of cells that the experiment does not have")
+    summary = "; ".join(["settings, cells, blocks and streams are those of the experiment", *notes])
+    return _check("identity", summary, problems, note=bool(notes))
 
 
-def _complete(found: _Found, plan: RunPlan) -> Check:
-    """Which blocks are missing, width by width; nothing missing is an error."""
-    there: set[tuple[str, int, str, int]] = set()
-    for file, header in found.good:
-        if header.covers(plan):
-            there |= {(file.key, file.block, "width", width) for width in header.widths}
-            there |= {(file.key, file.block, "flow width", width) for width in header.flow_widths}
-    wanted = [("width", width) for width in plan.widths] + [("flow width", width) for width in plan.flow_widths]
+def _complete(blocks: BlockChecks) -> Check:
+    """Count the missing blocks, width by width; a missing block is no error."""
+    plan = blocks.plan
+    present = {
+        (file.key, file.block, dim, width)
+        for file, header in blocks.good
+        if header.covers(plan)
+        for dim, widths in header.axes.items()
+        for width in widths
+    }
     missing: Counter[str] = Counter()
     for cell in plan.cells:
-        for axis, width in wanted:
-            lost = sum((cell.key, block, axis, width) not in there for block in range(plan.n_blocks))
-            missing.update({f"{cell.group} {axis} {width}": lost} if lost else {})
-    blocks = f"{len(plan.cells)} cell(s), {plan.n_blocks} block(s) each, {plan.trials} trials"
+        for dim, widths in plan.axes.items():
+            for width in widths:
+                absent = sum((cell.key, block, dim, width) not in present for block in range(plan.n_blocks))
+                missing.update({f"{cell.group} {dim.replace('_', ' ')} {width}": absent} if absent else {})
+    extent = f"{len(plan.cells)} cell(s), {plan.n_blocks} block(s) each, {plan.trials} trials"
     if not missing:
-        return _check("complete", f"all there: {blocks}", ())
-    first, lost = next(iter(missing.items()))
+        return _check("complete", f"all there: {extent}", ())
+    first, absent = next(iter(missing.items()))
     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-    advice = (
-        "`dipmc run` computes them" if plan.sampling == "fixed" else "those that [sampling] wants, `dipmc run` computes"
-    )
-    words = f"missing: {lost} block(s) of {first}{more} ({blocks}); {advice}"
-    return _check("complete", words, (), note=True)
+    advice = "`dipmc run` computes them"
+    if plan.sampling != "fixed":
+        advice = "those that [sampling] wants, `dipmc run` computes"
+    return _check("complete", f"missing: {absent} block(s) of {first}{more} ({extent}); {advice}", (), note=True)
 
 
-def _replay(found: _Found, experiment: Experiment, plan: RunPlan, number: int) -> Check:
+def _replay(blocks: BlockChecks, experiment: Experiment, number: int) -> Check:
     """Compute a random sample of blocks again."""
-    good = [(file, header) for file, header in found.good if not found.other_numerics]
+    good = [] if blocks.other_numerics else blocks.good
     if not good:
         return _check("replay", "no block of this numerics version to compute again", (), note=True)
-    rng = generator(plan.seed, (0, 0), SHARED_TRIAL, What.ESTIMATION, REPLAY_STREAM)
+    rng = generator(blocks.plan.seed, (0, 0), SHARED_TRIAL, What.ESTIMATION, REPLAY_STREAM)
     sample = np.sort(rng.choice(len(good), size=min(number, len(good)), replace=False))
     problems, exact = [], 0
-    for at in sample.tolist():
-        file, header = good[at]
-        wrong = disagreements(read_block(file.path), recompute(experiment, plan, header))
-        problems += [f"{file.path}: {words}" for words in wrong]
+    for file, header in (good[i] for i in sample):
+        wrong = disagreements(read_block(file.path), recompute(experiment, blocks.plan, header))
+        problems += [f"{file.path}: {problem}" for problem in wrong]
         exact += same_maker(header)
-    words = f"{len(sample)} of {len(good)} block(s) computed again: {exact} equal to the last bit"
+    summary = f"{len(sample)} of {len(good)} block(s) computed again: {exact} equal to the last bit"
     if exact < len(sample):
-        words += f", {len(sample) - exact} made by another NumPy or BLAS equal to {TOLERANCE:g}"
-    return _check("replay", words, problems)
+        summary += f", {len(sample) - exact} made by another NumPy or BLAS equal to {TOLERANCE:g}"
+    return _check("replay", summary, problems)

@@ -17,10 +17,10 @@ from mc.model.arrays import Array, Index
 from mc.runner.jobs import build_job
 from mc.runner.plan import FROZEN, Gap, load_frozen, run_plan, stream_digests
 from mc.runner.progress import trials_there
-from mc.store.blocks import parts, read_block
+from mc.store.blocks import Arrays, Block, BlockHeader, parts, read_part
 from mc.store.layout import SAVED, Field, field_of
+from mc.store.plan import CellPlan, RunPlan
 from mc.store.provenance import blas_identity
-from mc.store.records import Arrays, Block, BlockHeader, CellPlan, RunPlan, check_header
 from mc.theory.claims import Sides
 from mc.theory.codes import NOT_COMPUTED
 from mc.trial.block import compute_block
@@ -265,10 +265,7 @@ def _traces(
 
 def _stored(run: Path, plan: RunPlan, cell: CellPlan, number: int, digests: Mapping[str, str]) -> tuple[Block, ...]:
     files = parts(run, replace(plan, cells=(cell,)), digests).get((cell.key, number), ())
-    blocks = tuple(read_block(file.path) for file, _ in files)
-    for (file, _), block in zip(files, blocks, strict=True):
-        check_header(file.path, block.header, cell, plan)
-    return blocks
+    return tuple(read_part(file.path, cell, plan) for file, _ in files)
 
 
 def _absent(experiment: Experiment, plan: RunPlan, cell: CellPlan, number: int) -> Block:

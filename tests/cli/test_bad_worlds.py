@@ -19,8 +19,8 @@ from mc.experiment.experiment import Experiment
 from mc.runner.execute import run
 from mc.runner.jobs import build_job, work
 from mc.runner.plan import Gap, load_frozen, run_plan, stream_digests
-from mc.store.blocks import load, read_block
-from mc.store.records import BLOCKS
+from mc.store.blocks import BLOCKS, read_block
+from mc.store.results import load
 
 
 def blocks(folder: str | Path = "run") -> list[Path]:

@@ -11,7 +11,7 @@ import pytest
 
 from mc.experiment.experiment import Experiment, Suite
 from mc.runner.execute import run
-from mc.store.blocks import load
+from mc.store.results import load
 from mc.theory.claims import CLAIMS, TRAJECTORY_CLAIMS
 from mc.theory.codes import Verdict
 

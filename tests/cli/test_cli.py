@@ -30,7 +30,7 @@ from mc.cli.progress import progress_bar
 from mc.experiment.experiment import Experiment
 from mc.model import activations, losses
 from mc.runner.jobs import Record
-from mc.store.blocks import load
+from mc.store.results import load
 from mc.theory.bounds import p_theory
 from mc.theory.claims import CLAIMS
 from mc.theory.constants import Setting

@@ -22,7 +22,6 @@ from mc.experiment.experiment import Experiment
 from mc.model import activations, losses
 from mc.runner.execute import run
 from mc.runner.plan import load_frozen
-from mc.store.blocks import load
 from mc.store.layout import field_of
 from mc.store.results import CellResults
 from mc.theory.bounds import p_theory

@@ -18,7 +18,7 @@ import numpy as np
 
 from mc.experiment.experiment import Experiment
 from mc.runner.execute import run
-from mc.store.blocks import load
+from mc.store.results import load
 from mc.version import SCHEMA_VERSION
 
 HERE = Path(__file__).parent

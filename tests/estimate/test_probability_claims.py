@@ -29,8 +29,7 @@ from mc.experiment.experiment import Experiment
 from mc.model import activations, losses
 from mc.model.draws import get_law
 from mc.runner import execute
-from mc.store.blocks import load
-from mc.store.results import CellResults, Results
+from mc.store.results import CellResults, Results, load
 from mc.theory.codes import Exact
 from mc.theory.constants import activation_norm_lower, activation_norm_upper, chernoff_failure, initial_output_upper
 

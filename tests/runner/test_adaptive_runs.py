@@ -29,8 +29,8 @@ from mc.runner import execute
 from mc.runner.adaptive import merge, run, sampling_plan
 from mc.runner.interrupts import Interrupted
 from mc.runner.memory import peak_memory
-from mc.store.blocks import load
-from mc.store.records import scan
+from mc.store.blocks import scan
+from mc.store.results import load
 from mc.trial.block import BlockTask
 
 WIDTHS = (10, 100, 3000)

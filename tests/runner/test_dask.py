@@ -31,7 +31,8 @@ from mc.runner.backends import open_pool
 from mc.runner.execute import RunSummary, run
 from mc.runner.jobs import Record
 from mc.runner.plan import gaps, run_plan
-from mc.store.blocks import load, read_header
+from mc.store.blocks import read_header
+from mc.store.results import load
 
 pytestmark = pytest.mark.slow
 

@@ -32,8 +32,9 @@ from mc.runner.interrupts import Interrupted
 from mc.runner.jobs import Record
 from mc.runner.plan import freeze, gaps, load_frozen, run_plan, status
 from mc.runner.pools import FEEDER, FEEDER_SECONDS, Inline, Loky
-from mc.store.blocks import load, read_header
+from mc.store.blocks import read_header
 from mc.store.failures import noted
+from mc.store.results import load
 from mc.trial.block import BlockTask
 
 WIDTHS = [10, 30, 100]

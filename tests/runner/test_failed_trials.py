@@ -34,10 +34,10 @@ from mc.runner.adaptive import behind
 from mc.runner.adaptive import run as run_rounds
 from mc.runner.execute import run
 from mc.store import failures
-from mc.store.blocks import load
 from mc.store.failures import failed_blocks, forget, note, noted
 from mc.store.layout import Computed
 from mc.store.merge import merge
+from mc.store.results import load
 from mc.theory.codes import NOT_COMPUTED, Exact, Outcome, Verdict
 from mc.trial.block import BlockTask
 from mc.verify.folder import Status, verify_run

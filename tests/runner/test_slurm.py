@@ -24,7 +24,7 @@ from mc.experiment.experiment import Experiment
 from mc.runner import slurm
 from mc.runner.interrupts import parse_signals
 from mc.runner.plan import gaps, run_plan
-from mc.store.blocks import load
+from mc.store.results import load
 
 
 @pytest.fixture

@@ -22,10 +22,11 @@ from block_stub import datasets
 from layout_doc import HEADER_WORDS, format_page
 
 from mc.runner.plan import load_frozen, run_plan
-from mc.store.blocks import load, read_block
+from mc.store.blocks import BlockHeader, read_block, scan
 from mc.store.layout import BLOCK_LAYOUT, COORDINATES, FAMILIES, MERGE_LAYOUT
 from mc.store.merge import merge
-from mc.store.records import BlockHeader, RunPlan, scan
+from mc.store.plan import RunPlan
+from mc.store.results import load
 from mc.version import SCHEMA_VERSION
 
 HERE = Path(__file__).parents[1]

@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 from mc.cli.plan import PACKED
 from mc.errors import InputError
 from mc.store import hdf5
-from mc.store import writer as results_group
-from mc.store.blocks import load, read_block
+from mc.store.blocks import read_block
 from mc.store.checksums import RowDigest, array_digest, attributes_digest
 from mc.store.hdf5 import LEAST_COPIED, LEAST_ROWS, chunk_rows, chunk_shape, storage
-from mc.store.merge import merge
-from mc.store.records import RunPlan
+from mc.store.merge import CellWriter, DatasetWriter, merge
+from mc.store.plan import RunPlan
+from mc.store.results import load
 
 LARGE = 512
 
 
 def large_plan(**changes: Any) -> RunPlan:
-    """Blocks large enough for their chunks to be taken over."""
+    """Blocks large enough for their chunks to be copied."""
     return replace(run_plan(trials=3 * LARGE - 100, block_size=LARGE, save_trials=6), **changes)
 
 
@@ -42,17 +42,17 @@ def fill(run: Path, plan: RunPlan, left_out: tuple[tuple[int, int], ...] = ()) -
 
 
 @pytest.fixture
-def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
-    """What was asked to be taken over, and whether it was."""
-    found: list[tuple[str, bool]] = []
-    take_over = results_group.RowWriter.take_over
+def copied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
+    """Each write of a dataset, and whether it copied the chunks of a block."""
+    writes: list[tuple[str, bool]] = []
+    write = DatasetWriter.write
 
-    def told(writer: results_group.RowWriter, *rest: Any) -> bool:
-        found.append((writer.dataset.name, take_over(writer, *rest)))
-        return found[-1][1]
+    def recorded(writer: DatasetWriter, *rest: Any) -> bool:
+        writes.append((writer.dataset.name, write(writer, *rest)))
+        return writes[-1][1]
 
-    monkeypatch.setattr(results_group.RowWriter, "take_over", told)
-    return found
+    monkeypatch.setattr(DatasetWriter, "write", recorded)
+    return writes
 
 
 # chunks
@@ -81,19 +81,19 @@ def test_chunks_of_results_are_those_of_the_blocks_or_large(block: int, row: int
         assert rows == min(trials, max(LEAST_ROWS, hdf5.CHUNK_VALUES // row))
 
 
-def test_chunks_are_taken_over_and_give_what_the_plain_path_gives(
-    tmp_path: Path, taken: list[tuple[str, bool]], monkeypatch: pytest.MonkeyPatch
+def test_chunks_are_copied_and_give_what_the_plain_path_gives(
+    tmp_path: Path, copied: list[tuple[str, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = large_plan()
     fill(tmp_path, plan, left_out=((1, 1),))
     fast = datasets(merge(tmp_path, plan, {}))
-    over = {name.split("/")[-1] for name, was in taken if was}
+    over = {name.split("/")[-1] for name, was in copied if was}
     # (mode, trial, width) of 4 widths has 2048 values a block; of one width axis less, too few to be worth it
     assert {"margin_paper", "radius_needed", "psi_0", "exact", "verdict_rate_paper"} <= over
     assert not over & {"sigma_A", "rank", "loss", "computed"}
     # of the first block nothing is known yet: it goes the plain way
-    assert sum(was for name, was in taken if name == "/c000/margin_paper") == 2
-    monkeypatch.setattr(results_group.RowWriter, "take_over", lambda *_: False)
+    assert sum(was for name, was in copied if name == "/c000/margin_paper") == 2
+    monkeypatch.setattr(CellWriter, "copied", lambda _: frozenset())
     assert datasets(merge(tmp_path, plan, {})) == fast
     # and the numbers are those that the blocks were made of, also beyond the last whole block
     _, arrays = make_block(plan, plan.cells[0], 2)
@@ -118,7 +118,7 @@ def test_a_copied_chunk_is_the_chunk_of_the_block(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("division", [(((10, 30), (10,)), ((100, 300), (100,))), ((WIDTHS, ()), (FLOW_WIDTHS,) * 2)])
 def test_parts_go_the_plain_way(
-    tmp_path: Path, taken: list[tuple[str, bool]], division: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    tmp_path: Path, copied: list[tuple[str, bool]], division: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
 ) -> None:
     plan = large_plan(cells=(cell_plan(0),))
     fill(tmp_path / "whole", plan)
@@ -126,7 +126,7 @@ def test_parts_go_the_plain_way(
         for widths, flow_widths in division if number == 1 else ((WIDTHS, FLOW_WIDTHS),):
             write(tmp_path / "parts", plan, plan.cells[0], number, widths, flow_widths)
     assert datasets(merge(tmp_path / "parts", plan, {})) == datasets(merge(tmp_path / "whole", plan, {}))
-    assert any(was for _, was in taken)
+    assert any(was for _, was in copied)
 
 
 def test_blocks_with_the_filters_of_earlier_versions_are_merged(

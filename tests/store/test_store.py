@@ -37,11 +37,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mc.errors import InputError
-from mc.store import files as atomic
-from mc.store.blocks import load, parts, read_block, read_header, write_block
+from mc.store import files
+from mc.store.blocks import part_digest, parts, read_block, read_header, scan, write_block
 from mc.store.layout import BLOCK_LAYOUT, COORDINATES, FAMILIES, LAYOUT, MERGE_LAYOUT, check_arrays, field_of
 from mc.store.merge import merge
-from mc.store.records import differences, part_digest, scan
+from mc.store.plan import differences
+from mc.store.results import load
 from mc.theory.codes import NOT_COMPUTED, Exact
 
 # the layout
@@ -267,47 +268,47 @@ def test_stale_temporaries_go_and_living_ones_stay(tmp_path: Path) -> None:
         os.utime(path, (time.time() - age, time.time() - age))
         return path
 
-    here = atomic.host_name()
-    dead, old = temporary(here, 11, 0), temporary("elsewhere", 11, 2 * atomic.STALE_AFTER)
+    here = files.host_name()
+    dead, old = temporary(here, 11, 0), temporary("elsewhere", 11, 2 * files.STALE_AFTER)
     # a living process of this machine keeps its own, however old the clocks make it
-    alive, fresh = temporary(here, os.getpid(), 2 * atomic.STALE_AFTER), temporary("elsewhere", 12, 60)
+    alive, fresh = temporary(here, os.getpid(), 2 * files.STALE_AFTER), temporary("elsewhere", 12, 60)
     other = tmp_path / "notes.tmp"
     other.touch()
-    removed = atomic.sweep(tmp_path, alive=lambda pid: pid == os.getpid())
+    removed = files.delete_stale(tmp_path, alive=lambda pid: pid == os.getpid())
     assert set(removed) == {dead, old}
     assert set(tmp_path.iterdir()) == {alive, fresh, other}
-    assert atomic.temporary_name(tmp_path / "b.h5").name.startswith(f".b.h5~{here}~{os.getpid()}~")
+    assert files.temporary_name(tmp_path / "b.h5").name.startswith(f".b.h5~{here}~{os.getpid()}~")
 
 
 @pytest.mark.parametrize("jump", [-1e9, 1e9])
-def test_a_clock_that_jumps_sweeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
+def test_a_clock_that_jumps_deletes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
     """The clock of this machine is wrong; that of the file server, which stamps the files, is not asked for."""
     monkeypatch.setattr(time, "time", lambda: jump)
     monkeypatch.setattr(time, "time_ns", lambda: int(jump * 1e9))
     path = tmp_path / ".a.h5~elsewhere~12~0123abcd.tmp"
     path.touch()
-    assert atomic.sweep(tmp_path) == ()
+    assert files.delete_stale(tmp_path) == ()
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_writer_whose_temporary_is_swept_writes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, sync = [], atomic.sync
+def test_a_writer_whose_temporary_is_deleted_writes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, sync = [], files.sync
 
-    def swept(path: Path) -> None:
+    def deleting(path: Path) -> None:
         calls.append(path)
         if len(calls) == 1:
             path.unlink()
         sync(path)
 
-    monkeypatch.setattr(atomic, "sync", swept)
+    monkeypatch.setattr(files, "sync", deleting)
     header, arrays = make_block(run_plan(), cell_plan(), 0)
     path = write_block(tmp_path, header, arrays)
     assert list(tmp_path.iterdir()) == [path]
     assert read_block(path).header == header
     # a folder that is gone is not made again behind the user's back
-    monkeypatch.setattr(atomic, "sync", lambda path: shutil.rmtree(path.parent))
+    monkeypatch.setattr(files, "sync", lambda path: shutil.rmtree(path.parent))
     with pytest.raises(InputError, match="was not written"):
-        atomic.write_bytes(tmp_path / "gone" / "a", b"a")
+        files.write_bytes(tmp_path / "gone" / "a", b"a")
 
 
 # identities

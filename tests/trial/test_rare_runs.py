@@ -19,7 +19,7 @@ from mc.experiment.experiment import Experiment
 from mc.model import activations
 from mc.report.page import report_results
 from mc.runner.execute import run
-from mc.store.blocks import load
+from mc.store.results import load
 
 TABLES: dict[str, Any] = {
     "experiment": {"name": "rare", "seed": 4, "trials": 24, "block_size": 8},

@@ -14,8 +14,7 @@ from mc.errors import InputError
 from mc.experiment.experiment import Experiment
 from mc.model.draws import OutputLaw
 from mc.runner.execute import run
-from mc.store.blocks import load
-from mc.store.results import CellResults
+from mc.store.results import CellResults, load
 from mc.theory.codes import Exact
 from mc.verify.export import export_trial
 

@@ -26,11 +26,11 @@ from mc.errors import InputError
 from mc.experiment.experiment import Experiment
 from mc.runner.adaptive import run as run_sampled
 from mc.runner.execute import merge, run
-from mc.store.blocks import digest_axis, load, read_block, write_block
+from mc.store.blocks import BlockHeader, read_block, write_block
 from mc.store.checksums import array_digest, attributes_digest
 from mc.store.hdf5 import attributes
-from mc.store.ranges import range_problems
-from mc.store.records import BlockHeader
+from mc.store.layout import range_problems
+from mc.store.results import digest_axis, load
 from mc.verify import folder as verify
 from mc.verify.folder import Status, verify_run
 from mc.verify.replay import difference, replay_trial

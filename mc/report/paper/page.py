@@ -23,10 +23,9 @@ from mc.report.paper.claims import Row, own_row, registry_rows
 from mc.report.paper.section import Run, Runs, Section, typeset
 from mc.report.paper.sections import section_of
 from mc.report.summary import plain, row_entry, to_json
-from mc.store.blocks import RESULTS
 from mc.store.files import write_bytes
 from mc.store.layout import Computed
-from mc.store.results import CellResults
+from mc.store.results import RESULTS, CellResults
 from mc.theory.codes import NOT_COMPUTED, Outcome
 from mc.version import __version__
 

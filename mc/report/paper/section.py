@@ -20,8 +20,7 @@ from mc.estimate.cells.study import Study, study_run
 from mc.estimate.numbers import short, significant, spaced
 from mc.report.figures import Figure, Panel, mode_name
 from mc.report.style import PANEL_SIZE, panel, to_svg
-from mc.store import blocks as store
-from mc.store.results import Results
+from mc.store.results import Results, load
 
 DIGITS = 7
 """Significant digits of the numbers beside a figure: the page holds them all."""
@@ -42,7 +41,7 @@ class Run:
     @cached_property
     def results(self) -> Results:
         """The stored results; each array is read on first use."""
-        return store.load(self.folder)
+        return load(self.folder)
 
     @cached_property
     def study(self) -> Study:
