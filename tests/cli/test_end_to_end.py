@@ -23,7 +23,7 @@ from mc.model import activations, losses
 from mc.runner.execute import run
 from mc.runner.plan import load_frozen
 from mc.store.layout import field_of
-from mc.store.results import CellResults
+from mc.store.results import CellResults, load
 from mc.theory.bounds import p_theory
 from mc.theory.codes import FORMS, MODES, Exact
 from mc.theory.constants import Setting
