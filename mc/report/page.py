@@ -26,7 +26,7 @@ from mc.report.scaling_figures import ScalingPage, scaling
 from mc.report.summary import plain, summary, to_json
 from mc.report.tables import Threshold, medians_table, notes, pairs_table, thresholds_table, undecided_share
 from mc.store.files import write_bytes
-from mc.store.results import Results
+from mc.store.results import Results, load
 
 
 @dataclass(frozen=True)
