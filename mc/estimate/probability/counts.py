@@ -1,4 +1,4 @@
-"""From stored arrays to decisions per trial, and from decisions to counts that add (design §7)."""
+"""Decisions of every trial on an event, from stored arrays, and counts of decisions, which add (design §7)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ Decisions = NDArray[np.int8]
 
 
 CellLike = CellResults
+"""The cells that the analysis reads."""
 
 
 class Decision(IntEnum):
@@ -89,7 +90,7 @@ def mode_index(cell: CellLike, mode: str) -> int:
 
 
 def computed_trials(cell: CellLike) -> Mask | None:
-    """Return which trials are present at every width, shape (trial, width); None where nothing tells."""
+    """Return which trials are present at every width, shape (trial, width); None if the run stored neither."""
     computed = dataset(cell, "computed")
     if computed is not None:
         return np.asarray(computed == Computed.PRESENT)

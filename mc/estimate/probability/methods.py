@@ -32,14 +32,14 @@ class Method:
     method_class: MethodClass
     lower: Callable[[ArrayLike, ArrayLike, float], Array]  # one-sided limits of (holds, trials) at an error probability
     upper: Callable[[ArrayLike, ArrayLike, float], Array]
-    both: Callable[[ArrayLike, ArrayLike, float], tuple[Array, Array]] | None = None
+    paired: Callable[[ArrayLike, ArrayLike, float], tuple[Array, Array]] | None = None
     """Two-sided limits, where they are not the one-sided ones at half of the error probability."""
 
     def two_sided(self, holds: ArrayLike, most: ArrayLike, trials: ArrayLike, alpha: float) -> tuple[Array, Array]:
         """Return two-sided limits at error alpha; `most` >= holds counts the undecided trials as holds."""
-        if self.both is None:
+        if self.paired is None:
             return self.lower(holds, trials, alpha / 2.0), self.upper(most, trials, alpha / 2.0)
-        return self.both(holds, trials, alpha)[0], self.both(most, trials, alpha)[1]
+        return self.paired(holds, trials, alpha)[0], self.paired(most, trials, alpha)[1]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ class Comparison:
     pairs: IntArray  # trials in which both events were computed
     only_first: IntArray  # discordant pairs: the first holds and the second fails
     only_second: IntArray
-    share: Array  # only_first/(only_first + only_second), NaN without discordant pairs
     lower: Array  # Clopper-Pearson limits of the probability that a discordant pair favours the first
     upper: Array
     p_values: Array  # exact two-sided McNemar p-values of "both shares are one half", the largest over all completions
@@ -57,7 +56,7 @@ def compare(
     Returns
     -------
     Comparison
-        With arrays of shape (width,): `pairs`, `only_first`, `only_second`, `share`, `lower`, `upper`, `p_values` and
+        With arrays of shape (width,): `pairs`, `only_first`, `only_second`, `lower`, `upper`, `p_values` and
         `adjusted` (Holm over the widths).
 
     Raises
@@ -86,6 +85,4 @@ def compare(
     greater = p_value(b, b + c + may_c, 0.5, "greater", method)
     less = p_value(b + may_b, b + may_b + c, 0.5, "less", method)
     p_values = np.where(pairs > 0, np.minimum(2.0 * np.minimum(greater, less), 1.0), np.nan)
-    with np.errstate(invalid="ignore"):
-        share = b / (b + c)
-    return Comparison(pairs, b, c, share, lower, upper, p_values, holm(p_values))
+    return Comparison(pairs, b, c, lower, upper, p_values, holm(p_values))

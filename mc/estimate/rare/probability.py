@@ -1,6 +1,6 @@
 """Rare failures: the repetitions of splitting put together, and when not to trust them (docs/rare.md).
 
-Counted trials give exact limits. Splitting and tilting give estimates: their intervals rest on the spread of
+Counted trials give exact limits. Splitting and tilting give estimates: their intervals use the spread of
 independent repetitions, which is approximate, and are labelled so.
 """
 
@@ -27,7 +27,7 @@ FEWEST_REPETITIONS = 5
 LEAST_ACCEPTANCE = 0.1
 MOST_AUTOCORRELATION = 0.6
 MOST_SPREAD = 0.8
-"""Standard deviation of the logarithms: beyond it the mean hangs on the largest few."""
+"""Standard deviation of the logarithms: beyond it the mean depends on the few largest values."""
 MOST_INFLATION = 10.0
 """Variance of the logarithms over what independent particles would have."""
 FEWEST_SURVIVORS = 0.02
@@ -114,9 +114,9 @@ def counted_failures(
         exact = dataset(cell, "exact")
         if exact is None:
             return None
-        seen = exact[:, column]
-        decided = int(np.isin(seen, (Exact.REACHES_ZERO, Exact.CANNOT, Exact.UNDECIDED)).sum()) + lost
-        fails, undecided = int((seen == Exact.CANNOT).sum()), int((seen == Exact.UNDECIDED).sum()) + lost
+        verdicts = exact[:, column]
+        decided = int(np.isin(verdicts, (Exact.REACHES_ZERO, Exact.CANNOT, Exact.UNDECIDED)).sum()) + lost
+        fails, undecided = int((verdicts == Exact.CANNOT).sum()), int((verdicts == Exact.UNDECIDED).sum()) + lost
         return Counted.of(fails, decided, level, undecided) if decided else None
     name, mode = ("sigma_0", "hidden") if margin == "lambda_min" else (f"margin_{margin}", table.get("mode", ""))
     stored = dataset(cell, name)
@@ -144,9 +144,10 @@ def _lost_repetitions(cell: CellLike, table: Mapping[str, Any], block_size: int 
         return np.zeros(len(cell.widths), dtype=np.int64)
     trials, size = len(lost), block_size or len(lost)
     blocks = [range(first, min(first + size, trials)) for first in range(0, trials, size)]
-    own = table["per_block"] if block_size else trials
-    rows = np.array([trial for block in blocks for trial in carriers(block, own, table["repetitions"])], dtype=int)
-    return np.asarray(lost[rows].sum(axis=0) * np.isin(cell.widths, table["widths"]), dtype=np.int64)
+    per_block = table["per_block"] if block_size else trials
+    rows = [trial for block in blocks for trial in carriers(block, per_block, table["repetitions"])]
+    failures = lost[np.array(rows, dtype=int)].sum(axis=0)
+    return np.asarray(failures * np.isin(cell.widths, table["widths"]), dtype=np.int64)
 
 
 def rare_widths(

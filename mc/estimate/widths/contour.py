@@ -22,7 +22,7 @@ from mc.estimate.widths.regression import weighted_line
 from mc.model.arrays import Array, IntArray
 
 GROUPS = 16
-"""Groups of trials that the jackknife of `shift` leaves out in turn."""
+"""Groups of trials in the jackknife of `shift`."""
 
 
 def contour(rows: Sequence[tuple[IntArray, Counts]], level: float, p: float = 0.5) -> tuple[CrossingWidth, ...]:
@@ -36,7 +36,6 @@ class Shift:
 
     ratio: float  # NaN where one of them is off the grid, with all trials or without a group of them
     interval: tuple[float, float]  # approximate: Student limits of the grouped jackknife of log ratio
-    level: float
 
 
 def shift(widths: IntArray, first: Decisions, second: Decisions, level: float = 0.95) -> Shift:
@@ -51,7 +50,7 @@ def shift(widths: IntArray, first: Decisions, second: Decisions, level: float = 
     # a crossing comes the sooner the more trials hold, so that all other ratios lie between these two
     half, *extreme = (_log_ratios(widths, pair, worth) for worth in ((0.5, 0.5), (0.0, 1.0), (1.0, 0.0)))
     ends = np.array([_limits(log_ratios, level) for log_ratios in extreme])
-    return Shift(math.exp(half[0]), (float(ends.min()), float(ends.max())), level)
+    return Shift(math.exp(half[0]), (float(ends.min()), float(ends.max())))
 
 
 def _log_ratios(widths: IntArray, pair: Decisions, undecided: tuple[float, float]) -> Array:

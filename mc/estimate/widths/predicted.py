@@ -22,10 +22,10 @@ from mc.theory import bounds
 from mc.theory.constants import Setting
 
 MAX_PROBLEMS = 32
-"""Problems of a cell that a mean P_theory is taken over: each costs a tenth of a second."""
+"""Maximum number of problems of a cell in a mean P_theory: each costs a tenth of a second."""
 
 MAX_WIDTH_PROBLEMS = 3
-"""Problems of a cell that k_theory, a bisection per problem, is taken over."""
+"""Maximum number of problems of a cell in k_theory, which takes a bisection per problem."""
 
 SCALES = ("sigma_A", "norm_A", "frobenius_A", "frobenius_AAT", "norm_y")
 
@@ -76,7 +76,7 @@ class CellTheory:
 
     def width_for(self, mode: str, form: str, delta: float) -> float:
         """Return k_theory(delta), the width from which the bound promises 1 - delta or inf, of the typical problems."""
-        # The extreme problems differ by what the bound feels most, |y|/sigma_A: take those in the middle of it.
+        # The extreme problems differ by |y|/sigma_A, on which the bound depends most: take problems in the middle.
         ordered = sorted(self.settings, key=lambda s: s.norm_y / s.sigma_A)
         skip = max(len(ordered) - MAX_WIDTH_PROBLEMS, 0) // 2
         chosen = ordered[skip : skip + MAX_WIDTH_PROBLEMS]

@@ -20,7 +20,7 @@ THEORY: Mapping[str, Mapping[str, float]] = {
     "hidden": {"n": 1.0, "m": 0.0, "sigma_A": -2.0, "psi": 2.0},
     "both": {"n": 1.0, "m": 0.0, "sigma_A": -4.0, "psi": 4.0},
 }
-"""Exponents of the published sufficient width; what is needed may grow more slowly."""
+"""Exponents of the published sufficient width; the necessary width may grow more slowly."""
 
 
 BOOTSTRAP = 1
