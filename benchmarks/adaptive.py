@@ -20,9 +20,9 @@ from mc.estimate.sampling.adaptive import AdaptivePlan, limits, reached
 from mc.estimate.sampling.goals import cell_decisions
 from mc.model.draws import CHUNK
 from mc.runner import execute
-from mc.runner.adaptive import sampling_plan, trials_of_folder
+from mc.runner.adaptive import sampling_plan
 from mc.runner.plan import load_frozen, run_plan
-from mc.runner.progress import ObservedCell, observed
+from mc.runner.progress import ObservedCell, observed, trials_of_folder
 
 FILE = Path(__file__).parents[1] / "experiments" / "adaptive.toml"
 

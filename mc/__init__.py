@@ -21,17 +21,17 @@ from mc.version import __version__
 if TYPE_CHECKING:
     from mc import estimate
     from mc.report import citations
-    from mc.runner.adaptive import run
+    from mc.runner.execute import run
 
 __all__ = ["Experiment", "InputError", "__version__", "citations", "estimate", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load `estimate`, and `run` that needs it, when asked for: the statistics take longer to import than the rest."""
+    """Load `estimate`, `citations` and `run` at first use: they take longer to import than the rest."""
     if name == "estimate":
         return import_module("mc.estimate")
     if name == "citations":
         return import_module("mc.report.citations")
     if name == "run":
-        return import_module("mc.runner.adaptive").run
+        return import_module("mc.runner.execute").run
     raise AttributeError(f"module 'mc' has no attribute {name!r}")

@@ -19,9 +19,10 @@ from mc.errors import InputError
 from mc.experiment.experiment import Experiment
 from mc.experiment.reading import one_line
 from mc.report.citations import CITATIONS, Citation, for_experiment, named
+from mc.runner.execute import merge as merge_run
 from mc.runner.interrupts import Interrupted
-from mc.runner.plan import FROZEN
-from mc.runner.suites import default_report, experiments_of, runs_of
+from mc.runner.plan import FROZEN, experiments_of, load_frozen, runs_of
+from mc.runner.progress import behind
 from mc.store.results import RESULTS
 from mc.theory.claims import CLAIMS
 from mc.verify.export import export_trial
@@ -71,17 +72,12 @@ def status_command(run: Path) -> None:
 @click.argument("run", type=FOLDER)
 def merge(run: Path) -> None:
     """Write results.h5 from the blocks that are there."""
-    from mc.runner.adaptive import merge as merge_run
-
     for folder, _ in runs_of(run):
         click.echo(merge_run(folder))
 
 
 def _merge_what_is_there(folder: Path) -> None:
     """Bring results.h5 up to the blocks; where it cannot be written, an older one will do."""
-    from mc.runner.adaptive import behind
-    from mc.runner.adaptive import merge as merge_run
-
     if not (folder / FROZEN).is_file() or not behind(folder):
         return
     if (folder / RESULTS).is_file() and not os.access(folder, os.W_OK):
@@ -98,7 +94,9 @@ def report(run: Path, out: Path | None, show: bool) -> None:
     """Write the report of a run, complete or not: index.html, summary.json, figures as SVG and CSV."""
     run = run.parent if run.name == RESULTS and run.is_file() else run
     found = runs_of(run)
-    base = default_report(run) if out is None else out
+    if out is None:
+        # named after the experiment, wherever it ran; a suite's name is that of its folder
+        out = Path("reports") / (load_frozen(run).name if (run / FROZEN).is_file() else run.resolve().name)
     # matplotlib takes a second to import: only this command pays for it
     from mc.report.page import write_report
     from mc.report.suite import write_suite
@@ -106,10 +104,10 @@ def report(run: Path, out: Path | None, show: bool) -> None:
     for folder, _ in found:
         _merge_what_is_there(folder)
     alone = found[0][1] == Path()
-    for page in (write_report(found[0][0], base),) if alone else write_suite(found, base):
+    for page in (write_report(found[0][0], out),) if alone else write_suite(found, out):
         click.echo(page)
     if show:
-        webbrowser.open((base / "index.html").resolve().as_uri())
+        webbrowser.open((out / "index.html").resolve().as_uri())
 
 
 @cli.command()

@@ -14,8 +14,7 @@ from mc.estimate.sampling.planning import MOST_TRIALS, trials_needed, undecidabl
 from mc.estimate.widths.predicted import cell_theory
 from mc.experiment.experiment import Experiment
 from mc.runner.adaptive import sampling_plan, tables, unseen_cell
-from mc.runner.cost import estimate_cost
-from mc.runner.memory import peak_memory
+from mc.runner.cost import estimate_cost, peak_memory
 from mc.store.results import RESULTS
 from mc.theory.codes import FORMS
 

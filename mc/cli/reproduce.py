@@ -89,7 +89,7 @@ def any_experiment(studies: Sequence[PaperStudy]) -> bool:
 
 def merge_all(studies: Sequence[PaperStudy], base: Path) -> None:
     """Write the results of runs whose tasks have ended."""
-    from mc.runner.adaptive import merge
+    from mc.runner.execute import merge
 
     for study in studies:
         for experiment in study.experiments:

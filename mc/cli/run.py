@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
 
 import click
 
 from mc.cli.progress import progress_bar
 from mc.errors import InputError
-from mc.experiment.experiment import Experiment
+from mc.experiment.experiment import Experiment, load_file
 from mc.experiment.reading import one_line
 from mc.runner import execute
-from mc.runner.backends import BACKENDS, open_pool
 from mc.runner.execute import RunSummary
 from mc.runner.interrupts import Signals, parse_signals
-from mc.runner.suites import default_run, experiments_of
+from mc.runner.plan import experiments_of
+from mc.runner.pools import BACKENDS, open_pool
 
 MOST_FAILURES = 20
 """Failed blocks that are named."""
@@ -64,16 +63,16 @@ def run(
     """Compute what a run folder lacks of an experiment (it resumes), and merge."""
     part = None if shard is None else parse_shard(shard)
     warnings = () if requeue_on is None else parse_signals(requeue_on)
-    base = default_run(experiment) if out is None else out
+    base = Path("data") / load_file(experiment).name if out is None else out
     asked = experiments_of(experiment)
     for each, place in asked:
         # all of a suite before its first: hours later nobody is there to read the refusal
-        _runner(each).check(each, base / place, yes=yes)
+        execute.check(each, base / place, yes=yes)
     failures: list[str] = []
     with Signals(warnings) as signals, open_pool(backend, jobs, scheduler) as pool:
         for each, place in asked:
             with progress_bar(each.name, quiet) as progress:
-                summary = _runner(each).run(
+                summary = execute.run(
                     each,
                     base / place,
                     shard=part,
@@ -89,16 +88,6 @@ def run(
     if failures:
         _tell_failures(failures)
         raise click.exceptions.Exit(1)
-
-
-def _runner(experiment: Experiment) -> ModuleType:
-    """The module whose `check` and `run` are those of an experiment."""
-    if experiment.sampling is None:
-        return execute
-    # the statistics take half a second to import: only a run that looks at its own numbers pays for it
-    from mc.runner import adaptive as sampling
-
-    return sampling
 
 
 def _tell(experiment: Experiment, summary: RunSummary, merging: bool) -> None:

@@ -11,10 +11,9 @@ import click
 
 from mc.experiment.experiment import Experiment, load_file
 from mc.runner import slurm
-from mc.runner.cost import estimate_cost
-from mc.runner.memory import peak_memory
-from mc.runner.plan import Gap, freeze, shard_of
-from mc.runner.suites import experiments_of
+from mc.runner.cost import estimate_cost, peak_memory
+from mc.runner.execute import check
+from mc.runner.plan import Gap, experiments_of, freeze
 from mc.store.files import write_bytes
 
 FOLDER = click.Path(path_type=Path)
@@ -56,8 +55,6 @@ def slurm_command(
     yes: bool,
 ) -> None:
     """Write the job array of an experiment or suite for a SLURM cluster, and submit what is missing."""
-    from mc.runner.adaptive import check
-
     name = load_file(experiment).name
     base = Path("data") / name if out is None else out
     asked = [(each, base / place) for each, place in experiments_of(experiment)]
@@ -111,7 +108,7 @@ def shards_left(asked: Sequence[tuple[Experiment, Path]], tasks: int) -> dict[in
         plan, lacking = missing(experiment, folder)
         shares: dict[int, list[Gap]] = {}
         for gap in lacking:
-            shares.setdefault(shard_of(gap, plan, tasks), []).append(gap)
+            shares.setdefault(gap.shard(plan, tasks), []).append(gap)
         for shard, own in shares.items():
             found[shard] = found.get(shard, 0.0) + estimate_cost(experiment, own, plan.trials).seconds
     return found

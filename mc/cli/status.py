@@ -14,10 +14,10 @@ from mc.estimate.widths.curves import curve_of_counts
 from mc.experiment.experiment import Experiment
 from mc.experiment.reading import one_line
 from mc.model.arrays import Array, IntArray
-from mc.runner.adaptive import decided, sampling_plan, trials_of_folder
+from mc.runner.adaptive import decided, sampling_plan
 from mc.runner.cost import estimate_cost
 from mc.runner.plan import Gap, load_frozen, status
-from mc.runner.progress import ObservedCell, observed
+from mc.runner.progress import ObservedCell, observed, trials_of_folder
 from mc.store.assembly import standing
 from mc.store.blocks import parts
 from mc.store.failures import failed_blocks

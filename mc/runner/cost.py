@@ -1,4 +1,4 @@
-"""What a run would cost: seconds of one core and bytes on disk, forecast before anything is computed."""
+"""Forecast what a run costs: seconds of one core, bytes on disk, memory of a worker process."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from pathlib import Path
 
 from mc.errors import InputError
 from mc.experiment.experiment import Experiment
+from mc.flow.case import BATCH_BYTES
+from mc.flow.settings import Save
 from mc.model.draws import CHUNK
-from mc.runner.plan import MOST_BLOCKS, Gap, any_plan
+from mc.runner.plan import MOST_BLOCKS, Gap, run_plan
 from mc.store.layout import BLOCK_LAYOUT, FAMILIES, Field
 from mc.store.plan import RunPlan
 from mc.theory.claims import CLAIMS, TRAJECTORY_CLAIMS
+from mc.trial.neuron_sums import STREAM_BYTES
 
 SECONDS_PER_TRIAL = 2e-3
 """The problem of a trial: drawn, decomposed; measured on one core of a 2.x GHz server, as all constants here."""
@@ -38,28 +41,26 @@ LOOKS = 10
 """Errors and bounds along a saved trajectory."""
 DATASET_BYTES = 750
 """What a block file needs for a dataset beside its numbers: name, type, attributes."""
+START_BYTES = 1.2e8
+"""A process with Python, NumPy and SciPy loaded."""
+STREAM_ARRAYS = 6
+"""Arrays of that size that live together: the draw, two products with it, and the sums."""
+STAGES = 16
+"""Copies of a flow's state that the integrator and its companion hold."""
+SUBSET = 16
+"""Neurons per dimension that are kept to decide the limit (theory §7.4)."""
 LIMIT_SECONDS = 24 * 3600.0
 LIMIT_BYTES = 20e9
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A crude forecast of what is still to compute.
-
-    Parameters
-    ----------
-    blocks, trials : int
-        Blocks, and trials in them.
-    seconds : float
-        On one core, right to a factor of a few.
-    bytes_on_disk : float
-        Block files and results.h5 together.
-    """
+    """A forecast of the blocks that are still to compute."""
 
     blocks: int
-    trials: int
-    seconds: float
-    bytes_on_disk: float
+    trials: int  # of the blocks
+    seconds: float  # on one core, right to a factor of a few
+    bytes_on_disk: float  # block files and results.h5 together
 
     def __str__(self) -> str:
         return f"about {self.seconds / 3600:.3g} core-hours and {self.bytes_on_disk / 1e9:.3g} GB"
@@ -79,7 +80,7 @@ def _block_seconds(gap: Gap, plan: RunPlan) -> float:
 
 
 def _rare_seconds(experiment: Experiment, plan: RunPlan, missing: Sequence[Gap] | None) -> float:
-    """What the repetitions of [rare] take, in the blocks that carry them."""
+    """Forecast the repetitions of [rare] in the blocks that carry them."""
     if experiment.rare is None:
         return 0.0
     settings, size, total = experiment.rare, plan.block_size, 0.0
@@ -87,10 +88,10 @@ def _rare_seconds(experiment: Experiment, plan: RunPlan, missing: Sequence[Gap] 
         carriers = range(min(plan.n_blocks, settings.blocks(size)))
         missing = [Gap(cell, block, plan.widths, ()) for cell in plan.cells for block in carriers]
     for gap in missing:
-        own = len(settings.trials(range(gap.block * size, (gap.block + 1) * size)))
+        repetitions = len(settings.trials(range(gap.block * size, (gap.block + 1) * size)))
         n, m = int(gap.cell.problem["n"]), int(gap.cell.problem["m"])
-        widths = set(gap.all_widths) & set(experiment.rare.widths) if own else ()
-        total += sum(settings.seconds(own, n, min(n, m), k) for k in widths)
+        widths = set(gap.all_widths) & set(experiment.rare.widths) if repetitions else ()
+        total += sum(settings.seconds(repetitions, n, min(n, m), k) for k in widths)
     return total
 
 
@@ -98,11 +99,11 @@ def _bytes(fields: Iterable[Field], sizes: Mapping[str, int]) -> float:
     return float(sum((1 if f.dtype == "int8" else 8) * math.prod(sizes[dim] for dim in f.dims) for f in fields))
 
 
-def _block_bytes(gap: Gap, plan: RunPlan, save_times: int, signals: bool) -> float:
+def _block_bytes(gap: Gap, plan: RunPlan, save: Save) -> float:
     rows = plan.block_size
     saved = max(0, min(rows, plan.save_trials - gap.block * rows))
     sizes = {"mode": len(plan.modes), "trial": rows, "width": len(gap.all_widths), "flow_width": len(gap.flow_widths)}
-    sizes |= {"saved_trial": saved, "time": save_times, "entry": int(gap.cell.problem["n"]) if signals else 0}
+    sizes |= {"saved_trial": saved, "time": save.count, "entry": int(gap.cell.problem["n"]) if save.signal else 0}
     # two copies of every number: in the block file and in results.h5; full mantissas do not compress
     datasets = sum(0 not in (sizes[dim] for dim in field.dims) for field in BLOCK_LAYOUT)
     claims = plan.claims or (TRAJECTORY_CLAIMS if saved else ())
@@ -116,53 +117,38 @@ def _block_bytes(gap: Gap, plan: RunPlan, save_times: int, signals: bool) -> flo
 
 
 def estimate_cost(experiment: Experiment, missing: Sequence[Gap] | None = None, trials: int | None = None) -> Cost:
-    """Forecast time and disk.
+    """Forecast time and disk of the missing blocks (default: of all blocks); `trials` as in `run_plan`.
 
     The model: per trial the problem, the neuron stream up to the largest width (draws and Gram matrix), per width and
     mode an eigenvalue problem of size n, per width the limit of the hidden-layer flow, per flow width and mode a fixed
     number of evaluations of the vector field. Certificates come out right to a factor of three; flow and limit vary by
     orders of magnitude with the problem.
-
-    Parameters
-    ----------
-    experiment : Experiment
-    missing : sequence of Gap, optional
-        What is to compute (default: everything, without looking at any folder).
-    trials : int, optional
-        See `run_plan`.
     """
-    plan = any_plan(experiment, trials)
-    save_times = 0 if experiment.flow is None else experiment.flow.save.count
-    signals = experiment.flow is not None and experiment.flow.save.signal
+    plan = run_plan(experiment, trials, limited=False)
+    save = Save() if experiment.flow is None else experiment.flow.save
     if missing is None:
         last = plan.n_blocks - 1
         saving = min(last, -(-plan.save_trials // plan.block_size))
         # the blocks that keep trajectories one by one, the others by their number
-        found = [
+        counted = [
             (Gap(cell, block, plan.widths, plan.flow_widths), 1 if block < saving else last - saving + 1)
             for cell in plan.cells
             for block in range(saving + 1)
         ]
     else:
-        found = [(gap, 1) for gap in missing]
-    blocks = sum(count for _, count in found)
+        counted = [(gap, 1) for gap in missing]
+    blocks = sum(count for _, count in counted)
     rare = _rare_seconds(experiment, plan, missing)
     return Cost(
         blocks=blocks,
         trials=blocks * plan.block_size,
-        seconds=sum(count * _block_seconds(gap, plan) for gap, count in found) + rare,
-        bytes_on_disk=sum(count * _block_bytes(gap, plan, save_times, signals) for gap, count in found),
+        seconds=sum(count * _block_seconds(gap, plan) for gap, count in counted) + rare,
+        bytes_on_disk=sum(count * _block_bytes(gap, plan, save) for gap, count in counted),
     )
 
 
 def refuse_if_costly(cost: Cost, run: Path, *, yes: bool = False) -> None:
-    """Stop before a run that would take days or fill the disk, unless the user insists.
-
-    Raises
-    ------
-    InputError
-        Stating time and disk, and ``--yes``.
-    """
+    """Raise InputError for a run that would take days or fill the disk, unless `yes`."""
     if yes:
         return
     existing = next(folder for folder in (run.absolute(), *run.absolute().parents) if folder.is_dir())
@@ -178,3 +164,32 @@ def refuse_if_costly(cost: Cost, run: Path, *, yes: bool = False) -> None:
         what = f"{cost.blocks} blocks ({cost.trials} trials) would take {cost}"
         limit = f" (with which {MOST_BLOCKS} blocks are the most)" if cost.blocks > MOST_BLOCKS else ""
         raise InputError(f"{what}: {' and '.join(reasons)}; reduce trials or widths, or add --yes{limit}")
+
+
+def peak_memory(experiment: Experiment) -> float:
+    """Forecast the bytes that one worker process needs at most, right to a factor of two.
+
+    The model: the interpreter; the results of a block of T trials; the buffers of the neuron stream; the first neurons
+    of each trial, h and Z^T V, kept for the exact limit and for the flow; a batch of trajectories with their stages;
+    the particles of a rare failure.
+    """
+    trials, widths, flows = experiment.block_size, experiment.widths, experiment.flow_widths
+    save = None if experiment.flow is None else experiment.flow.save
+    sizes = {"mode": len(experiment.modes), "trial": trials, "width": len(widths), "flow_width": len(flows)}
+    sizes |= {"saved_trial": 0, "time": 0, "entry": 0}
+    if save is not None:
+        longest = max(int(cell.problem["n"]) for cell in experiment.cells())
+        sizes |= {"saved_trial": min(trials, save.trials), "time": save.count, "entry": longest if save.signal else 0}
+    most = 0.0
+    for cell in experiment.cells():
+        n, rank = float(cell.problem["n"]), float(min(cell.problem["n"], cell.problem["m"]))
+        decides = "hidden" in experiment.modes and ("exact" in experiment.ladder or flows)
+        subset = min(CHUNK * -(-SUBSET * rank // CHUNK), widths[-1]) if decides else 0
+        kept = 8.0 * trials * (1.0 + rank) * max(subset, *flows, 0)
+        stream = STREAM_ARRAYS * max(STREAM_BYTES, 8.0 * n * CHUNK) + 8.0 * trials * len(widths) * n
+        flow = max(STAGES * 8.0 * max(flows) * (1.0 + rank), 2.0 * BATCH_BYTES) if flows else 0.0
+        # a neuron that the subset leaves undecided is drawn again whole, one trial at a time
+        whole = 8.0 * widths[-1] * (n + 2.0 * rank + 2.0) if decides else 0.0
+        rare = 0.0 if experiment.rare is None else experiment.rare.bytes(int(n), experiment.rare.widths[-1])
+        most = max(most, kept + stream + max(flow, whole), rare)
+    return START_BYTES + _bytes(BLOCK_LAYOUT, sizes) + most

@@ -1,7 +1,7 @@
-"""Blocks on the workers of a Dask scheduler, through joblib's Dask backend.
+"""Compute blocks on the workers of a Dask scheduler, through joblib's Dask backend.
 
-Workers write the blocks they computed, as the processes of one machine do, so they must see the run folder; each is
-asked whether it does, and whether its code is the same, before it gets a block.
+Workers write the blocks that they computed, so they must see the run folder; before its first block each worker is
+checked for that, and for the same version of the code.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ VERSION: Version = (__version__, NUMERICS_VERSION, np.__version__)
 
 
 class SafeDask(DaskDistributedBackend):  # type: ignore[misc]
-    """joblib's backend, without two of its traps.
+    """joblib's backend with two changes.
 
-    With a single thread on the cluster joblib would compute in this process, and die with a block that is killed; and a
-    task that the scheduler gives up, because its workers died, would never be heard of again: here it yields None.
+    With a single thread on the cluster joblib would compute in this process, and die with a block that is killed. A
+    task whose workers died never returns in joblib; here it yields None.
     """
 
     def effective_n_jobs(self, n_jobs: int) -> int:
@@ -54,36 +54,30 @@ class SafeDask(DaskDistributedBackend):  # type: ignore[misc]
     async def _collect(self) -> None:
         while self._continue:
             async for future, result in self.waiting_futures:
-                told = result if future.status == "finished" else [None]
+                records = result if future.status == "finished" else [None]
                 waiting, callback = self._results.pop(future), self._callbacks.pop(future)
-                waiting.set_result(told)
-                callback(told)
+                waiting.set_result(records)
+                callback(records)
             await asyncio.sleep(0.01)
 
 
 class _IgnoreSignals(WorkerPlugin):  # type: ignore[misc]
-    """In each worker process, whenever it starts."""
+    """Ignore signals in each worker process from its start."""
 
     def setup(self, worker: Any) -> None:
         ignore_signals()
 
 
 def threaded(threads: int) -> str:
-    """What is wrong with a worker of several threads: they share one BLAS, and one interpreter."""
+    """Return the refusal of a worker of several threads, which would share one BLAS and one interpreter."""
     return f"has {threads} threads; start `dask worker` with --nthreads 1 (and --nworkers for several processes)"
 
 
 def unfit(seen: str, version: Version) -> str | None:
-    """What keeps a process from computing blocks of a run, None if nothing does.
+    """Return the reason why a process cannot compute blocks of a run, None if it can.
 
-    It travels by value, so that a worker without the package can say so.
-
-    Parameters
-    ----------
-    seen : str
-        A file of the run folder.
-    version : tuple
-        Of the package, of its numbers, of NumPy.
+    `seen` is a file of the run folder, `version` that of the package, of its numbers and of NumPy. The function is
+    pickled by value, so that a worker without the package can answer.
     """
     import os
 
@@ -93,17 +87,17 @@ def unfit(seen: str, version: Version) -> str | None:
         from mc.version import NUMERICS_VERSION, __version__
     except ImportError as error:
         return f"cannot import {error.name}; install dipmc {version[0]} there"
-    own = (__version__, NUMERICS_VERSION, np.__version__)
-    if own != tuple(version):
-        words = "dipmc {} (numerics {}, NumPy {})"
-        return f"has {words.format(*own)}, here is {words.format(*version)}; install the same in both places"
+    installed = (__version__, NUMERICS_VERSION, np.__version__)
+    if installed != tuple(version):
+        text = "dipmc {} (numerics {}, NumPy {})"
+        return f"has {text.format(*installed)}, here is {text.format(*version)}; install the same in both places"
     if not os.path.exists(seen):
         return f"does not see {os.path.dirname(seen)}; choose a folder with -o that all machines share"
     return None
 
 
 def _work(job: Job, compute: Compute, version: Version) -> Named:
-    """One block, in a worker: which may have joined after the others were asked."""
+    """Compute a block in a worker, which may have joined after the others were checked."""
     fault = unfit(str(job.folder.parent / FROZEN), version)
     if fault is None and (threads := get_worker().state.nthreads) > 1:
         fault = threaded(threads)
@@ -114,28 +108,13 @@ def _work(job: Job, compute: Compute, version: Version) -> Named:
 
 
 class DaskPool:
-    """The workers of a scheduler; see `mc.runner.pools.Pool`.
-
-    Parameters
-    ----------
-    client : Client
-    size : int
-        Blocks at the same time.
-    cluster : LocalCluster, optional
-        Where the workers are this run's own.
-    """
+    """The workers of a scheduler; see `mc.runner.pools.Pool`. `cluster` is given when the run started the workers."""
 
     def __init__(self, client: Client, size: int, cluster: LocalCluster | None = None) -> None:
         self.client, self.size, self.cluster = client, size, cluster
 
     def prepare(self, run: Path) -> None:
-        """Ask each worker whether it can compute blocks of this folder.
-
-        Raises
-        ------
-        InputError
-            Naming the first that cannot, and why.
-        """
+        """Raise InputError with the first worker that cannot compute blocks of this folder, and the reason."""
         for address, threads in self.client.nthreads().items():
             if threads > 1:
                 raise InputError(f"Dask worker {address} {threaded(threads)}")
@@ -145,11 +124,11 @@ class DaskPool:
         module = sys.modules[__name__]
         cloudpickle.register_pickle_by_value(module)
         try:
-            found = self.client.run(unfit, str(token), VERSION)
+            faults = self.client.run(unfit, str(token), VERSION)
         finally:
             cloudpickle.unregister_pickle_by_value(module)
             token.unlink(missing_ok=True)
-        for address, fault in found.items():
+        for address, fault in faults.items():
             if fault is not None:
                 raise InputError(f"Dask worker {address} {fault}")
 
@@ -159,7 +138,7 @@ class DaskPool:
 
         def connected() -> Iterator[Any]:
             for job in jobs:
-                # what is submitted to a client without a scheduler is never heard of again
+                # a task that is submitted to a client without a scheduler never returns
                 if self.client.status != "running":
                     return
                 yield joblib.delayed(_work)(job, compute, VERSION)
@@ -171,9 +150,9 @@ class DaskPool:
             batch_size=1,
             pre_dispatch=at_once,
         )
-        for told in pool(connected()):
-            if told is not None:
-                yield told
+        for record in pool(connected()):
+            if record is not None:
+                yield record
         self._require_connection()
 
     def _require_connection(self) -> None:
@@ -181,19 +160,19 @@ class DaskPool:
             raise InputError("the connection to the Dask scheduler is lost; what is computed is kept, run again")
 
     def kill(self) -> None:
-        """Kill the processes of an own cluster; other workers end the block that they are at, and write it."""
+        """Kill the processes of the run's cluster; workers of a scheduler finish their block and write it."""
         if self.cluster is not None:
             for nanny in self.cluster.workers.values():
-                with suppress(ProcessLookupError, TypeError):  # it has none while it starts one anew
+                with suppress(ProcessLookupError, TypeError):  # the nanny has no process while it starts a new one
                     os.kill(nanny.pid, signal.SIGKILL)
 
 
 @contextmanager
 def local(workers: int) -> Iterator[DaskPool]:
-    """A pool of worker processes of this machine, started for the run.
+    """Start worker processes on this machine for the run.
 
-    A process that is killed is replaced; the block that it had is not given to another one, for then they might die in
-    turn: `mc.runner.pools.computed` says what becomes of it.
+    A process that is killed is replaced. Its block is not given to another process, which might die in turn; see
+    `mc.runner.pools.computed`.
     """
     with (
         LocalCluster(
@@ -213,22 +192,12 @@ def local(workers: int) -> Iterator[DaskPool]:
 
 @contextmanager
 def connected(address: str, blocks: int | None) -> Iterator[DaskPool]:
-    """The workers of a scheduler that is there.
+    """Connect to a running scheduler such as ``tcp://host:8786``; InputError when it or its workers do not answer.
 
-    Parameters
-    ----------
-    address : str
-        Such as ``tcp://host:8786``.
-    blocks : int, optional
-        Blocks at the same time; by default, and with a negative number, as many as there are workers now.
-
-    Raises
-    ------
-    InputError
-        When nothing answers, or there is no worker.
+    `blocks` are computed at the same time; by default, and with a negative number, one for each present worker.
     """
     if not re.fullmatch(r"(tcp|tls|ucx|ws|wss)://[^\s:/]+:\d+", address):
-        # the client would try for ten seconds to end what never began
+        # a client with a wrong address tries for ten seconds to close
         raise InputError(f"--scheduler {address}: no address; use tcp://host:port, as `dask scheduler` prints it")
     try:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)

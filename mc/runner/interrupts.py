@@ -1,4 +1,4 @@
-"""Signals while a run goes on: the first asks for an end, a further one enforces it; some ask for a requeue."""
+"""Handle signals during a run: the first ends it after the blocks in work, a second at once; some ask for a requeue."""
 
 from __future__ import annotations
 
@@ -17,16 +17,10 @@ WARNINGS = ("USR1", "USR2", "TERM")
 
 
 class Interrupted(Exception):
-    """A signal stopped the run; what is written stays and the same command resumes.
+    """A signal stopped the run; the written blocks stay and the same command resumes.
 
-    Parameters
-    ----------
-    message : str
-    number : int or None
-        The signal.
-    requeue : bool
-        Whether it came from the batch system, every block in work was written, and there was at least one: to start the
-        job again then leads on.
+    `number` is the signal. `requeue` is true when the batch system sent it and at least one block was computed and none
+    was cancelled: then starting the job again makes progress.
     """
 
     def __init__(self, message: str, number: int | None, requeue: bool = False) -> None:
@@ -41,17 +35,11 @@ class Interrupted(Exception):
 
 
 class StopNow(BaseException):
-    """The second signal: unwinds everything, so it must not be caught with the errors of a block."""
+    """Raised by the second signal; not an Exception, so that it is not recorded as the error of a block."""
 
 
 def parse_signals(text: str) -> tuple[signal.Signals, ...]:
-    """Signals of a list of names such as ``USR1,TERM``.
-
-    Raises
-    ------
-    InputError
-        When one is not of `WARNINGS`.
-    """
+    """Return the signals of a list of names such as ``USR1,TERM``; InputError when one is not of `WARNINGS`."""
     names = [name.strip().removeprefix("SIG") for name in text.split(",")]
     for name in names:
         if name not in WARNINGS:
@@ -60,34 +48,22 @@ def parse_signals(text: str) -> tuple[signal.Signals, ...]:
 
 
 def ignore_signals() -> None:
-    """In a worker: what reaches the whole process group or job is for the main process to decide on."""
+    """Ignore signals in a worker: the main process decides on a signal that reaches the whole process group or job."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
 
 
 class Signals:
-    """SIGINT and SIGTERM, and the warnings of a batch system, while a run goes on.
+    """Handlers of SIGINT, SIGTERM and the warnings of a batch system (`requeue_on`) in a ``with`` block.
 
-    Parameters
-    ----------
-    requeue_on : collection of int
-        Signals after which the run is to be started again: the first of them stops it like SIGTERM, and the exit status
-        says so (`Interrupted.requeue`). Repeated warnings are the same warning; SIGINT or SIGTERM after one enforces.
-
-    Attributes
-    ----------
-    number : int or None
-        The first signal.
-    written : int
-        Blocks that were computed under these signals, which may span several runs.
-    ending : bool
-        Set once a second signal was heard: further ones are ignored, so that none cuts off the clearing up.
+    The first warning stops the run like SIGTERM, with an exit status that asks for a requeue (`Interrupted.requeue`).
+    Repeated warnings change nothing; SIGINT or SIGTERM after a warning ends the run at once.
     """
 
     def __init__(self, requeue_on: Collection[int] = ()) -> None:
-        self.number: int | None = None
-        self.written = 0
-        self.ending = False
+        self.number: int | None = None  # the first signal
+        self.written = 0  # blocks computed since, which may be of several runs
+        self.ending = False  # set by the second signal: further ones must not interrupt the cleaning up
         self._requeue_on = frozenset(requeue_on)
         self._previous: dict[int, Any] = {}
 
@@ -110,14 +86,7 @@ class Signals:
             raise StopNow
 
     def interrupted(self, how: str, *, at_once: bool = False) -> Interrupted:
-        """The error that ends the run: by which signal, and how.
-
-        Parameters
-        ----------
-        how : str
-        at_once : bool
-            Whether blocks in work were given up.
-        """
+        """Return the error that ends the run; `at_once` when blocks in work were cancelled."""
         name = "a signal" if self.number is None else signal.Signals(self.number).name
         requeue = self.number in self._requeue_on and not at_once and self.written > 0
         return Interrupted(f"stopped by {name}: {how}", self.number, requeue)

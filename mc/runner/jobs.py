@@ -1,4 +1,4 @@
-"""One block as a unit of work: what to compute, where it goes, how it went."""
+"""Compute one block and write its file: the unit of work that pools hand out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Compute = Callable[[BlockTask], Mapping[str, NDArray[Any]]]
 
 @dataclass(frozen=True)
 class Job:
-    """One block to compute: where it goes, what its file will say, what to compute."""
+    """One block to compute: its task, the folder and the header of its file, its place in words."""
 
     folder: Path
     header: BlockHeader
@@ -39,51 +39,21 @@ class Job:
 
 @dataclass(frozen=True)
 class Record:
-    """How one block went.
+    """The outcome of one block."""
 
-    Parameters
-    ----------
-    place : str
-        Cell, block and trials, in words.
-    key : str
-        The cell's 16 hex digits.
-    block : int
-    seconds : float
-    error : str, optional
-        Type and message of what the block raised.
-    refused : bool
-        Whether the error is the user's to mend and would meet every block.
-    again : bool
-        Whether its first worker process was killed.
-    """
-
-    place: str
-    key: str
+    place: str  # cell, block and trials, in words
+    key: str  # the cell's 16 hexadecimal digits
     block: int
     seconds: float
-    error: str | None = None
-    refused: bool = False
-    again: bool = False
+    error: str | None = None  # type and message of the exception
+    refused: bool = False  # whether the user must correct the error, which every block would meet
+    again: bool = False  # whether its first worker process was killed
 
 
 def build_job(
     experiment: Experiment, plan: RunPlan, gap: Gap, digest: str, folder: Path, facts: Mapping[str, Any]
 ) -> Job:
-    """The task and the header of one missing block.
-
-    Parameters
-    ----------
-    experiment : Experiment
-    plan : RunPlan
-        Of this experiment.
-    gap : Gap
-    digest : str
-        The digest of the cell's random stream.
-    folder : Path
-        Where block files go.
-    facts : mapping
-        Versions, for the header.
-    """
+    """Build the task and the header of a missing block: `digest` of the cell's stream, `folder` of the block files."""
     cell, size = gap.cell, plan.block_size
     resolved = experiment.cells()[cell.index]
     task = BlockTask(
@@ -129,7 +99,7 @@ def build_job(
 def work(job: Job, compute: Compute) -> Record:
     """Compute one block with one BLAS thread and write its file; runs in a worker process.
 
-    Whatever the block raises ends up in the record: one bad block must not end the others.
+    An exception of the block goes into the record: one bad block must not end the others.
     """
     begin, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
 

@@ -1,55 +1,57 @@
-"""What a run folder lacks of an experiment: the frozen copy and the missing blocks."""
+"""Plan a run: its frozen experiment, its blocks, those that are missing, and the shard that computes each."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mc.errors import InputError
-from mc.experiment.experiment import Experiment
+from mc.experiment.experiment import Experiment, load_file
 from mc.model.draws import stream_digest
-from mc.runner.requests import RequestLike, asked_blocks
 from mc.store.blocks import parts
 from mc.store.files import write_bytes
 from mc.store.plan import CellPlan, RunPlan, differences
+from mc.store.results import RESULTS
+
+if TYPE_CHECKING:
+    from mc.estimate.sampling.adaptive import Request
 
 FROZEN = "experiment.toml"
-
 MOST_BLOCKS = 1_000_000
-"""Files that a folder is asked to hold at most."""
+"""Largest number of block files in a folder."""
 
 
-def run_plan(experiment: Experiment, trials: int | None = None) -> RunPlan:
-    """All that an experiment asks of the block files.
+def experiments_of(path: Path) -> tuple[tuple[Experiment, Path], ...]:
+    """Return the experiments of a file, one or those of a suite, each with its folder below the run."""
+    loaded = load_file(path)
+    if isinstance(loaded, Experiment):
+        return ((loaded, Path()),)
+    return tuple((experiment, Path(experiment.name)) for experiment in loaded.experiments)
 
-    Parameters
-    ----------
-    experiment : Experiment
-    trials : int, optional
-        Instead of the experiment's own number, for adaptive sampling.
 
-    Raises
-    ------
-    InputError
-        When neither gives a number of trials, or the run would have more than `MOST_BLOCKS` blocks.
+def runs_of(run: Path) -> tuple[tuple[Path, Path], ...]:
+    """Return the run folders below a folder (itself, or the runs of a suite), each with its relative path."""
+    if not (run / FROZEN).is_file() and run.is_dir():
+        inner = tuple((copy.parent, Path(copy.parent.name)) for copy in sorted(run.glob(f"*/{FROZEN}")))
+        if inner:
+            return inner
+    if not (run / RESULTS).is_file():
+        load_frozen(run)  # refuses what is no run folder
+    return ((run, Path()),)
+
+
+def run_plan(experiment: Experiment, trials: int | None = None, *, limited: bool = True) -> RunPlan:
+    """Plan the block files of an experiment.
+
+    `trials` replaces the experiment's own number, where [sampling] chooses it. Raises InputError when neither gives
+    one, or, unless `limited` is false, when the run would have more than `MOST_BLOCKS` blocks.
     """
-    plan = any_plan(experiment, trials)
-    if len(plan.cells) * plan.n_blocks > MOST_BLOCKS:
-        raise InputError(
-            f"[experiment] trials: {plan.trials} trials of {len(plan.cells)} cells make more than {MOST_BLOCKS} "
-            "block files; use fewer trials"
-        )
-    return plan
-
-
-def any_plan(experiment: Experiment, trials: int | None) -> RunPlan:
-    """The plan of an experiment, however many blocks it has: enough to forecast its cost."""
     number = experiment.trials if trials is None else trials
     if number is None:
         raise InputError("[experiment] trials: absent, since [sampling] chooses it; say how many trials are wanted")
-    flow = experiment.flow
     cells = tuple(
         CellPlan(
             index=cell.index,
@@ -61,30 +63,30 @@ def any_plan(experiment: Experiment, trials: int | None) -> RunPlan:
         )
         for cell in experiment.cells()
     )
-    return RunPlan(
+    plan = RunPlan(
         text=experiment.to_toml(),
         seed=experiment.seed,
         trials=number,
         block_size=experiment.block_size,
-        widths=tuple(experiment.widths),
-        flow_widths=tuple(experiment.flow_widths),
-        modes=tuple(experiment.modes),
-        ladder=tuple(experiment.ladder),
-        save_trials=0 if flow is None else flow.save.trials,
+        widths=experiment.widths,
+        flow_widths=experiment.flow_widths,
+        modes=experiment.modes,
+        ladder=experiment.ladder,
+        save_trials=0 if experiment.flow is None else experiment.flow.save.trials,
         cells=cells,
         sampling=experiment.sampling_rule,
         claims=experiment.followed,
     )
+    if limited and len(cells) * plan.n_blocks > MOST_BLOCKS:
+        raise InputError(
+            f"[experiment] trials: {number} trials of {len(cells)} cells make more than {MOST_BLOCKS} "
+            "block files; use fewer trials"
+        )
+    return plan
 
 
 def load_frozen(run: Path) -> Experiment:
-    """The experiment of a run folder.
-
-    Raises
-    ------
-    InputError
-        When the folder has none.
-    """
+    """Read the frozen experiment of a run folder; InputError when the folder has none."""
     path = run / FROZEN
     if not path.is_file():
         raise InputError(f"{run}: not a run folder (no {FROZEN} in it); give the folder that `dipmc run -o` wrote")
@@ -92,30 +94,17 @@ def load_frozen(run: Path) -> Experiment:
 
 
 def agreed(experiment: Experiment, run: Path) -> Experiment:
-    """Check that the frozen copy of a folder agrees with an experiment, if there is one; nothing is written.
+    """Check that an experiment agrees with the frozen copy of a folder, if there is one; nothing is written.
 
-    Parameters
-    ----------
-    experiment : Experiment
-    run : Path
-        The run folder.
-
-    Returns
-    -------
-    Experiment
-        With the block size of the copy that is there, so that its blocks stay usable.
-
-    Raises
-    ------
-    InputError
-        When the folder holds another experiment; the message names the setting that differs. Name, trials, widths,
-        flow widths, ladder, claims, estimate and the grid of problems may differ.
+    Name, trials, widths, flow widths, ladder, claims, estimate and the grid of problems may differ.
+    Returns the experiment with the block size of the copy, so that its blocks stay usable. Raises InputError when the
+    folder holds another experiment, with the setting that differs.
     """
     if not (run / FROZEN).is_file():
         return experiment
-    old = load_frozen(run)
-    _require_same(old, experiment, run)
-    return experiment.with_block_size(old.block_size)
+    frozen = load_frozen(run)
+    _require_same(frozen, experiment, run)
+    return experiment.with_block_size(frozen.block_size)
 
 
 def freeze(experiment: Experiment, run: Path) -> Experiment:
@@ -128,28 +117,20 @@ def freeze(experiment: Experiment, run: Path) -> Experiment:
 
 
 def _require_same(old: Experiment, new: Experiment, run: Path) -> None:
-    there = {cell.key: cell for cell in old.cells()}
-    common = [(there[cell.key], cell) for cell in new.cells() if cell.key in there]
+    old_cells = {cell.key: cell for cell in old.cells()}
+    common = [(old_cells[cell.key], cell) for cell in new.cells() if cell.key in old_cells]
     # without a common cell it is another experiment, not a grown grid: the first cells show where they differ
     for old_cell, new_cell in common or [(old.cells()[0], new.cells()[0])]:
         if old.identity(old_cell) == new.identity(new_cell):
             continue
-        found = differences(old.identity_fields(old_cell), new.identity_fields(new_cell))
-        what = found[0] if found else "the identities differ although every setting agrees"
-        raise InputError(f"{run}: holds another experiment: {what}; choose another folder with -o")
+        differing = differences(old.identity_fields(old_cell), new.identity_fields(new_cell))
+        what = differing[0] if differing else "the identities differ although every setting agrees"
+        raise InputError(f"{run}: was created by a different experiment: {what}; choose another folder with -o")
 
 
 @dataclass(frozen=True)
 class Gap:
-    """A block of trials that lacks widths.
-
-    Parameters
-    ----------
-    cell : CellPlan
-    block : int
-    widths, flow_widths : tuple of int
-        Widths that lack certificates, and widths that lack the flow.
-    """
+    """A block of trials at some widths, of the certificates and of the flow: in most places those that are missing."""
 
     cell: CellPlan
     block: int
@@ -158,12 +139,33 @@ class Gap:
 
     @property
     def all_widths(self) -> tuple[int, ...]:
-        """Widths to compute: those of the flow are among them, for it starts from the certificates of its width."""
+        """Widths to compute; a flow starts from the certificates of its width."""
         return tuple(sorted({*self.widths, *self.flow_widths}))
+
+    def shard(self, plan: RunPlan, count: int) -> int:
+        """Return which of `count` shards computes the block: a function of its place alone, not of what is missing."""
+        return (self.cell.index * plan.n_blocks + self.block) % count
+
+
+def requested_blocks(plan: RunPlan, requests: Sequence[Request] | None = None) -> Iterator[Gap]:
+    """Select the blocks to compute: all of a plan, or those of one round of adaptive sampling.
+
+    Block 0 of every cell comes first, then block 1 and so on. The requests lie within the plan, no block twice.
+    """
+    by_cell: dict[int, list[Request]] = {cell.index: [] for cell in plan.cells}
+    for request in requests or ():
+        by_cell[request.cell].append(request)
+    for block in range(plan.n_blocks):
+        for cell in plan.cells:
+            if requests is None:
+                yield Gap(cell, block, plan.widths, plan.flow_widths)
+            for request in by_cell[cell.index]:
+                if request.first_block <= block < request.last_block:
+                    yield Gap(cell, block, request.widths, request.flow_widths)
 
 
 def stream_digests(experiment: Experiment) -> dict[str, str]:
-    """By cell key, the digest of chunk 0 of trial 0 as this machine's NumPy draws it."""
+    """Return by cell key the digest of chunk 0 of trial 0 as this machine's NumPy draws it."""
     law = experiment.network.output_law
     return {cell.key: stream_digest(experiment.seed, cell.id, cell.problem["n"], law) for cell in experiment.cells()}
 
@@ -172,45 +174,25 @@ def gaps(
     run: Path,
     plan: RunPlan,
     digests: Mapping[str, str] | None = None,
-    requests: Sequence[RequestLike] | None = None,
+    requests: Sequence[Request] | None = None,
 ) -> tuple[Gap, ...]:
-    """The blocks that lack something, and what, in the order of `mc.runner.requests.asked_blocks`.
-
-    Parameters
-    ----------
-    run : Path
-    plan : RunPlan
-    digests : mapping of str to str, optional
-        See `stream_digests`; block files of another stream are refused.
-    requests : sequence of RequestLike, optional
-        What is asked for, instead of every block at every width.
-    """
+    """Return the requested blocks that lack widths, and the widths; block files of another stream are refused."""
     held = parts(run, plan, digests)
-    found = []
-    for cell, block, asked, flow_asked in asked_blocks(plan, requests):
-        headers = [header for _, header in held.get((cell.key, block), ())]
+    missing = []
+    for gap in requested_blocks(plan, requests):
+        headers = [header for _, header in held.get((gap.cell.key, gap.block), ())]
         widths = {width for header in headers for width in header.widths}
         flow_widths = {width for header in headers for width in header.flow_widths}
-        lacks = tuple(width for width in asked if width not in widths)
-        flow_lacks = tuple(width for width in flow_asked if width not in flow_widths)
-        if lacks or flow_lacks:
-            found.append(Gap(cell, block, lacks, flow_lacks))
-    return tuple(found)
-
-
-def in_shard(gap: Gap, plan: RunPlan, shard: tuple[int, int] | None) -> bool:
-    """Whether shard i of N computes a block."""
-    return shard is None or shard_of(gap, plan, shard[1]) == shard[0]
-
-
-def shard_of(gap: Gap, plan: RunPlan, count: int) -> int:
-    """Which of so many shards computes a block: a function of its place alone, not of what is missing."""
-    return (gap.cell.index * plan.n_blocks + gap.block) % count
+        lacking = tuple(width for width in gap.widths if width not in widths)
+        lacking_flows = tuple(width for width in gap.flow_widths if width not in flow_widths)
+        if lacking or lacking_flows:
+            missing.append(Gap(gap.cell, gap.block, lacking, lacking_flows))
+    return tuple(missing)
 
 
 @dataclass(frozen=True)
 class CellStatus:
-    """How far one cell of a run is."""
+    """How far one cell of a run is: its blocks, and the trials present at each width and flow width."""
 
     cell: CellPlan
     blocks: int
@@ -220,26 +202,19 @@ class CellStatus:
 
 
 def status(run: Path, trials: int | None = None) -> tuple[RunPlan, tuple[CellStatus, ...]]:
-    """What a run folder holds of its experiment.
-
-    Returns
-    -------
-    RunPlan
-    tuple of CellStatus
-        Per cell the blocks, and per width and flow width the number of trials that are there.
-    """
+    """Return the plan of a run folder, and how far each of its cells is."""
     plan = run_plan(load_frozen(run), trials)
     lacking = gaps(run, plan)
     rows = [min(plan.block_size, plan.trials - block * plan.block_size) for block in range(plan.n_blocks)]
-    found = []
+    cells = []
     for cell in plan.cells:
-        own = [gap for gap in lacking if gap.cell.key == cell.key]
+        missing = [gap for gap in lacking if gap.cell.key == cell.key]
         lost: Counter[int] = Counter()
         flow_lost: Counter[int] = Counter()
-        for gap in own:
+        for gap in missing:
             lost.update(dict.fromkeys(gap.widths, rows[gap.block]))
             flow_lost.update(dict.fromkeys(gap.flow_widths, rows[gap.block]))
         present = tuple(plan.trials - lost[width] for width in plan.widths)
         flow_present = tuple(plan.trials - flow_lost[width] for width in plan.flow_widths)
-        found.append(CellStatus(cell, plan.n_blocks, plan.n_blocks - len(own), present, flow_present))
-    return plan, tuple(found)
+        cells.append(CellStatus(cell, plan.n_blocks, plan.n_blocks - len(missing), present, flow_present))
+    return plan, tuple(cells)

@@ -1,9 +1,8 @@
-"""Pools map blocks: in this process or in worker processes of this machine (`mc.runner.dask`: on Dask).
+"""Pools that compute blocks: in this process or in worker processes of this machine (`mc.runner.dask`: on Dask).
 
-That is all they do. What becomes of a block whose process was killed is decided here once for all pools: it is computed
-again alone, with the memory of the machine to itself, which changes no number; a second death is reported and the other
-blocks go on. Splitting the block's trials instead would save more memory, but a product over fewer trials may round
-differently, and a block must not depend on where it was computed.
+A block whose worker process was killed is computed again alone, with the memory of the machine to itself, which changes
+no number; a second death is reported and the other blocks go on. Splitting the block's trials instead would save more
+memory, but a product over fewer trials may round differently, and a block must not depend on where it was computed.
 """
 
 from __future__ import annotations
@@ -11,17 +10,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import joblib
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
+from mc.errors import InputError
 from mc.runner.interrupts import ignore_signals
 from mc.runner.jobs import Compute, Job, Record, work
 
+BACKENDS = ("loky", "inline", "dask")
 KILLED = (
     "its worker process was killed, and again when no other block was computed beside it (out of memory?): "
     "run again with more memory"
@@ -36,13 +38,7 @@ Named = tuple[str, Record]
 
 
 class Pool(Protocol):
-    """Something that maps.
-
-    Attributes
-    ----------
-    size : int
-        Blocks that are computed at the same time.
-    """
+    """Interface of a worker pool; `size` is the number of blocks that are computed at the same time."""
 
     size: int
 
@@ -50,23 +46,23 @@ class Pool(Protocol):
         """Check that blocks of a run folder can be computed; called before the first."""
 
     def map(self, jobs: Iterator[Job], compute: Compute, at_once: int) -> Iterator[Named]:
-        """Compute blocks, at most so many at the same time, and tell of each by file name, in any order.
+        """Compute blocks, at most `at_once` at the same time; yield file name and record of each, in any order.
 
-        A block whose process was killed is not told of. `jobs` is asked for the next one when there is room, never
-        earlier, for what is handed out cannot be called back.
+        A block whose process was killed yields nothing. The next job is taken when there is room, never earlier: a
+        job that was handed out cannot be called back.
         """
 
     def kill(self) -> None:
-        """Give up the blocks in work."""
+        """Cancel the blocks in work."""
 
 
 class Inline:
-    """The process itself: no pool, and no process to lose."""
+    """Compute in this process."""
 
     size = 1
 
     def prepare(self, run: Path) -> None:
-        """Nothing to check."""
+        """No-op: this process sees the folder."""
 
     def map(self, jobs: Iterator[Job], compute: Compute, at_once: int) -> Iterator[Named]:
         """See `Pool.map`."""
@@ -74,22 +70,17 @@ class Inline:
             yield named_work(job, compute)
 
     def kill(self) -> None:
-        """Nothing is left to give up."""
+        """No-op: every job has already finished."""
 
 
 class Loky:
-    """Worker processes of this machine.
-
-    Parameters
-    ----------
-    size : int
-    """
+    """Worker processes of this machine."""
 
     def __init__(self, size: int) -> None:
         self.size = size
 
     def prepare(self, run: Path) -> None:
-        """Nothing to check."""
+        """No-op: the processes of this machine see the folder."""
 
     def map(self, jobs: Iterator[Job], compute: Compute, at_once: int) -> Iterator[Named]:
         """See `Pool.map`; one killed process takes the blocks of all with it."""
@@ -119,13 +110,45 @@ class Loky:
                 thread.join(max(0.0, deadline - time.monotonic()))
 
 
+@contextmanager
+def _dask(jobs: int | None, scheduler: str | None) -> Iterator[Pool]:
+    try:
+        from mc.runner.dask import connected, local
+    except ImportError as error:
+        option = "--backend dask" if scheduler is None else f"--scheduler {scheduler}"
+        raise InputError(f"{option}: {error.name} is not installed; pip install 'dipmc[dask]'") from None
+    with local(process_count(jobs)) if scheduler is None else connected(scheduler, jobs) as pool:
+        yield pool
+
+
+def process_count(jobs: int | None) -> int:
+    """Return the number of worker processes of ``-j``."""
+    return int(joblib.effective_n_jobs(1 if jobs is None else jobs))
+
+
+def open_pool(backend: str, jobs: int | None = None, scheduler: str | None = None) -> AbstractContextManager[Pool]:
+    """Open the pool of a run, closed at the end of the ``with`` block; arguments as in `mc.run`.
+
+    Raises InputError when an argument is wrong, Dask is not installed, or no scheduler answers at the address.
+    """
+    if backend not in BACKENDS:
+        raise InputError(f"--backend {backend}: unknown; use one of {', '.join(BACKENDS)}")
+    if jobs == 0:
+        raise InputError("-j 0: no process to work; use a number of processes, or -1 for one per core")
+    if scheduler is not None or backend == "dask":
+        return _dask(jobs, scheduler)
+    size = 1 if backend == "inline" else process_count(jobs)
+    pool: Any = Inline() if size == 1 else Loky(size)
+    return nullcontext(pool)
+
+
 def named_work(job: Job, compute: Compute) -> Named:
-    """Compute and write a block; its file name says which one it was."""
+    """Compute and write a block; return the name of its file and its record."""
     return job.header.file_name, work(job, compute)
 
 
 def computed(pool: Pool, jobs: Sequence[Job], compute: Compute, stopping: Callable[[], bool]) -> Iterator[Record]:
-    """Compute blocks on a pool until all are done or `stopping` says so; see the module for killed processes."""
+    """Compute blocks on a pool until all are done or `stopping()` is true; see the module for killed processes."""
     remaining = {job.header.file_name: job for job in jobs}
     at_once = pool.size
     while remaining and not stopping():
@@ -146,10 +169,10 @@ def computed(pool: Pool, jobs: Sequence[Job], compute: Compute, stopping: Callab
             if stopping():
                 return
             del remaining[name]
-            told = [record for _, record in pool.map(iter([job]), compute, 1)]
-            crowded = crowded or bool(told)
+            records = [record for _, record in pool.map(iter([job]), compute, 1)]
+            crowded = crowded or bool(records)
             lost = Record(job.place, job.header.key, job.header.block, 0.0, KILLED)
-            yield from (replace(record, again=True) for record in told or [lost])
+            yield from (replace(record, again=True) for record in records or [lost])
         if crowded:
             # what fits alone did not fit beside the others
             at_once = max(1, at_once // 2)

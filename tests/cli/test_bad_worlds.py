@@ -105,7 +105,7 @@ def test_an_operator_file_that_changes_after_the_run_began(here: Path, invoke: I
     good = Path("A.npy").read_bytes()
     np.save("A.npy", np.array([[1.0, 0.0, 2.0], [0.0, 3.0, 1e-9]]))
     before = everything(here)
-    refused(invoke("run", "file.toml", "-o", "kept", "--quiet"), "holds another experiment: problem")
+    refused(invoke("run", "file.toml", "-o", "kept", "--quiet"), "was created by a different experiment: problem")
     assert everything(here) == before
     # to merge and to look back the numbers that are there need no file
     assert invoke("merge", "kept")[0] == 0

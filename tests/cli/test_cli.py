@@ -411,7 +411,7 @@ def test_another_experiment_into_the_same_folder_names_the_field(
     assert old in SMALL
     Path("changed.toml").write_text(SMALL.replace(old, new))
     before = everything(here)
-    refused(invoke("run", "changed.toml", "-o", "run"), "run: holds another experiment: ", said, "-o")
+    refused(invoke("run", "changed.toml", "-o", "run"), "run: was created by a different experiment: ", said, "-o")
     assert everything(here) == before
 
 
@@ -463,7 +463,7 @@ def test_a_suite_is_refused_before_its_first_experiment(here: Path, invoke: Invo
     Path("other.toml").write_text(OTHER.replace("seed = 3", "seed = 4"))
     shutil.copytree("run", "all/other")
     before = everything(here)
-    refused(invoke("run", "suite.toml", "-o", "all"), "all/other: holds another experiment")
+    refused(invoke("run", "suite.toml", "-o", "all"), "all/other: was created by a different experiment")
     assert everything(here) == before
 
 

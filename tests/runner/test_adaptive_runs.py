@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from block_stub import datasets, stub
+from block_stub import datasets
 from command_line import Invoke
+from run_stubs import HALF, TRUTH, WIDTHS, Counting, adaptive, coins
 
 import mc
 from mc.errors import InputError
@@ -27,76 +25,20 @@ from mc.experiment.experiment import Experiment
 from mc.model.draws import CHUNK
 from mc.report.page import report_results
 from mc.runner import execute
-from mc.runner.adaptive import merge, run, sampling_plan
+from mc.runner.adaptive import sampling_plan
+from mc.runner.cost import peak_memory
+from mc.runner.execute import merge, run
 from mc.runner.interrupts import Interrupted
-from mc.runner.memory import peak_memory
 from mc.store.blocks import scan
 from mc.store.results import load
 from mc.trial.block import BlockTask
-
-WIDTHS = (10, 100, 3000)
-TRUTH = {10: 0.5, 100: 0.9, 3000: 0.999}
-HALF = {"target_half_width": 0.12, "min_trials": 20, "max_trials": 600}
-
-
-def tables(**changes: Any) -> dict[str, Any]:
-    """An adaptive experiment with one rung, whose stub holds with the probabilities `TRUTH`."""
-    found: dict[str, Any] = {
-        "experiment": {"name": "adaptive", "seed": 3, "block_size": 16},
-        "problem": {"n": 4, "m": 2, "operator": "orthonormal", "resample": "cell"},
-        "network": {"mode": "hidden", "d": 7},
-        "widths": {"values": list(WIDTHS)},
-        "certificates": {"ladder": ["trial"]},
-        "sampling": dict(HALF),
-    }
-    for name, value in changes.items():
-        table, _, key = name.partition("__")
-        found[table] = value if not key else {**found.get(table, {}), key: value}
-    return {name: table for name, table in found.items() if table is not None}
-
-
-def experiment(**changes: Any) -> Experiment:
-    return Experiment.from_dict(tables(**changes))
-
-
-def coins(task: BlockTask) -> dict[str, Any]:
-    """A block in which the certificate holds at a width with probability `TRUTH`, one uniform number per trial."""
-    found = stub(task)
-    for name in ("sigma_A", "norm_A", "frobenius_A", "frobenius_AAT", "norm_y"):
-        found[name] = np.ones(task.n_trials)  # a problem the bounds accept
-    for row in range(task.n_trials):
-        address = np.random.SeedSequence(task.seed, spawn_key=(*task.cell, task.first_trial + row))
-        u = np.random.Generator(np.random.PCG64DXSM(address)).random()
-        for at, width in enumerate(task.widths):
-            found["margin_trial"][:, row, at] = 2.0 if u < TRUTH.get(width, 0.5) else 0.5
-    return found
-
-
-class Counting:
-    """The coins, with the tasks that were asked for; raises Interrupted's signal after some blocks."""
-
-    def __init__(self, stop_after: int | None = None) -> None:
-        self.tasks: list[BlockTask] = []
-        self.stop_after = stop_after
-
-    def __call__(self, task: BlockTask) -> dict[str, Any]:
-        self.tasks.append(task)
-        if self.stop_after is not None and len(self.tasks) == self.stop_after:
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.01)  # the handler runs between two instructions
-        return coins(task)
-
-    @property
-    def neurons(self) -> int:
-        """Neurons drawn: whole chunks up to the widest width of each block."""
-        return sum(task.n_trials * -(-max(task.widths) // CHUNK) * CHUNK for task in self.tasks)
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Counting]:
     """An undisturbed adaptive run, and what it computed; read only."""
-    folder, counting = tmp_path_factory.mktemp("done") / "run", Counting()
-    summary = run(experiment(), folder, backend="inline", compute=counting)
+    folder, counting = tmp_path_factory.mktemp("done") / "run", Counting(coins)
+    summary = run(adaptive(), folder, backend="inline", compute=counting)
     assert (summary.failures, summary.results) == ((), folder / "results.h5")
     assert (summary.blocks_there, summary.blocks_computed) == (0, len(counting.tasks))
     return folder, counting
@@ -118,13 +60,13 @@ def test_a_run_reaches_its_target_and_closes_widths_on_the_way(done: tuple[Path,
     trials = cell["trials_present"]
     counts = Counts.of((cell["margin_trial"][0] > 1.0).astype(np.int8) - (cell["computed"] == 0))
     assert counts.trials.tolist() == trials.tolist()
-    assert (half_widths(experiment(), counts) <= 0.12).all()
+    assert (half_widths(adaptive(), counts) <= 0.12).all()
     assert trials[0] > trials[2]  # one half takes more trials than 0.999
     assert results.attrs["trials"] == cell.trials == trials.max()
     assert np.isnan(cell["margin_trial"][0, trials[2] :, 2]).all()  # not computed: the fill value
     # the round before would not have done at the width that took longest: rounds grow by at most one half and a block
     before = np.array([int(trials[0] / 1.5) - 16])
-    assert (half_widths(experiment(), Counts(before // 2, before - before // 2, 0 * before)) > 0.12).all()
+    assert (half_widths(adaptive(), Counts(before // 2, before - before // 2, 0 * before)) > 0.12).all()
 
 
 def test_widths_are_drawn_only_as_far_as_one_is_open(done: tuple[Path, Counting]) -> None:
@@ -142,22 +84,22 @@ def test_widths_are_drawn_only_as_far_as_one_is_open(done: tuple[Path, Counting]
 def test_an_interrupted_run_resumes_to_the_same_numbers(
     tmp_path: Path, done: tuple[Path, Counting], stop_after: int
 ) -> None:
-    interrupted = Counting(stop_after)
+    interrupted = Counting(coins, stop_after)
     with pytest.raises(Interrupted, match=r"stopped by SIGINT: .*the same command resumes"):
-        run(experiment(), tmp_path, backend="inline", compute=interrupted)
+        run(adaptive(), tmp_path, backend="inline", compute=interrupted)
     assert not (tmp_path / "results.h5").exists()
-    resumed = Counting()
-    summary = run(experiment(), tmp_path, backend="inline", compute=resumed)
+    resumed = Counting(coins)
+    summary = run(adaptive(), tmp_path, backend="inline", compute=resumed)
     assert (summary.blocks_there, summary.blocks_computed) == (len(interrupted.tasks), len(resumed.tasks))
     assert len(interrupted.tasks) + len(resumed.tasks) == len(done[1].tasks)
     assert datasets(tmp_path / "results.h5") == datasets(done[0] / "results.h5")
     assert {path.name for path in (tmp_path / "blocks").iterdir()} == {p.name for p in (done[0] / "blocks").iterdir()}
-    again = Counting()
-    assert run(experiment(), tmp_path, backend="inline", compute=again).blocks_computed == len(again.tasks) == 0
+    again = Counting(coins)
+    assert run(adaptive(), tmp_path, backend="inline", compute=again).blocks_computed == len(again.tasks) == 0
 
 
 def test_two_processes_decide_as_one(tmp_path: Path, done: tuple[Path, Counting]) -> None:
-    run(experiment(), tmp_path, jobs=2, compute=coins)
+    run(adaptive(), tmp_path, jobs=2, compute=coins)
     assert datasets(tmp_path / "results.h5") == datasets(done[0] / "results.h5")
 
 
@@ -167,8 +109,8 @@ def test_the_rule_looks_at_complete_rounds_only(tmp_path: Path, done: tuple[Path
     for path in (*gone[2:4], gone[-1]):
         path.unlink()
     (tmp_path / "r" / "results.h5").unlink()
-    counting = Counting()
-    run(experiment(), tmp_path / "r", backend="inline", compute=counting)
+    counting = Counting(coins)
+    run(adaptive(), tmp_path / "r", backend="inline", compute=counting)
     assert len(counting.tasks) == 3
     assert datasets(tmp_path / "r" / "results.h5") == datasets(done[0] / "results.h5")
 
@@ -177,12 +119,12 @@ def test_a_smaller_target_continues_and_a_wider_width_writes_parts_of_early_bloc
     tmp_path: Path, done: tuple[Path, Counting]
 ) -> None:
     shutil.copytree(done[0], tmp_path / "r")
-    counting = Counting()
-    smaller = experiment(sampling={**HALF, "target_half_width": 0.1})
+    counting = Counting(coins)
+    smaller = adaptive(sampling={**HALF, "target_half_width": 0.1})
     run(smaller, tmp_path / "r", backend="inline", compute=counting)
     assert min(task.first_trial for task in counting.tasks) > 0
-    wider = experiment(widths={"values": [*WIDTHS, 5000]})
-    counting = Counting()
+    wider = adaptive(widths={"values": [*WIDTHS, 5000]})
+    counting = Counting(coins)
     run(wider, tmp_path / "r", backend="inline", compute=counting)
     first = [task for task in counting.tasks if task.first_trial == 0]
     assert [task.widths for task in first] == [(5000,)]
@@ -192,7 +134,7 @@ def test_a_smaller_target_continues_and_a_wider_width_writes_parts_of_early_bloc
 def test_shards_share_rounds(tmp_path: Path, done: tuple[Path, Counting]) -> None:
     for _ in range(20):
         for index in range(2):
-            summary = run(experiment(), tmp_path, backend="inline", shard=(index, 2), compute=coins)
+            summary = run(adaptive(), tmp_path, backend="inline", shard=(index, 2), compute=coins)
             if summary.results is not None:
                 break
         else:
@@ -205,7 +147,7 @@ def test_the_record_says_which_kind_of_run_it_is(tmp_path: Path, done: tuple[Pat
     said = load(done[0]).attrs["sampling"]
     assert said.startswith("adaptive: ")
     assert "half-width of at most 0.12, from 20 to 600 trials" in said
-    fixed = experiment(sampling=None, experiment__trials=8)
+    fixed = adaptive(sampling=None, experiment__trials=8)
     run(fixed, tmp_path, backend="inline", compute=coins)
     assert load(tmp_path).attrs["sampling"] == "fixed"
     assert load(tmp_path).attrs["complete"] == 1
@@ -218,7 +160,7 @@ def test_merging_anew_gives_the_same(tmp_path: Path, done: tuple[Path, Counting]
 
 
 def test_most_trials_end_what_does_not_settle(tmp_path: Path) -> None:
-    few = experiment(sampling={"target_half_width": 0.001, "min_trials": 20, "max_trials": 60})
+    few = adaptive(sampling={"target_half_width": 0.001, "min_trials": 20, "max_trials": 60})
     run(few, tmp_path, backend="inline", compute=coins)
     cell = load(tmp_path).cells[0]
     assert cell.trials == 60  # of 64 computed in whole blocks
@@ -232,7 +174,7 @@ def test_an_event_that_does_not_apply_asks_for_nothing(tmp_path: Path) -> None:
         found["margin_trial"][...] = np.nan
         return found
 
-    summary = run(experiment(), tmp_path, backend="inline", compute=silent)
+    summary = run(adaptive(), tmp_path, backend="inline", compute=silent)
     assert summary.blocks_computed == 2  # min_trials, once
 
 
@@ -250,7 +192,7 @@ def test_flows_are_integrated_where_they_are_asked_for(tmp_path: Path, goal: dic
     widths = {"values": [10, 20_000, 40_000]}
     sampling = {**goal, "min_trials": 16, "max_trials": 40}
     run(
-        experiment(sampling=sampling, widths=widths, flow={"widths": [10, 40_000]}),
+        adaptive(sampling=sampling, widths=widths, flow={"widths": [10, 40_000]}),
         tmp_path,
         backend="inline",
         compute=remembering,
@@ -263,7 +205,7 @@ def test_flows_are_integrated_where_they_are_asked_for(tmp_path: Path, goal: dic
 
 
 def test_claims_are_those_of_the_shared_problem_and_are_decided(tmp_path: Path) -> None:
-    made = experiment(
+    made = adaptive(
         sampling={"decide": True, "min_trials": 20, "max_trials": 200},
         widths={"values": [100, 10_000]},
         certificates={"ladder": ["paper", "trial"]},
@@ -294,7 +236,7 @@ def test_claims_are_those_of_the_shared_problem_and_are_decided(tmp_path: Path) 
 def test_a_claim_that_cannot_be_fixed_is_refused_and_nothing_is_written(
     tmp_path: Path, changes: dict[str, Any], said: str
 ) -> None:
-    made = experiment(sampling={"decide": True}, **changes)
+    made = adaptive(sampling={"decide": True}, **changes)
     with pytest.raises(InputError, match=re.escape(said)):
         run(made, tmp_path / "r")
     assert not (tmp_path / "r").exists()
@@ -303,7 +245,7 @@ def test_a_claim_that_cannot_be_fixed_is_refused_and_nothing_is_written(
 def test_a_run_that_could_cost_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mc.runner.cost.LIMIT_SECONDS", 1e-3)
     with pytest.raises(InputError, match="--yes"):
-        run(experiment(), tmp_path / "r", compute=coins)
+        run(adaptive(), tmp_path / "r", compute=coins)
     assert not (tmp_path / "r").exists()
 
 
@@ -314,7 +256,7 @@ def test_a_small_adaptive_study_covers(tmp_path: Path) -> None:
     """60 runs at known probabilities: any interval of a run misses with probability at most alpha = 0.2."""
     misses = 0
     for seed in range(60):
-        made = experiment(
+        made = adaptive(
             experiment__seed=seed,
             experiment__block_size=64,
             sampling={"target_half_width": 0.15, "min_trials": 20, "max_trials": 256, "alpha": 0.2},
@@ -340,7 +282,7 @@ def test_a_small_adaptive_study_covers(tmp_path: Path) -> None:
 
 
 def test_the_forecast_is_where_the_goal_is_met() -> None:
-    plan = sampling_plan(experiment())
+    plan = sampling_plan(adaptive())
     (track,) = plan.tracks
     counts = Counts(np.array([20, 36, 40]), np.array([20, 4, 0]), np.zeros(3, dtype=np.int64))
     need = forecast(plan, track, counts)
@@ -393,7 +335,7 @@ min_trials = 20
 
 
 @pytest.mark.slow
-def test_run_status_and_report_of_an_adaptive_experiment(
+def test_run_status_and_report_of_an_adaptive_adaptive(
     tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -443,7 +385,7 @@ def test_a_plan_says_what_can_be_decided(tmp_path: Path, invoke: Invoke) -> None
 def test_status_of_a_fixed_run_says_how_wide_its_intervals_are(
     tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fixed = experiment(sampling=None, experiment__trials=16)
+    fixed = adaptive(sampling=None, experiment__trials=16)
     run(fixed, tmp_path / "r", backend="inline", compute=coins)
     with_results = invoke("status", tmp_path / "r")
     (tmp_path / "r" / "results.h5").unlink()
@@ -455,8 +397,8 @@ def test_status_of_a_fixed_run_says_how_wide_its_intervals_are(
 
 
 def test_memory_grows_with_what_is_kept() -> None:
-    base = peak_memory(experiment())
-    flowing = peak_memory(experiment(widths={"values": [10, 100_000]}, flow={"widths": [100_000]}))
+    base = peak_memory(adaptive())
+    flowing = peak_memory(adaptive(widths={"values": [10, 100_000]}, flow={"widths": [100_000]}))
     # 8 trials keep 100 000 neurons of 1 + 2 numbers of 8 bytes
     assert flowing - base >= 8 * 100_000 * 3 * 8
     assert base > 5e7  # an interpreter with NumPy

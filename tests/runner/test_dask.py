@@ -22,15 +22,15 @@ import pytest
 pytest.importorskip("distributed", reason="dask[distributed] is not installed: pip install 'dipmc[dask]'")
 
 from block_stub import Counted, KilledOnce, datasets, slow_stub, stub, threads_stub
-from test_execute import SCRIPT, experiment, start
+from run_stubs import SCRIPT, experiment, start
 
 from mc.cli.main import main
 from mc.errors import InputError
 from mc.runner import dask as dask_pool
-from mc.runner.backends import open_pool
 from mc.runner.execute import RunSummary, run
 from mc.runner.jobs import Record
 from mc.runner.plan import gaps, run_plan
+from mc.runner.pools import open_pool
 from mc.store.blocks import read_header
 from mc.store.results import load
 

@@ -6,11 +6,8 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +19,7 @@ import numpy as np
 import pytest
 from block_stub import Crowded, KilledOnce, datasets, failing_stub, misshapen_stub, refusing_stub, stub, threads_stub
 from joblib.externals.loky import get_reusable_executor
+from run_stubs import Counting, experiment, start
 
 from mc.cli.status import run_lines
 from mc.errors import InputError
@@ -36,36 +34,6 @@ from mc.store.blocks import read_header
 from mc.store.failures import noted
 from mc.store.results import load
 from mc.trial.block import BlockTask
-
-WIDTHS = [10, 30, 100]
-
-
-def experiment(**changes: Any) -> Experiment:
-    """Two cells of three blocks of four trials; keys ``table__key`` change the tables, None drops them."""
-    tables: dict[str, Any] = {
-        "experiment": {"name": "tiny", "seed": 3, "trials": 10, "block_size": 4},
-        "problem": {"n": [4, 5], "m": 2, "operator": "gaussian"},
-        "network": {"mode": ["hidden", "both"], "d": 7},
-        "loss": {"kind": "power", "p": 2.0},
-        "widths": {"values": WIDTHS},
-        "flow": {"widths": [10, 100], "save": {"trials": 6, "times": 3}},
-    }
-    for name, value in changes.items():
-        table, key = name.split("__")
-        tables[table][key] = value
-    return Experiment.from_dict({name: table for name, table in tables.items() if table})
-
-
-class Counting:
-    """A stub that remembers the tasks it was given (inline only)."""
-
-    def __init__(self, compute: Callable[[BlockTask], dict[str, Any]] = stub) -> None:
-        self.compute = compute
-        self.tasks: list[BlockTask] = []
-
-    def __call__(self, task: BlockTask) -> dict[str, Any]:
-        self.tasks.append(task)
-        return self.compute(task)
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +118,7 @@ def test_trials_widths_and_flow_widths_added_later_give_the_run_at_once(tmp_path
     kept = {path: path.read_bytes() for path in (tmp_path / "blocks").iterdir()}
     run(experiment(experiment__trials=10, widths__values=[10, 100], flow__widths=[100]), tmp_path, compute=stub)
     counting = Counting()
-    run(experiment(widths__values=WIDTHS, flow__widths=[100]), tmp_path, compute=counting)
+    run(experiment(widths__values=[10, 30, 100], flow__widths=[100]), tmp_path, compute=counting)
     assert {task.widths for task in counting.tasks} == {(30,)}
     assert {task.flow for task in counting.tasks} == {None}
     run(experiment(), tmp_path, compute=counting)
@@ -321,7 +289,7 @@ def test_shards_share_a_folder_and_the_last_one_merges(tmp_path: Path, direct: d
 
 def test_shards_divide_every_cell(tmp_path: Path) -> None:
     plan = run_plan(experiment())
-    from mc.runner.plan import in_shard
+    from mc.runner.execute import in_shard
 
     found = [[in_shard(gap, plan, (i, 3)) for gap in gaps(tmp_path, plan)] for i in range(3)]
     assert [sum(shard) for shard in found] == [2, 2, 2]
@@ -329,42 +297,6 @@ def test_shards_divide_every_cell(tmp_path: Path) -> None:
 
 
 # signals
-
-
-SCRIPT = """
-import sys
-from pathlib import Path
-from block_stub import Sleeping, slow_stub
-from test_execute import experiment
-from mc.runner.execute import run
-from mc.runner.interrupts import Interrupted
-folder, jobs = Path(sys.argv[1]), int(sys.argv[2])
-compute = slow_stub if len(sys.argv) == 3 else Sleeping(Path(sys.argv[3]))
-try:
-    run(experiment(experiment__trials=400), folder, jobs=jobs, compute=compute)
-except Interrupted as error:
-    print(error)
-    sys.exit(130)
-"""
-
-
-def start(*arguments: object, until: Callable[[], bool], script: str = SCRIPT) -> subprocess.Popen[str]:
-    """A run of 200 blocks in a process group of its own, met at work."""
-    paths = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    end = time.monotonic() + 60
-    while not until():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return process
 
 
 @pytest.mark.slow
@@ -546,7 +478,7 @@ def test_sampling_needs_a_number_of_trials(tmp_path: Path, direct: dict[str, Any
     tables["sampling"] = {"decide": True}
     adaptive = Experiment.from_dict(tables)
     with pytest.raises(InputError, match="trials: absent"):
-        run(adaptive, tmp_path, compute=stub)
+        run_plan(adaptive)
     run(adaptive, tmp_path, trials=4, compute=stub)
     run(adaptive, tmp_path, trials=10, compute=stub)
     assert datasets(tmp_path / "results.h5") == direct

@@ -14,10 +14,8 @@ from block_stub import FLOW_WIDTHS, SIZE, TRIALS, WIDTHS, datasets, make_block, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from run_stubs import Counting, adaptive, coins, experiment
 from stored_cells import cell
-from test_adaptive_runs import Counting, coins
-from test_adaptive_runs import experiment as adaptive
-from test_execute import experiment
 
 from mc.cli.status import run_lines
 from mc.estimate import Counts
@@ -25,14 +23,13 @@ from mc.estimate.cells.study import claimed_trials, study_run
 from mc.estimate.claims.implications import flow_implications, implied, ladder_implications
 from mc.estimate.flows.survival import convergence_times
 from mc.estimate.probability.counts import decisions
+from mc.estimate.sampling.adaptive import AdaptivePlan, Progress, replay
 from mc.report.page import report_results
 from mc.report.paper.page import totals
 from mc.report.paper.section import Run
 from mc.report.tables import notes
-from mc.runner import adaptive as sampling
-from mc.runner.adaptive import behind
-from mc.runner.adaptive import run as run_rounds
 from mc.runner.execute import run
+from mc.runner.progress import behind
 from mc.store import failures
 from mc.store.failures import failed_blocks, forget, note, noted
 from mc.store.layout import Computed
@@ -355,17 +352,17 @@ class Failing(Counting):
 
 def test_an_adaptive_run_goes_on_without_a_failed_block_and_counts_it_undecided(tmp_path: Path) -> None:
     first = Failing()
-    summary = run_rounds(adaptive(), tmp_path, backend="inline", compute=first)
+    summary = run(adaptive(), tmp_path, backend="inline", compute=first)
     assert (first.lost, len(summary.failures)) == (1, 1)
     state = study_run(load(tmp_path)).sampled
     assert state is not None
     assert state[1].finished
     assert [counts.undecided.tolist() for counts in state[1].counts] == [[16, 16, 16]]
     again = Failing()
-    run_rounds(adaptive(), tmp_path, backend="inline", compute=again)
+    run(adaptive(), tmp_path, backend="inline", compute=again)
     assert (again.lost, len(again.tasks)) == (1, 1)  # once a run, and nothing else is missing
-    mended = Counting()
-    run_rounds(adaptive(), tmp_path, backend="inline", compute=mended)
+    mended = Counting(coins)
+    run(adaptive(), tmp_path, backend="inline", compute=mended)
     assert [task.first_trial for task in mended.tasks] == [16]
     assert list(noted(tmp_path)) == []
     assert not (load(tmp_path).cells[0]["computed"] == Computed.FAILED).any()
@@ -374,18 +371,17 @@ def test_an_adaptive_run_goes_on_without_a_failed_block_and_counts_it_undecided(
 def test_a_failure_that_another_task_notes_meanwhile_does_not_end_a_round(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = sampling._asked
-    (made,) = adaptive().cells()
+    (only,) = adaptive().cells()
 
-    def noted_meanwhile(*of: Any) -> Any:
-        found = asked(*of)
-        for request in found:
+    def noted_meanwhile(plan: AdaptivePlan, observe: Any) -> Progress:
+        state = replay(plan, observe)
+        for request in state.requests:
             for block in range(request.first_block, request.last_block):
-                note(tmp_path, made.key, block, "elsewhere", "ValueError: x", request.widths, request.flow_widths)
-        return found
+                note(tmp_path, only.key, block, "elsewhere", "ValueError: x", request.widths, request.flow_widths)
+        return state
 
-    monkeypatch.setattr(sampling, "_asked", noted_meanwhile)
-    summary = run_rounds(adaptive(), tmp_path, backend="inline", compute=Counting())
+    monkeypatch.setattr("mc.runner.adaptive.replay", noted_meanwhile)
+    summary = run(adaptive(), tmp_path, backend="inline", compute=Counting(coins))
     assert summary.blocks_computed > 0
     assert list(noted(tmp_path)) == []
 
@@ -394,7 +390,7 @@ def test_an_adaptive_run_of_which_every_block_fails_ends(tmp_path: Path) -> None
     def broken(task: BlockTask) -> dict[str, Any]:
         raise ArithmeticError("always")
 
-    summary = run_rounds(adaptive(), tmp_path, backend="inline", compute=broken)
+    summary = run(adaptive(), tmp_path, backend="inline", compute=broken)
     assert summary.blocks_computed == 0
     assert 0 < len(summary.failures) <= 2  # those of the first round
     assert (load(tmp_path).cells[0]["computed"] == Computed.FAILED).all()

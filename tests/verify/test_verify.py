@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from mc.cli.main import main
 from mc.errors import InputError
 from mc.experiment.experiment import Experiment
-from mc.runner.adaptive import run as run_sampled
 from mc.runner.execute import merge, run
 from mc.store.blocks import BlockHeader, read_block, write_block
 from mc.store.checksums import array_digest, attributes_digest
@@ -530,7 +529,7 @@ def test_merging_changes_nothing_that_verify_compares(folder: Path) -> None:
 def test_a_run_whose_trials_follow_the_data_is_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     experiment = {key: value for key, value in TABLES["experiment"].items() if key != "trials"}
     sampling = {"target_half_width": 0.4, "min_trials": 20, "max_trials": 40}
-    run_sampled(Experiment.from_dict({**TABLES, "experiment": experiment, "sampling": sampling}), tmp_path)
+    run(Experiment.from_dict({**TABLES, "experiment": experiment, "sampling": sampling}), tmp_path)
     assert main(["verify", str(tmp_path), "--replay", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "equal to the blocks" in lines[5]
