@@ -278,7 +278,7 @@ def test_a_report_is_named_after_its_experiment(here: Path, invoke: Invoke, monk
         assert load(run).cells
         return out / "index.html"
 
-    monkeypatch.setattr("mc.report.write_report", written)
+    monkeypatch.setattr("mc.report.page.write_report", written)
     assert invoke("report", "run") == (0, ["reports/small/index.html"], [])
     # results passed on without their run have a report too
     Path("passed").mkdir()
