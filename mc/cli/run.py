@@ -11,10 +11,9 @@ from mc.errors import InputError
 from mc.experiment.experiment import Experiment, load_file
 from mc.experiment.reading import one_line
 from mc.runner import execute
-from mc.runner.execute import RunSummary
+from mc.runner.execute import BACKENDS, RunSummary, open_pool
 from mc.runner.interrupts import Signals, parse_signals
 from mc.runner.plan import experiments_of
-from mc.runner.pools import BACKENDS, open_pool
 
 MOST_FAILURES = 20
 """Failed blocks that are named."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import joblib
 
 from mc.errors import InputError
 from mc.experiment.experiment import Experiment
@@ -21,7 +23,7 @@ from mc.runner.cost import estimate_cost, refuse_if_costly
 from mc.runner.interrupts import Interrupted, Signals, StopNow
 from mc.runner.jobs import Compute, Job, Record, build_job
 from mc.runner.plan import Gap, agreed, freeze, gaps, load_frozen, requested_blocks, run_plan, stream_digests
-from mc.runner.pools import Pool, computed, open_pool
+from mc.runner.pools import Inline, Loky, Pool, computed
 from mc.runner.progress import trials_of_folder
 from mc.store.blocks import BLOCKS, scan
 from mc.store.failures import forget, note
@@ -34,6 +36,7 @@ from mc.trial.block import compute_block
 if TYPE_CHECKING:
     from mc.runner.adaptive import AdaptiveRounds
 
+BACKENDS = ("loky", "inline", "dask")
 Progress = Callable[[int, int, Record], None]
 Rounds = Iterable[tuple[RunPlan, Sequence[Gap]]]
 """The plan and the missing blocks of one round after another; each is chosen when the round before is written."""
@@ -67,6 +70,38 @@ class RunSummary:
     seconds: float
     results: Path | None
     killed: int = 0
+
+
+@contextmanager
+def _dask(jobs: int | None, scheduler: str | None) -> Iterator[Pool]:
+    try:
+        from mc.runner.dask import connected, local
+    except ImportError as error:
+        option = "--backend dask" if scheduler is None else f"--scheduler {scheduler}"
+        raise InputError(f"{option}: {error.name} is not installed; pip install 'dipmc[dask]'") from None
+    with local(process_count(jobs)) if scheduler is None else connected(scheduler, jobs) as pool:
+        yield pool
+
+
+def process_count(jobs: int | None) -> int:
+    """Return the number of worker processes of ``-j``."""
+    return int(joblib.effective_n_jobs(1 if jobs is None else jobs))
+
+
+def open_pool(backend: str, jobs: int | None = None, scheduler: str | None = None) -> AbstractContextManager[Pool]:
+    """Open the pool of a run, closed at the end of the ``with`` block; arguments as in `mc.run`.
+
+    Raises InputError when an argument is wrong, Dask is not installed, or no scheduler answers at the address.
+    """
+    if backend not in BACKENDS:
+        raise InputError(f"--backend {backend}: unknown; use one of {', '.join(BACKENDS)}")
+    if jobs == 0:
+        raise InputError("-j 0: no process to work; use a number of processes, or -1 for one per core")
+    if scheduler is not None or backend == "dask":
+        return _dask(jobs, scheduler)
+    size = 1 if backend == "inline" else process_count(jobs)
+    pool: Any = Inline() if size == 1 else Loky(size)
+    return nullcontext(pool)
 
 
 def merge(run: str | Path, trials: int | None = None) -> Path:

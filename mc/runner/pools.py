@@ -10,20 +10,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import joblib
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from mc.errors import InputError
 from mc.runner.interrupts import ignore_signals
 from mc.runner.jobs import Compute, Job, Record, work
 
-BACKENDS = ("loky", "inline", "dask")
 KILLED = (
     "its worker process was killed, and again when no other block was computed beside it (out of memory?): "
     "run again with more memory"
@@ -108,38 +105,6 @@ class Loky:
         for thread in threading.enumerate():
             if thread.name == FEEDER:
                 thread.join(max(0.0, deadline - time.monotonic()))
-
-
-@contextmanager
-def _dask(jobs: int | None, scheduler: str | None) -> Iterator[Pool]:
-    try:
-        from mc.runner.dask import connected, local
-    except ImportError as error:
-        option = "--backend dask" if scheduler is None else f"--scheduler {scheduler}"
-        raise InputError(f"{option}: {error.name} is not installed; pip install 'dipmc[dask]'") from None
-    with local(process_count(jobs)) if scheduler is None else connected(scheduler, jobs) as pool:
-        yield pool
-
-
-def process_count(jobs: int | None) -> int:
-    """Return the number of worker processes of ``-j``."""
-    return int(joblib.effective_n_jobs(1 if jobs is None else jobs))
-
-
-def open_pool(backend: str, jobs: int | None = None, scheduler: str | None = None) -> AbstractContextManager[Pool]:
-    """Open the pool of a run, closed at the end of the ``with`` block; arguments as in `mc.run`.
-
-    Raises InputError when an argument is wrong, Dask is not installed, or no scheduler answers at the address.
-    """
-    if backend not in BACKENDS:
-        raise InputError(f"--backend {backend}: unknown; use one of {', '.join(BACKENDS)}")
-    if jobs == 0:
-        raise InputError("-j 0: no process to work; use a number of processes, or -1 for one per core")
-    if scheduler is not None or backend == "dask":
-        return _dask(jobs, scheduler)
-    size = 1 if backend == "inline" else process_count(jobs)
-    pool: Any = Inline() if size == 1 else Loky(size)
-    return nullcontext(pool)
 
 
 def named_work(job: Job, compute: Compute) -> Named:

@@ -27,10 +27,9 @@ from run_stubs import SCRIPT, experiment, start
 from mc.cli.main import main
 from mc.errors import InputError
 from mc.runner import dask as dask_pool
-from mc.runner.execute import RunSummary, run
+from mc.runner.execute import RunSummary, open_pool, run
 from mc.runner.jobs import Record
 from mc.runner.plan import gaps, run_plan
-from mc.runner.pools import open_pool
 from mc.store.blocks import read_header
 from mc.store.results import load
 
