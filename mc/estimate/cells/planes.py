@@ -22,31 +22,16 @@ from mc.theory.constants import published_width
 
 @dataclass(frozen=True)
 class MapRow:
-    """One value of the axis: how often zero loss is reached at every width.
+    """One value of the axis: how often zero loss is reached at each of K widths."""
 
-    Parameters
-    ----------
-    value : int
-        On the axis.
-    n, m : int
-    widths : ndarray of int64, shape (K,)
-    counts : Counts
-    crossing : CrossingWidth
-        Of one half; its interval is one of all rows of the plane together.
-    heuristic : float
-        Of theory (7.9) at the median draw; NaN for an unbounded activation.
-    ratio : float
-        Median of psi(L_0)/sigma_A over trials and widths.
-    """
-
-    value: int
+    value: int  # on the axis
     n: int
     m: int
     widths: IntArray
     counts: Counts
-    crossing: CrossingWidth
-    heuristic: float
-    ratio: float
+    crossing: CrossingWidth  # of one half; its interval is one of all rows of the plane together
+    heuristic: float  # theory (7.9) at the median draw; NaN for an unbounded activation
+    ratio: float  # median of psi(L_0)/sigma_A over trials and widths
 
     @property
     def frequency(self) -> Array:
@@ -57,93 +42,49 @@ class MapRow:
 
 @dataclass(frozen=True)
 class Late:
-    """Draws that reach zero loss and are called not converged, at the width nearest to the contour.
-
-    Parameters
-    ----------
-    width, reaching, late : int
-    interval : tuple of float
-        Clopper-Pearson limits of late/reaching at the level of the plane, of this row alone; what is undecided stands
-        against both ends.
-    """
+    """Draws that reach zero loss and are called not converged, at the width nearest to the contour."""
 
     width: int
     reaching: int
     late: int
     interval: tuple[float, float]
+    """Clopper-Pearson limits of late/reaching, of this row alone; undecided draws stand against both ends."""
 
 
 @dataclass(frozen=True)
 class ProtocolRow:
-    """One value of the axis, as a protocol of gradient descent sees it; the exact verdict is of the same draws.
-
-    Parameters
-    ----------
-    value, max_steps : int
-    widths : ndarray of int64, shape (K,)
-    said, truth : Counts
-        Called converged; zero loss is reached.
-    crossing : CrossingWidth
-        Of `said`; its interval is one of all rows together.
-    shift : Shift
-        Contour of `said` over that of `truth`; its interval is one of all rows together.
-    near : Late
-    too_soon, too_late : ndarray of int64, shape (K,)
-        Called converged though zero loss is out of reach; called not converged though it is reached.
-    hopeless, deceived, tried : int
-        Trials for which zero loss is out of reach at some width; those of them called converged at such a width; draws
-        (trial and width) among them that were run, their bound on the loss being below the tolerance.
-    undecided, possible : int
-        Further trials that may be deceived, as far as is decided; `hopeless`, and those of them that are not in it.
-    """
+    """One value of the axis: the answers of a protocol of gradient descent, and the exact verdict on the same draws."""
 
     value: int
     max_steps: int
     widths: IntArray
-    said: Counts
-    truth: Counts
-    crossing: CrossingWidth
-    shift: Shift
+    said: Counts  # called converged
+    truth: Counts  # zero loss is reached
+    crossing: CrossingWidth  # of `said`; its interval is one of all rows together
+    shift: Shift  # contour of `said` over that of `truth`; its interval is one of all rows together
     near: Late
-    too_soon: IntArray
-    too_late: IntArray
-    hopeless: int
-    deceived: int
-    tried: int
-    undecided: int
-    possible: int
+    too_soon: IntArray  # by width: called converged though zero loss is out of reach
+    too_late: IntArray  # by width: called not converged though zero loss is reached
+    hopeless: int  # trials for which zero loss is out of reach at some width
+    deceived: int  # hopeless trials that are called converged at such a width
+    tried: int  # hopeless (trial, width) pairs that were integrated, as the bound of their loss is below the tolerance
+    undecided: int  # further trials that may be deceived
+    possible: int  # hopeless trials, and undecided ones that are not among them
 
 
 @dataclass(frozen=True)
 class Plane:
-    """The two maps of a plane.
-
-    Parameters
-    ----------
-    axis : {"n", "m"}
-    rows : tuple of MapRow
-    protocols : tuple of ProtocolRow
-        Both ascending on the axis.
-    """
+    """The exact map and the map of a protocol over one axis, "n" or "m", rows ascending on the axis."""
 
     axis: str
     rows: tuple[MapRow, ...]
     protocols: tuple[ProtocolRow, ...]
 
     def scaling(self, anchor: int) -> tuple[float, tuple[float, ...]]:
-        """The published width condition through the contour at one row, its constant being free.
+        """Return the published width condition C' n (psi/sigma_A)^2 of every row, C' fitted at one row.
 
-        Parameters
-        ----------
-        anchor : int
-            Value of the axis that it should pass through; the nearest row with a contour on the grid is taken.
-
-        Returns
-        -------
-        value : float
-            Of the row it passes through; NaN where there is none.
-        widths : tuple of float
-            C' n (psi/sigma_A)^2 of every row.
+        It is fitted to the contour at the row nearest to `anchor` that has a contour on the grid; its value comes
+        first, NaN where no row has one.
         """
         raw = [published_width("hidden", n=row.n, sigma_A=1.0, psi=row.ratio) for row in self.rows]
         on = [i for i, row in enumerate(self.rows) if 0.0 < row.crossing.estimate < math.inf and raw[i] > 0.0]
@@ -155,29 +96,21 @@ class Plane:
 
 
 def map_rows(axis: str, cells: Sequence[CellLike], experiment: Mapping[str, Any], level: float) -> tuple[MapRow, ...]:
-    """Rows of the exact map, one per cell that has trials.
+    """Return the rows of the exact map over `axis` ("n" or "m"), one per cell that has trials.
 
-    Parameters
-    ----------
-    axis : {"n", "m"}
-    cells : sequence of CellLike
-        With exact, psi_0, sigma_A.
-    experiment : mapping
-        The parsed experiment file.
-    level : float
-        Of the contour, all rows together.
+    The level is that of the contour, all rows together. Needs exact, psi_0, sigma_A.
     """
-    found = []
+    decided = []
     for cell in cells:
         exact = decisions(cell, "exact", "hidden")
         if exact is not None:
-            found.append((cell, event_widths(cell, "exact"), Counts.of(exact)))
-    if not found:
+            decided.append((cell, event_widths(cell, "exact"), Counts.of(exact)))
+    if not decided:
         return ()
-    found.sort(key=lambda item: int(item[0].problem[axis]))
-    crossings = contour([(widths, counts) for _, widths, counts in found], level)
+    decided.sort(key=lambda item: int(item[0].problem[axis]))
+    crossings = contour([(widths, counts) for _, widths, counts in decided], level)
     rows = []
-    for (cell, widths, counts), one in zip(found, crossings, strict=True):
+    for (cell, widths, counts), one in zip(decided, crossings, strict=True):
         n, m = int(cell.problem["n"]), int(cell.problem["m"])
         rows.append(
             MapRow(n if axis == "n" else m, n, m, widths, counts, one, _heuristic(cell, experiment), _ratio(cell))
@@ -186,7 +119,7 @@ def map_rows(axis: str, cells: Sequence[CellLike], experiment: Mapping[str, Any]
 
 
 def _heuristic(cell: CellLike, experiment: Mapping[str, Any]) -> float:
-    """Theory (7.9) for a bounded activation and a Gaussian signal without noise; NaN for another one."""
+    """Return theory (7.9) for a bounded activation and a Gaussian signal without noise; NaN for others."""
     ensemble, problem = named(experiment), cell.problem
     noisy = problem.get("noise", 0.0) or problem.get("noise_norm")
     if ensemble is None or problem.get("signal", "gaussian") != "gaussian" or noisy:
@@ -197,6 +130,7 @@ def _heuristic(cell: CellLike, experiment: Mapping[str, Any]) -> float:
 
 
 def _ratio(cell: CellLike) -> float:
+    """Return the median of psi(L_0)/sigma_A; NaN where not stored."""
     psi, sigma = dataset(cell, "psi_0"), dataset(cell, "sigma_A")
     if psi is None or sigma is None:
         return math.nan
@@ -208,28 +142,23 @@ def _ratio(cell: CellLike) -> float:
 def protocol_rows(
     axis: str, runs: Sequence[tuple[Mapping[str, Any], Sequence[CellLike]]], level: float
 ) -> tuple[ProtocolRow, ...]:
-    """Rows of the map of a protocol, one per cell that has trials.
+    """Return the rows of the map of a protocol over `axis`, one per cell that has trials.
 
-    Parameters
-    ----------
-    axis : {"n", "m"}
-    runs : sequence of (experiment, cells)
-        Of the rule gd, hidden layer.
-    level : float
-        Of the contour and of the shift, all rows together; of `near`, row by row.
+    `runs` are (experiment, cells) of the rule gd, hidden layer. The level is that of the contour and of the shift, all
+    rows together; of `near`, row by row.
     """
-    found = []
+    protocols = []
     for experiment, cells in runs:
         for cell in cells:
             own = protocol(cell, "hidden", experiment, level)
             if own is not None and own.counts.trials.any():
-                found.append((int(cell.problem[axis]), cell, own))
-    if not found:
+                protocols.append((int(cell.problem[axis]), cell, own))
+    if not protocols:
         return ()
-    found.sort(key=lambda item: item[0])
-    crossings = contour([(own.widths, own.counts) for _, _, own in found], level)
+    protocols.sort(key=lambda item: item[0])
+    crossings = contour([(own.widths, own.counts) for _, _, own in protocols], level)
     rows = []
-    for (value, cell, own), one in zip(found, crossings, strict=True):
+    for (value, cell, own), one in zip(protocols, crossings, strict=True):
         hopeless = own.truth == Decision.FAILS
         deceived, doubtful = _deceived(own)
         outcome = np.asarray(cell.data["outcome"])[cell.modes.index("hidden")]
@@ -241,7 +170,7 @@ def protocol_rows(
                 said=own.counts,
                 truth=Counts.of(own.truth),
                 crossing=one,
-                shift=shift(own.widths, own.said, own.truth, 1.0 - (1.0 - level) / len(found)),
+                shift=shift(own.widths, own.said, own.truth, 1.0 - (1.0 - level) / len(protocols)),
                 near=_near(own, level),
                 too_soon=own.too_soon,
                 too_late=own.too_late,
@@ -256,7 +185,7 @@ def protocol_rows(
 
 
 def _deceived(own: Protocol) -> tuple[Mask, Mask]:
-    """Trials called converged where zero loss is out of reach, and those of which that cannot be excluded."""
+    """Return the trials that are called converged where zero loss is out of reach, and those that may be."""
     sure = (own.truth == Decision.FAILS) & (own.said == Decision.HOLDS)
     may = np.isin(own.truth, (Decision.FAILS, Decision.UNDECIDED))
     may &= np.isin(own.said, (Decision.HOLDS, Decision.UNDECIDED))
@@ -264,14 +193,14 @@ def _deceived(own: Protocol) -> tuple[Mask, Mask]:
 
 
 def _near(own: Protocol, level: float) -> Late:
-    """At the width whose share of zero loss is nearest to one half: its draws are independent."""
+    """Count late draws at the width whose share of zero loss is nearest to one half: its draws are independent."""
     counts = Counts.of(own.truth)
     share = counts.holds / np.maximum(counts.trials, 1)
     at = int(np.argmin(np.abs(share - 0.5)))
     truth, said = own.truth[:, at], own.said[:, at]
     late, reaching = int(own.too_late[at]), int(counts.holds[at])
     open_, doubtful = truth == Decision.UNDECIDED, said == Decision.UNDECIDED
-    # least: every draw that may reach it in time does; most: every one that may be late is, the others never reach it
+    # the lower limit takes every undecided draw as in time, the upper one as late or as never reaching zero loss
     in_time = int((open_ & (said != Decision.FAILS)).sum())
     too_late = int((open_ & (said != Decision.HOLDS)).sum())
     more = int(((truth == Decision.HOLDS) & doubtful).sum())
