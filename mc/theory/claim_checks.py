@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,11 +52,17 @@ class Bounded:
 
     def times(self, factor: Array | float) -> Bounded:
         """Multiply by a factor >= 0."""
-        return Bounded(self.value * factor, self.low * factor, self.high * factor)
+        return self.apply(lambda part: part * factor)
 
     def column(self) -> Bounded:
         """Reshape (T,) to (T, 1): the same number at all times."""
-        return Bounded(self.value[:, None], self.low[:, None], self.high[:, None])
+        return self.apply(lambda part: part[:, None])
+
+    def apply(self, function: Callable[..., Array], *others: Bounded) -> Bounded:
+        """Apply a nondecreasing function to this number and others: to their values, and to the ends."""
+        numbers = (self, *others)
+        value, low, high = ([getattr(one, name) for one in numbers] for name in ("value", "low", "high"))
+        return Bounded(function(*value), function(*low), function(*high))
 
 
 @dataclass(frozen=True)
@@ -310,7 +316,7 @@ def early_stopping(observables: Observables, promise: Promise) -> Sides:
     most = eps + loss.psi(observables.loss_end + np.nan_to_num(observables.loss_end_error, nan=np.inf))
     # a bound above 2 |eps| does not decide the times after the end
     tail = Bounded(np.where(most <= 2.0 * eps, most, np.nan), np.zeros_like(eps), most).column()
-    left = Bounded(*(np.hstack([a * late, b]) for a, b in zip(_parts(observed), _parts(tail), strict=True)))
+    left = observed.apply(lambda before, after: np.hstack([before * late, after]), tail)
     time = np.hstack([observables.time, np.fmax(begin, observables.end)[:, None]])
     return Sides(left, Bounded.exact(2.0 * eps).column(), time, vacuous=eps == 0.0)
 
@@ -341,13 +347,13 @@ def recovery(observables: Observables, promise: Promise) -> Sides:
 def mirror(observables: Observables, promise: Promise) -> Sides:
     """Check L(t) <= L(w) + Breg(w, z(0))/t, for w the activations at every saved time (theory §7.4)."""
     loss, bregman, time = observables.losses(), observables.of("bregman"), observables.time
-    right = []
+
+    def smallest_bound(L: Array, breg: Array) -> Array:
+        return np.asarray(np.fmin.reduce(L[:, None, :] + breg[:, None, :] / time[:, :, None], axis=2))
+
     with np.errstate(divide="ignore", invalid="ignore"):
-        for L, breg in zip(_parts(loss), _parts(bregman), strict=True):
-            every = L[:, None, :] + breg[:, None, :] / time[:, :, None]
-            right.append(np.fmin.reduce(every, axis=2))
-    vacuous = np.full(time.shape[0], not observables.loss.convex)
-    return Sides(loss, Bounded(right[0], right[1], right[2]), time, vacuous=vacuous)
+        right = loss.apply(smallest_bound, bregman)
+    return Sides(loss, right, time, vacuous=np.full(time.shape[0], not observables.loss.convex))
 
 
 def zonotope(observables: Observables, promise: Promise) -> Sides:
@@ -360,9 +366,9 @@ def zonotope(observables: Observables, promise: Promise) -> Sides:
     left = np.where(reaches, observables.loss_end, np.where(cannot, observables.limit_residual, np.nan))
     low = np.where(reaches & ~observables.converged, 0.0, left)
     high = np.where(reaches, left + observables.loss_end_error, left)
-    residual = observables.of("residual")
-    fixed = [np.where(reaches[:, None], observables.loss_tolerance, part) for part in _parts(residual)]
-    return Sides(Bounded(left, low, high).column(), Bounded(fixed[0], fixed[1], fixed[2]), observables.time)
+    tolerance = observables.loss_tolerance
+    right = observables.of("residual").apply(lambda part: np.where(reaches[:, None], tolerance, part))
+    return Sides(Bounded(left, low, high).column(), right, observables.time)
 
 
 def identity(observables: Observables, promise: Promise) -> Sides:
@@ -390,26 +396,14 @@ def discretization(observables: Observables, promise: Promise) -> Sides:
     near, fast = ball(observables, promise), rate(observables, promise)
     # an iterate that has overflowed is outside every ball
     lost = np.isnan(observables.values["distance"]) & (observables.time <= observables.end[:, None])
-    near = replace(near, left=Bounded(*(np.where(lost, np.inf, part) for part in _parts(near.left))))
-    left, right = (
-        Bounded(
-            *(
-                np.hstack(np.broadcast_arrays(a, b))
-                for a, b in zip(_spread(one, observables.time), _spread(two, observables.time), strict=True)
-            )
-        )
-        for one, two in ((near.left, fast.left), (near.right, fast.right))
-    )
+    distance = near.left.apply(lambda part: np.where(lost, np.inf, part))
+
+    def side_by_side(one: Array, two: Array) -> Array:
+        return np.hstack([np.broadcast_to(part, observables.time.shape) for part in (one, two)])
+
+    left, right = distance.apply(side_by_side, fast.left), near.right.apply(side_by_side, fast.right)
     return Sides(left, right, np.hstack([observables.time, observables.time]))
 
 
 def _plain(value: Array) -> Bounded:
     return Bounded(value, value, value)
-
-
-def _parts(bounded: Bounded) -> tuple[Array, Array, Array]:
-    return bounded.value, bounded.low, bounded.high
-
-
-def _spread(bounded: Bounded, time: Array) -> tuple[Array, ...]:
-    return tuple(np.broadcast_to(part, time.shape) for part in _parts(bounded))
