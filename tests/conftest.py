@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 # Before numpy is imported anywhere: its BLAS reads the number of threads once.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -39,3 +40,15 @@ def invoke(capfd: pytest.CaptureFixture[str]) -> Invoke:
         return status, out.splitlines(), err.splitlines()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def studies_folder() -> Path:
+    """Two studies of three small experiments, one of which integrates nothing; read only."""
+    return Path(__file__).parent / "data/studies"
+
+
+@pytest.fixture(scope="session")
+def smoke_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs of the paper's studies at the scale of a test: each is computed once a session."""
+    return tmp_path_factory.mktemp("smoke")

@@ -12,14 +12,12 @@ from pathlib import Path
 import pytest
 from browser import CHROMIUM, show
 from click.testing import CliRunner
-from paper_folder import write_studies
 
 from mc.cli.main import cli
 from mc.errors import InputError
 from mc.report.paper.page import without_folders
 
 SMOKE = ("reproduce", "--scale", "smoke", "-j", "1", "--quiet")
-no_browser = pytest.mark.skipif(not CHROMIUM, reason="no chromium here: apt-get install chromium")
 
 
 def run(*words: str) -> str:
@@ -29,34 +27,37 @@ def run(*words: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def made(tmp_path_factory: pytest.TempPathFactory, studies_folder: Path) -> tuple[Path, str]:
+    """The folder of the runs and the report of two small studies, and the output of the command."""
     folder = tmp_path_factory.mktemp("paper")
-    write_studies(folder / "studies")
-    told = run(*SMOKE, "--studies", f"{folder}/studies", "--runs", f"{folder}/runs", "-o", f"{folder}/report")
-    return folder, told
+    return folder, run(*SMOKE, *options(studies_folder, folder))
+
+
+def options(studies: Path, folder: Path, report: str = "report") -> tuple[str, ...]:
+    return "--studies", str(studies), "--runs", f"{folder}/runs", "-o", f"{folder}/{report}"
 
 
 def test_the_terminal_has_the_answers_the_verdicts_and_the_page(made: tuple[Path, str]) -> None:
-    folder, told = made
-    lines = told.splitlines()
+    folder, output = made
+    lines = output.splitlines()
     assert [line.partition(":")[0] for line in lines[:2]] == ["Rungs of a small problem", "A study of one run"]
     assert re.match(r"\d+ claims: \d+ ", lines[2])
     assert lines[3].startswith("3 experiments with 2 problems, 6 random draws, 24 networks judged, 12 traj")
     assert lines[4] == f"{folder}/report/index.html"
 
 
-def test_what_it_has_run_is_not_run_again(made: tuple[Path, str]) -> None:
+def test_what_it_has_run_is_not_run_again(made: tuple[Path, str], studies_folder: Path) -> None:
     folder, _ = made
     before = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/blocks/*.h5")}
     assert len(before) == 3
-    run(*SMOKE, "--studies", f"{folder}/studies", "--runs", f"{folder}/runs", "-o", f"{folder}/again")
+    run(*SMOKE, *options(studies_folder, folder, "again"))
     assert before == {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/blocks/*.h5")}
 
 
 def test_summary_has_the_claims_of_the_page(made: tuple[Path, str]) -> None:
-    folder, told = made
+    folder, output = made
     summary = json.loads((folder / "report/summary.json").read_text())
-    assert f"{len(summary['claims'])} claims:" in told
+    assert f"{len(summary['claims'])} claims:" in output
     assert summary["totals"]["draws"] == 6
     assert [study["name"] for study in summary["studies"]] == ["rungs", "alone"]
     assert {"claim", "verdict", "interval", "trials", "figure", "experiment", "address", "replay"} <= set(
@@ -82,46 +83,24 @@ class Closed(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.addresses: list[str] = []
         self.scripts = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.scripts += tag == "script"
-        given = dict(attrs)
+        values = dict(attrs)
         if tag != "a":
-            self.found += [str(given[key]) for key in ("src", "href", "xlink:href", "data") if key in given]
+            self.addresses += [str(values[key]) for key in ("src", "href", "xlink:href", "data") if key in values]
 
 
 def test_the_page_holds_all_it_shows_and_no_script(made: tuple[Path, str]) -> None:
     parser = Closed()
     parser.feed((made[0] / "report/index.html").read_text())
     assert parser.scripts == 0
-    assert [place for place in parser.found if not place.startswith(("#", "data:"))] == []
+    assert [place for place in parser.addresses if not place.startswith(("#", "data:"))] == []
 
 
-@no_browser
-@pytest.mark.slow
-@pytest.mark.parametrize("width", [1280, 390])
-def test_a_browser_shows_all_of_it(made: tuple[Path, str], width: int, tmp_path: Path) -> None:
-    shown = show(made[0] / "report/index.html", width, tmp_path)
-    measured = shown.measured
-    assert measured["width"] == width
-    assert measured["page"] <= width  # nothing sticks out to the side
-    assert measured["broken"] == []
-    assert measured["twice"] == []
-    assert measured["unnamed"] == 0
-    assert len(measured["figures"]) >= 6
-    for what in (*measured["figures"], *measured["tables"]):
-        left, right, wide, high = what["box"]
-        assert wide >= min(200, width / 2)
-        assert high >= 20
-        assert left >= 0
-        assert right <= width or what["scrolled"]
-    assert shown.console == []
-    assert shown.requests == []
-
-
-@no_browser
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium here: apt-get install chromium")
 @pytest.mark.slow
 def test_the_browser_would_have_seen_it(made: tuple[Path, str], tmp_path: Path) -> None:
     text = (made[0] / "report/index.html").read_text()
@@ -140,29 +119,26 @@ def test_the_page_does_not_say_where_arrays_lie() -> None:
     assert without_folders(text) == ('signal_path = "phantom-64.npz"\n[problem.files."A.npy"]\noperator = "file"\n')
 
 
-def test_a_study_that_is_not_run_is_said_to_be_missing(tmp_path: Path) -> None:
-    write_studies(tmp_path / "studies")
-    where = ("--studies", f"{tmp_path}/studies", "--runs", f"{tmp_path}/runs", "-o", f"{tmp_path}/report")
-    told = run(*SMOKE, "--only", "alone", *where)
-    assert "Rungs of a small problem: not run" in told
+def test_a_study_that_is_not_run_is_reported_as_missing(studies_folder: Path, tmp_path: Path) -> None:
+    output = run(*SMOKE, "--only", "alone", *options(studies_folder, tmp_path))
+    assert "Rungs of a small problem: not run" in output
     page = (tmp_path / "report/index.html").read_text()
     assert "dipmc reproduce --only rungs --scale smoke" in page
     assert not list(tmp_path.glob("runs/alpha"))
 
 
-def test_runs_of_another_scale_are_not_those_of_this_one(made: tuple[Path, str], tmp_path: Path) -> None:
-    where = ("--studies", f"{made[0]}/studies", "--runs", f"{made[0]}/runs", "-o", str(tmp_path))
-    told = run("reproduce", "--scale", "laptop", "--report-only", *where)
-    assert told.count("not run") == 2
-    assert "0 experiments" in told
+def test_runs_of_another_scale_are_not_those_of_this_one(
+    made: tuple[Path, str], studies_folder: Path, tmp_path: Path
+) -> None:
+    where = ("--studies", str(studies_folder), "--runs", f"{made[0]}/runs", "-o", str(tmp_path))
+    output = run("reproduce", "--scale", "laptop", "--report-only", *where)
+    assert output.count("not run") == 2
+    assert "0 experiments" in output
     assert run(*SMOKE, "--report-only", *where).count("not run") == 0
 
 
-def test_the_report_alone_runs_nothing(tmp_path: Path) -> None:
-    write_studies(tmp_path / "studies")
-    where = ("--studies", f"{tmp_path}/studies", "--runs", f"{tmp_path}/runs", "-o", f"{tmp_path}/report")
-    told = run(*SMOKE, "--report-only", *where)
-    assert told.count("not run") == 2
+def test_the_report_alone_runs_nothing(studies_folder: Path, tmp_path: Path) -> None:
+    assert run(*SMOKE, "--report-only", *options(studies_folder, tmp_path)).count("not run") == 2
     assert not list(tmp_path.glob("runs/*/blocks/*"))
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from paper_folder import write_studies
 
 from mc.errors import InputError
 from mc.experiment.experiment import Suite
@@ -18,8 +18,8 @@ PAPER = Path(__file__).parents[2] / "experiments/paper"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return write_studies(tmp_path / "studies")
+def folder(studies_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(studies_folder, tmp_path / "studies"))
 
 
 def test_the_files_are_the_scale_of_a_laptop(folder: Path) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
-import paper_cases as cases
 import pytest
 
 from mc.estimate.flows.protocol import Protocol, answers
 from mc.estimate.probability.counts import Decision
 from mc.estimate.probability.paired import compare
 from mc.report.paper.descent import Step, agreement_claim, section
-from mc.report.paper.section import EMPTY, Run, Runs, Section
+from mc.report.paper.section import Run, Runs, Section
 from mc.store.results import CellResults
 from mc.theory.codes import NOT_COMPUTED, Outcome
 
@@ -26,12 +27,12 @@ def step(said: list[list[int]], truth: list[list[int]], run: Run) -> Step:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def runs(small_runs: Callable[..., Runs]) -> Runs:
     grid = {"experiment": {"trials": 8}, "widths": {"values": [16, 40]}}
     steps = grid | {"flow": {"widths": [16, 40], "max_steps": 300}}
     changes = {"descent-gradient-flow": grid | {"flow": {"widths": [16, 40]}}}
     changes |= {f"descent-step-{name}": steps for name in ("1", "half")}
-    return cases.small_runs(tmp_path_factory.mktemp("descent"), changes)
+    return small_runs(changes)
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +62,13 @@ def test_many_that_agree_support_and_many_that_do_not_contradict(runs: Runs) -> 
     assert agreement_claim(few, 0.95).verdict == "undecided"
 
 
-def test_the_section_of_small_runs(made: Section, runs: Runs) -> None:
-    cases.check_section(made, "descent", runs)
+def test_the_section_of_small_runs(made: Section, runs: Runs, check_section: Callable[..., None]) -> None:
+    check_section(made, "descent", runs)
     assert {panel.name for panel in made.figures[0].panels} == {"descent-steps-hidden", "descent-steps-both"}
     errors, pairs = made.tables
     # Two steps, two modes, two widths; and the flow takes no part of its own in the first table.
     assert len(errors.rows) == 8
     assert {(row[0], row[1]) for row in pairs.rows} >= {("step-1", "step-half"), ("step-1", "gradient-flow")}
-
-
-def test_without_a_trial_nothing_is_said() -> None:
-    assert section(Runs({})).verdict == EMPTY.verdict
 
 
 def test_what_no_network_can_reach_is_an_answer_of_the_protocol_too() -> None:

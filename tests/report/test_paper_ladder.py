@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 
-import numpy as np
-import paper_cases as cases
 import pytest
 
 from mc.estimate.cells.factors import Rung, gaps
-from mc.estimate.probability.counts import Counts
-from mc.estimate.widths.crossings import crossing_width
 from mc.report.paper.ladder import section, step_claim
-from mc.report.paper.section import (
-    EMPTY,
-    Runs,
-    Section,
-    factor_limits,
-    factor_words,
-    limits_words,
-    width_words,
-)
+from mc.report.paper.section import Runs, Section
 
 GRID = [1, 30, 100, 1_000, 10_000, 30_000]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def runs(small_runs: Callable[..., Runs]) -> Runs:
     changes = {"experiment": {"trials": 6}, "widths": {"values": GRID}}
-    return cases.small_runs(tmp_path_factory.mktemp("ladder"), {"ladder-n10": changes, "ladder-n20": changes})
+    return small_runs({"ladder-n10": changes, "ladder-n20": changes})
 
 
 @pytest.fixture(scope="module")
@@ -37,40 +26,8 @@ def made(runs: Runs) -> Section:
     return section(runs)
 
 
-def test_factors_are_ratios_of_the_widths_and_their_limits_those_of_the_farthest_ends() -> None:
-    found = (
-        Rung("exact", 40.0, (30.0, 50.0), 10_000),
-        Rung("sharp", 400.0, (300.0, 600.0), 10_000),
-        Rung("paper", math.inf, (5_000.0, math.inf), 10_000),
-        Rung("theory", 20_000.0, (20_000.0, 20_000.0), 10_000),
-    )
-    first, second, third = gaps(found)
-    assert (first.reason, first.factor, first.interval) == ("linearisation", 10.0, (300.0 / 50.0, 600.0 / 30.0))
-    assert math.isinf(second.factor)
-    assert second.interval == (5_000.0 / 600.0, math.inf)
-    # The width of paper is unknown above, so that all that is known of the bound over it is the upper end.
-    assert math.isnan(third.factor)
-    assert third.interval == (0.0, 4.0)
-
-
-def test_a_certificate_that_every_single_neuron_has_is_at_width_one() -> None:
-    every = Counts(np.array([8, 8]), np.array([0, 0]), np.array([0, 0]))
-    assert crossing_width(np.array([1, 2]), every, 0.5).estimate == 1.0
-    assert crossing_width(np.array([2, 3]), every, 0.5).estimate == 0.0
-
-
-def test_words() -> None:
-    assert width_words(math.inf, 3_000_000) == "> 3\u202f000\u202f000"
-    assert width_words(1234.0, 10_000) == "1\u202f230"
-    assert limits_words((10.0, 46.0)) == "10 to 46"
-    assert limits_words((0.0, 46.0)) == "1 to 46"
-    assert limits_words((10.0, math.inf)) == "> 10"
-    assert factor_words(12.34) == "×12"
-    assert factor_limits((2.0, math.inf)) == "at least ×2"
-
-
-def test_the_section_of_a_small_run(made: Section, runs: Runs) -> None:
-    cases.check_section(made, "ladder", runs)
+def test_the_section_of_a_small_run(made: Section, runs: Runs, check_section: Callable[..., None]) -> None:
+    check_section(made, "ladder", runs)
     medians, steps, looseness = made.tables
     assert {row[0] for row in medians.rows} == {"n = 10, m = 5", "n = 20, m = 10"}
     # Six draws at 30 000 neurons: paper with both layers trained is far beyond (theory §7.6: 170 000 at n = 10).
@@ -91,10 +48,6 @@ def test_widths_come_in_the_order_of_the_ladder(made: Section) -> None:
             widths = [float(row[-4]) for row in rows if row[0] + row[1] == size and mode in row]
             measured = widths[:-1]
             assert measured == sorted(measured)
-
-
-def test_without_a_trial_nothing_is_said() -> None:
-    assert section(Runs({})).verdict == EMPTY.verdict
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
-import paper_cases as cases
 import pytest
 
 from mc.estimate.rare.study import Rate
 from mc.report.paper.rare import Failure, measure, rate_claim, section, small_claim
-from mc.report.paper.section import EMPTY, Runs, Section
+from mc.report.paper.section import Runs, Section
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def runs(small_runs: Callable[..., Runs]) -> Runs:
     few = {"particles": 100, "repetitions": 8, "per_block": 4}
     changes = {
         name: {"experiment": {"trials": 128}, "widths": {"values": widths}, "rare": few | {"widths": widths} | more}
@@ -23,7 +23,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
             ("rare-sigmoid", [40, 70], {}),
         )
     }
-    return cases.small_runs(tmp_path_factory.mktemp("rare"), changes)
+    return small_runs(changes)
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,8 @@ def made(runs: Runs) -> Section:
     return section(runs)
 
 
-def test_the_section_of_small_runs(made: Section, runs: Runs) -> None:
-    cases.check_section(made, "rare", runs)
+def test_the_section_of_small_runs(made: Section, runs: Runs, check_section: Callable[..., None]) -> None:
+    check_section(made, "rare", runs)
     assert {figure.name for figure in made.figures} == {"rare-conditioning", "rare-softplus", "rare-sigmoid"}
     assert len(made.tables) == 3
 
@@ -41,10 +41,6 @@ def test_the_control_is_held_against_the_exact_law(made: Section) -> None:
     law = next(claim for claim in made.claims if claim.claim.startswith("softplus"))
     # P(Bin(9, 1/2) < 5) is one half and P(Bin(18, 1/2) < 5) 0.015: 800 networks see both, with intervals of 97.5 %.
     assert law.verdict == "not contradicted"
-
-
-def test_without_an_estimate_nothing_is_said() -> None:
-    assert section(Runs({})).verdict == EMPTY.verdict
 
 
 def failure(runs: Runs, name: str) -> Failure:

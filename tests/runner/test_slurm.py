@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,6 @@ import private_slurm
 import pytest
 from block_stub import datasets
 from command_line import OTHER, SMALL, SUITE, Invoke, refused
-from paper_folder import write_studies
 
 from mc.cli.main import main
 from mc.errors import InputError
@@ -383,8 +383,8 @@ def test_an_array_is_killed_warned_and_timed_out_and_nothing_is_lost(invoke: Inv
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
-def test_the_report_of_all_studies_is_made_by_a_job_array(invoke: Invoke, here: Path) -> None:
-    write_studies(here / "studies")
+def test_the_report_of_all_studies_is_made_by_a_job_array(invoke: Invoke, here: Path, studies_folder: Path) -> None:
+    shutil.copytree(studies_folder, here / "studies")
     setup = ("--setup", f"export PYTHONPATH='{Path(__file__).parents[2]}'")
     command = ("reproduce", "--scale", "cluster", "--studies", "studies", "--tasks", 2, "--quiet", *setup)
     status, out, err = invoke(*command, "--submit")

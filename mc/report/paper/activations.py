@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 
 from mc.estimate.cells.factors import Rung, rungs
 from mc.estimate.flows.stuck import Stuck, exact_counts, stuck
-from mc.estimate.numbers import spaced
 from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.methods import get_method
 from mc.estimate.probability.support import at_least
@@ -25,9 +24,7 @@ from mc.report.paper.section import (
     Table,
     Texts,
     drawn,
-    limits_words,
     together,
-    width_words,
     within,
 )
 from mc.report.style import BLUE, EVENT_LINES, GREEN, MUTED, VERMILLION, log_ticks, log_width_axis
@@ -100,10 +97,11 @@ def section(runs: Runs) -> Section:
     tables: list[Table] = []
     if ensembles:
         figures.append(medians_figure(list(ensembles.values()), level))
-        tables.append(_medians_table(list(ensembles.values()), level))
+        ladders = list(ensembles.values())
+        tables.append(TEXTS.table("medians_table", ensembles=ladders, rungs=RUNGS, level=level))
     if counted:
         figures.append(stuck_figure(counted, runs.level))
-        tables += [_stuck_table(boxed), _examples_table(boxed)]
+        tables += [TEXTS.table("stuck_table", boxed=boxed), TEXTS.table("examples_table", boxed=boxed)]
     claims = (
         _ratio_claim(ensembles, runs.level), _gaussian_claim(ensembles, level), _safe_claim(counted, runs.level)
     )  # fmt: skip
@@ -132,40 +130,6 @@ def _boxed(run: Run) -> Boxed:
     cell = run.study.cells[0].cell
     endings = (stuck(cell, mode) for mode in cell.modes)
     return Boxed(run, tuple(ending for ending in endings if ending is not None), exact_counts(cell))
-
-
-def _medians_table(ensembles: Sequence[Ensemble], level: float) -> Table:
-    def entry(rung: Rung | None) -> str:
-        return f"{width_words(rung.estimate, rung.top)} ({limits_words(rung.interval)})" if rung else "–"
-
-    rows = [
-        (ensemble.activation, ensemble.law, mode, *(entry(ensemble.rung(mode, name)) for name in RUNGS))
-        for ensemble in ensembles
-        for mode in ensemble.rungs
-    ]
-    return TEXTS.table("medians_table", rows, level=level)
-
-
-def _stuck_table(boxed: Sequence[Boxed]) -> Table:
-    rows = [
-        (one.name, ending.mode, spaced(int(width)), *(spaced(int(count)) for count in counts),
-         f"{spaced(int(broken))} of {spaced(int(checked))}" if checked else "–")
-        for one in boxed for ending in one.endings
-        for width, *counts, broken, checked in zip(
-            ending.widths, ending.trials, ending.arrived, ending.cannot, ending.left_open, ending.broken,
-            ending.checked, strict=True,
-        )
-    ]  # fmt: skip
-    return TEXTS.table("stuck_table", rows)
-
-
-def _examples_table(boxed: Sequence[Boxed]) -> Table:
-    rows = [
-        (one.name, f"trial {trial}", spaced(width),
-         f"dipmc replay RUN --trial {trial} --width {width} (RUN: the run {one.run.name})")
-        for one in boxed for ending in one.endings for trial, width in ending.examples[:3]
-    ]  # fmt: skip
-    return TEXTS.table("examples_table", rows)
 
 
 def _ratio_claim(ensembles: Mapping[str, Ensemble], level: float) -> PaperClaim | None:

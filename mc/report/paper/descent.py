@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mc.estimate.flows.protocol import Protocol, protocol, step_pairs, stepped
-from mc.estimate.numbers import short, spaced
 from mc.estimate.probability.counts import Counts, Decision, mode_index
 from mc.estimate.probability.support import at_least
 from mc.report.figures import Figure
@@ -82,7 +81,10 @@ def section(runs: Runs) -> Section:
         verdict=_verdict(steps),
         claims=tuple(agreement_claim(step, runs.level) for step in steps if step.trials),
         figures=(figure,),
-        tables=(_errors_table(steps), _pairs_table(runs.by_name, runs.level)),
+        tables=(
+            TEXTS.table("errors_table", protocols=[step.protocol for step in steps]),
+            _pairs_table(runs.by_name, runs.level),
+        ),
         meaning=_meaning(steps),
     )
 
@@ -106,18 +108,6 @@ def _figure(steps: Sequence[Step], level: float) -> Figure | None:
         replace(panel, name=f"descent-steps-{mode}") for panel, mode in zip(figure.panels, modes, strict=True)
     )
     return replace(figure, name="descent-steps", title=TEXTS.text("figure_title"), panels=panels)
-
-
-def _errors_table(steps: Sequence[Step]) -> Table:
-    rows = []
-    for one in (step.protocol for step in steps):
-        reached = (one.truth == Decision.HOLDS).sum(axis=0)
-        counts = (one.widths, one.counts.trials, reached, one.counts.holds, one.too_soon, one.too_late)
-        rows += [
-            (one.gamma, one.mode, *(spaced(int(count)) for count in row), short(float(steps_taken)))
-            for *row, steps_taken in zip(*counts, one.steps, strict=True)
-        ]
-    return TEXTS.table("errors_table", rows)
 
 
 def _pairs_table(runs: Mapping[str, Run], level: float) -> Table:

@@ -21,7 +21,7 @@ from mc.store.results import CellResults
 
 SIGNAL, PICTURES = "images-signal", ("images-blur", "images-phantom")
 OPERATORS = {"blur": "Blur", "mask": "Half observed"}
-RUNGS = ("margin_paper", "margin_trial", "margin_sharp")
+RUNGS = ("paper", "trial", "sharp")
 
 SHARE, CERTIFIED = 0.5, 0.1
 """Expected before the run: at least this share of the trials of a blur is stopped before its best moment, and the
@@ -79,6 +79,15 @@ class Case:
         truth = truth_of(self.spec, self.seed, self.words, course.trial)
         return Shown(name, title, course, truth, self.cell["signal"][place])
 
+    def margin(self, rung: str, mode: str, k: int) -> float | None:
+        """Return the largest margin of a rung at the k-th width over the trials; None where it was not computed."""
+        name = f"margin_{rung}"
+        return float(np.nanmax(self.cell[name][mode_index(self.cell, mode), :, k])) if name in self.cell else None
+
+    def floor(self, mode: str, k: int) -> float | None:
+        """Return the smallest conserved floor at the k-th width: positive by theory, stored as 0 below 1e-308."""
+        return float(np.nanmin(self.cell["sigma_low"][:, k])) if mode == "both" and "sigma_low" in self.cell else None
+
     def address(self, course: Course) -> Address:
         """Return where a trajectory is computed again."""
         return self.cell.index, course.trial, course.width
@@ -95,7 +104,7 @@ def section(runs: Runs) -> Section:
         verdict=verdict(cases),
         claims=tuple(claim for claim in claims if claim is not None),
         figures=tuple(_figures(by_run)),
-        tables=(_moments_table(cases), _certificates_table(cases)),
+        tables=(_moments_table(cases), TEXTS.table("certificates_table", cases=cases, rungs=RUNGS)),
         meaning=_meaning(cases),
     )
 
@@ -183,7 +192,7 @@ def _rungs_claim(cases: Sequence[Case], level: float) -> PaperClaim | None:
     """Judge how often any of the three certificates of a ball or a path holds, at the largest width."""
     margins = []
     for case in (case for case in cases if case.run.name == SIGNAL):
-        of_rungs = [case.cell[name][:, :, -1] for name in RUNGS if name in case.cell]
+        of_rungs = [case.cell[f"margin_{name}"][:, :, -1] for name in RUNGS if f"margin_{name}" in case.cell]
         margins += [(float(m), case, trial) for trial, m in enumerate(np.fmax.reduce(of_rungs).max(axis=0))]
     if not margins:
         return None
@@ -264,30 +273,6 @@ def _moments_table(cases: Sequence[Case]) -> Table:
             kernel = f"{np.median(moved):.2f}" if moved else "no kernel"
             rows.append((case.run.name, case.title, mode, str(width), reached, *decibels, f"{bound:.3g}", kernel))
     return TEXTS.table("moments_table", rows)
-
-
-def _certificates_table(cases: Sequence[Case]) -> Table:
-    """Tabulate the largest margins over the trials."""
-
-    def margin(case: Case, name: str, mode: str, k: int) -> str:
-        return f"{np.nanmax(case.cell[name][mode_index(case.cell, mode), :, k]):.2g}" if name in case.cell else "–"
-
-    rows = [
-        (case.run.name, case.title, mode, str(width), *(margin(case, name, mode, k) for name in RUNGS),
-         _floor(case, mode, k))
-        for case in cases
-        for mode in case.cell.modes
-        for k, width in enumerate(case.cell.widths)
-    ]  # fmt: skip
-    return TEXTS.table("certificates_table", rows)
-
-
-def _floor(case: Case, mode: str, k: int) -> str:
-    """Format the conserved floor: positive by theory, and below the smallest double where it is stored as 0."""
-    if mode != "both" or "sigma_low" not in case.cell:
-        return "–"
-    low = float(np.nanmin(case.cell["sigma_low"][:, k]))
-    return f"{low:.1e}" if low > 0.0 else "positive, below 1e-308"
 
 
 def _widest(cases: Sequence[Case], operator: str) -> list[Course]:

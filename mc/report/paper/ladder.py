@@ -26,11 +26,8 @@ from mc.report.paper.section import (
     Table,
     Texts,
     drawn,
-    factor_limits,
     factor_words,
-    limits_words,
     together,
-    width_words,
     within,
 )
 from mc.report.style import EVENT_LINES, INK, MUTED, ORANGE, Line, log_ticks
@@ -96,7 +93,11 @@ def section(runs: Runs) -> Section:
         verdict=_verdict(sizes),
         claims=tuple(claim for claim in claims if claim is not None),
         figures=(medians_figure(sizes, level), *(_curves(size) for size in sizes)),
-        tables=(_medians_table(sizes, level), _gaps_table(sizes, runs.level), _looseness_table(sizes, runs.level)),
+        tables=(
+            _medians_table(sizes, level),
+            TEXTS.table("gaps_table", sizes=sizes, modes=MODES, level=runs.level),
+            _looseness_table(sizes, runs.level),
+        ),
         meaning=_meaning(sizes),
     )
 
@@ -111,32 +112,14 @@ def _curves(size: Size) -> Figure:
     return replace(figure, name=size.run.name, title=title, panels=panels)
 
 
-def _rung_name(name: str) -> str:
-    return "P_theory, paper" if name == "theory" else name
-
-
 def _medians_table(sizes: Sequence[Size], level: float) -> Table:
     rows = []
     for size in sizes:
         for mode, ladder_rungs in size.rungs.items():
-            promised = {form: width for (m, form), width in size.study.width_for.items() if m == mode}
-            bound = " / ".join(
-                width_words(promised[form], 0) if math.isfinite(promised.get(form, math.inf)) else "–"
-                for form in ("trial", "paper")
-            )
-            for rung in ladder_rungs:
-                last = ("computed", bound) if rung.name == "theory" else (limits_words(rung.interval), "")
-                rows.append((size.label, mode, _rung_name(rung.name), width_words(rung.estimate, rung.top), *last))
-    return TEXTS.table("medians_table", rows, level=level, promise=PROMISE)
-
-
-def _gaps_table(sizes: Sequence[Size], level: float) -> Table:
-    rows = [
-        (size.label, mode, f"{_rung_name(gap.lower.name)} to {_rung_name(gap.upper.name)}", gap.reason,
-         factor_words(gap.factor) if math.isfinite(gap.factor) else "–", factor_limits(gap.interval))
-        for mode in MODES for size in sizes for gap in size.gaps(mode)
-    ]  # fmt: skip
-    return TEXTS.table("gaps_table", rows, level=level)
+            promised = {form: width for (trained, form), width in size.study.width_for.items() if trained == mode}
+            bounds = [promised.get(form, math.nan) for form in ("trial", "paper")]
+            rows += [(size, mode, rung, bounds) for rung in ladder_rungs]
+    return TEXTS.table("medians_table", ladders=rows, level=level, promise=PROMISE)
 
 
 def _looseness_table(sizes: Sequence[Size], level: float) -> Table:
@@ -151,12 +134,8 @@ def _looseness_table(sizes: Sequence[Size], level: float) -> Table:
                 crossing = crossing_width(curve.widths, curve.counts, PROMISE, level, curve.method)
                 on_grid = math.isfinite(crossing.estimate) and crossing.estimate > 0.0
                 factor = promised / crossing.estimate if on_grid else math.nan
-                top = crossing.grid[1]
-                rows.append(
-                    (size.label, mode, form, width_words(promised, top), event,
-                     width_words(crossing.estimate, top), limits_words(crossing.interval), factor_words(factor))
-                )  # fmt: skip
-    return TEXTS.table("looseness_table", rows, promise=PROMISE)
+                rows.append((size, mode, form, promised, event, crossing, factor))
+    return TEXTS.table("looseness_table", bounds=rows, promise=PROMISE)
 
 
 def _heuristic_claim(sizes: Sequence[Size], level: float) -> PaperClaim | None:

@@ -18,11 +18,10 @@ from mc.estimate.flows.losses import (
     power_exponent,
     saved_of,
 )
-from mc.estimate.numbers import short
 from mc.model.arrays import Array
 from mc.model.losses import Power
 from mc.report.figures import Figure, Panel, mode_name
-from mc.report.paper.section import EMPTY, Limits, PaperClaim, Runs, Section, Table, Texts, drawn, within
+from mc.report.paper.section import EMPTY, Limits, PaperClaim, Runs, Section, Texts, drawn, within
 from mc.report.style import BLUE, INK, MUTED, VERMILLION, log_ticks
 
 TEXTS = Texts("losses")
@@ -58,6 +57,11 @@ class Measured:
     def exponent(self) -> float:
         """The promised exponent p/(p - 2)."""
         return self.p / (self.p - 2.0)
+
+    @property
+    def certified(self) -> int:
+        """Number of draws for which trial holds."""
+        return int(np.isfinite(self.tracks.promised("trial")).sum())
 
     @property
     def mode(self) -> str:
@@ -105,7 +109,7 @@ def section(runs: Runs) -> Section:
         verdict=TEXTS.text("verdict", supported=supported, total=len(claims), powers=powers),
         claims=tuple(claims),
         figures=tuple(figures),
-        tables=(_table(measured, level),),
+        tables=(TEXTS.table("table", measured=measured, level=level),),
         meaning=TEXTS.paragraphs("meaning", powers=powers, rates=rates),
     )
 
@@ -154,23 +158,6 @@ def rate_claims(measured: Sequence[Measured], level: float) -> list[PaperClaim]:
         if over.trials:
             claims.append(_claim("bound_claim", m, over, (LOOSENESS, np.inf), level))
     return claims
-
-
-def _interval(median: Median, digits: int = 3) -> str:
-    return f"{short(median.value, digits)} [{short(median.low, digits)}, {short(median.high, digits)}]"
-
-
-def _table(measured: Sequence[Measured], level: float) -> Table:
-    rows = []
-    for m in measured:
-        median, over = m.median(level), m.over_bound(level)
-        rows.append((
-            m.name, m.mode, str(median.trials), short(m.exponent) if m.polynomial else "–", _interval(median, 4),
-            "–" if m.polynomial else _interval(m.over_end(level)),
-            "–" if m.polynomial or not over.trials else _interval(over),
-            f"{int(np.isfinite(m.tracks.promised('trial')).sum())} of {median.trials}",
-        ))  # fmt: skip
-    return TEXTS.table("table", rows, level=level)
 
 
 def time_figure(measured: Sequence[Measured]) -> Figure:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mc.estimate.cells.planes import Late, MapRow, Plane, ProtocolRow, map_rows, protocol_rows
 from mc.estimate.claims.points import Judgement, Points, Side, judge, stacked
 from mc.estimate.claims.zero_loss import orthant_law
-from mc.estimate.numbers import short, significant, spaced
+from mc.estimate.numbers import significant, spaced
 from mc.estimate.probability.counts import Counts
 from mc.estimate.probability.intervals import clopper_pearson
 from mc.estimate.widths.contour import Exponent, exponent
@@ -330,14 +331,6 @@ def _table(plane: Plane, level: float) -> Table:
     """Tabulate the contours row by row."""
     protocols = {row.value: row for row in plane.protocols}
     _, theorem = plane.scaling(ANCHORS[plane.axis])
-    rows = []
-    for row, scaled in zip(plane.rows, theorem, strict=True):
-        entries = ["–", "–", "–"]
-        if (protocol := protocols.get(row.value)) is not None:
-            entries = [contour_words(protocol.crossing), "–", late_share(protocol.near)]
-            entries[2] += f" at k = {spaced(protocol.near.width)}"
-            if not math.isnan(protocol.shift.ratio):
-                low, high = protocol.shift.interval
-                entries[1] = f"{protocol.shift.ratio:.3f} ({low:.3f} to {high:.3f})"
-        rows.append((str(row.value), contour_words(row.crossing), short(row.heuristic), short(scaled), *entries))
-    return TEXTS.table("table", rows, axis=plane.axis, anchor=ANCHORS[plane.axis], level=level)
+    rows = [(row, scaled, protocols.get(row.value)) for row, scaled in zip(plane.rows, theorem, strict=True)]
+    words: dict[str, Any] = {"contour": contour_words, "late_share": late_share}
+    return TEXTS.table("table", contours=rows, axis=plane.axis, anchor=ANCHORS[plane.axis], level=level, **words)

@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator
 
 from mc.estimate.flows.error_bands import Settled, Stops, band, common_times, settled, stopping_bound, stops
 from mc.estimate.flows.losses import Median, Saved, loss_of, median_of, saved_of
-from mc.estimate.numbers import short, spaced
+from mc.estimate.numbers import spaced
 from mc.model.arrays import Array
 from mc.model.losses import Loss
 from mc.report.figures import Figure, Panel, mode_name
@@ -50,6 +50,21 @@ class Ended:
         return float(self.tracks.cell.problem["noise"])
 
     @property
+    def over_least_squares(self) -> float:
+        """Median of the last error over |eps|/sigma_A."""
+        return float(np.nanmedian(self.stops.last * self.tracks["sigma_A"] / self.tracks["norm_eps"]))
+
+    @property
+    def certified(self) -> int:
+        """Number of draws for which sharp holds."""
+        return int(np.isfinite(self.tracks.promised("sharp")).sum())
+
+    def over(self, rule: str, level: float) -> Median:
+        """Return the median of the last error over that of another rule."""
+        ratio = self.stops.last / getattr(self.stops, rule)
+        return median_of(ratio, ratio, level)
+
+    @property
     def seen(self) -> bool:
         """Whether one trajectory has a signal error at its end."""
         return bool(np.isfinite(self.stops.last).any())
@@ -69,6 +84,14 @@ class Stopped:
         kept = (bound > 0.0) | self.tracks.failed
         with np.errstate(divide="ignore"):
             return bound[kept] / self.measured.high[kept], bound[kept] / self.measured.low[kept]
+
+    def median(self, hypothesis: str, level: float) -> Median:
+        """Return the median of `ratio`."""
+        return median_of(*self.ratio(hypothesis), level)
+
+    def certified(self, hypothesis: str) -> int:
+        """Count the draws that the bound of a hypothesis speaks of."""
+        return int(np.isfinite(self.bounds[hypothesis]).sum())
 
     def tightest(self, hypothesis: str) -> tuple[float, int]:
         """Return the least of the lower ends of `ratio`, and its trial."""
@@ -99,11 +122,11 @@ def section(runs: Runs) -> Section:
     if shown_ended:
         figures += [bands_figure(shown_ended), final_figure(shown_ended)]
         claims += [_final_claim(shown_ended, loss), *_gain_claims(ended, level)]
-        tables.append(_error_table(shown_ended, level))
+        tables.append(TEXTS.table("error_table", ended=shown_ended, level=level))
     if shown_stopped:
         figures.append(stopping_figure(shown_stopped))
         claims += stopping_claims(stopped, level)
-        tables.append(_stopping_table(shown_stopped, level))
+        tables.append(TEXTS.table("stopping_table", stopped=shown_stopped, level=level))
     if shown_kernel:
         figures.append(parts_figure(shown_kernel))
         claims += kernel_claims([tracks for tracks in kernel if tracks.asked], level)
@@ -152,7 +175,7 @@ def stopping_claims(stopped: Sequence[Stopped], level: float) -> list[PaperClaim
             claims.append(TEXTS.claim("stopping_claim", "vacuous", 0, "noise-stopping", BOUND, **numbers))
             continue
         shared = 1.0 - (1.0 - level) / len(cells)
-        medians = [median_of(*s.ratio("trial"), shared) for s in cells]
+        medians = [s.median("trial", shared) for s in cells]
         tight = min(range(len(cells)), key=lambda i: medians[i].low)
         least, trial = cells[tight].tightest("trial")
         claims.append(
@@ -203,8 +226,7 @@ def _gain_claims(ended: Sequence[Ended], level: float) -> list[PaperClaim]:
     top = max(ended, key=lambda e: (e.condition, e.noise))
     claims = []
     for e in (e for e in ended if e.tracks.cell.index == top.tracks.cell.index):
-        ratio = e.stops.last / e.stops.best
-        median = median_of(ratio, ratio, level)
+        median = e.over("best", level)
         claims.append(
             TEXTS.claim(
                 "gain_claim",
@@ -243,39 +265,6 @@ def kernel_claims(tracks: Sequence[Saved], level: float) -> list[PaperClaim]:
         )
         for s, median in medians
     ]
-
-
-def _interval(median: Median) -> str:
-    return f"{short(median.value)} [{short(median.low)}, {short(median.high)}]"
-
-
-def _error_table(ended: Sequence[Ended], level: float) -> Table:
-    rows = []
-    for e in ended:
-        s, stop = e.tracks, e.stops
-        ratios = [median_of(ratio, ratio, level) for ratio in (stop.last / stop.best, stop.last / stop.stopped)]
-        early, late = (
-            int(np.sum(sooner < later))
-            for sooner, later in ((stop.best_time, stop.stop_time), (stop.stop_time, stop.best_time))
-        )
-        rows.append((
-            f"{e.condition:g}", f"{e.noise:g}", mode_name(s.mode),
-            short(float(np.nanmedian(stop.last * s["sigma_A"] / s["norm_eps"]))), *map(_interval, ratios),
-            f"{early} / {late}", f"{int(np.isfinite(s.promised('sharp')).sum())} of {stop.last.size}",
-        ))  # fmt: skip
-    return TEXTS.table("error_table", rows, level=level)
-
-
-def _stopping_table(stopped: Sequence[Stopped], level: float) -> Table:
-    rows = []
-    for s in stopped:
-        entries = []
-        for name in ("trial", "sharp"):
-            median, bound = median_of(*s.ratio(name), level), s.bounds[name]
-            entries += [f"{int(np.isfinite(bound).sum())} of {bound.size}", _interval(median) if median.trials else "–"]
-        problem, at_once = s.tracks.cell.problem, int(np.sum(s.measured.high == 0.0))
-        rows.append((str(problem["m"]), f"{problem['noise']:g}", mode_name(s.tracks.mode), *entries, str(at_once)))
-    return TEXTS.table("stopping_table", rows, level=level)
 
 
 def _middles(stopped: Sequence[Stopped], level: float) -> dict[str, Median]:

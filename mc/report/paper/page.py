@@ -37,23 +37,14 @@ _ARRAY_PATH = re.compile(r'"[^"\n]*[/\\]([^"/\\\n]+\.np[yz])"')
 
 @dataclass(frozen=True)
 class Totals:
-    """How much was computed.
-
-    Parameters
-    ----------
-    experiments, cells, draws, networks, trajectories : int
-        Problems that are set, distinct random draws (experiments of one seed share those of the problems they share),
-        networks that are judged (a draw at a width, in each experiment), trajectories that are integrated.
-    core_hours : float
-        Of all blocks, as measured when they were computed.
-    """
+    """How much was computed."""
 
     experiments: int
-    cells: int
-    draws: int
-    networks: int
-    trajectories: int
-    core_hours: float
+    cells: int  # problems that are set
+    draws: int  # distinct random draws: experiments of one seed share those of the problems they share
+    networks: int  # networks that are judged: a draw at a width, in each experiment
+    trajectories: int  # trajectories that are integrated
+    core_hours: float  # of all blocks, as measured when they were computed
 
     @property
     def words(self) -> str:
@@ -67,25 +58,11 @@ class Totals:
 
 @dataclass(frozen=True)
 class Chapter:
-    """A study with its section.
-
-    Parameters
-    ----------
-    study : PaperStudy
-    section : Section or None
-        None where its runs are not there.
-    rows : tuple of Row
-        What it decides.
-    """
+    """A study with its section, which is None where runs are missing, and with the rows of its claims."""
 
     study: PaperStudy
     section: Section | None
     rows: tuple[Row, ...]
-
-    @property
-    def figures(self) -> tuple[Figure, ...]:
-        """The figures of the section."""
-        return () if self.section is None else self.section.figures
 
     @property
     def explanations(self) -> tuple[Row, ...]:
@@ -95,28 +72,18 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Paper:
-    """A report that was written.
+    """A report that was written."""
 
-    Parameters
-    ----------
-    page : Path
-        Its index.html.
-    chapters : tuple of Chapter
-    theory : tuple of Row
-        The claims of the registry, over all runs.
-    totals : Totals
-    """
-
-    page: Path
+    page: Path  # its index.html
     chapters: tuple[Chapter, ...]
-    theory: tuple[Row, ...]
+    theory: tuple[Row, ...]  # the claims of the registry, over all runs
     totals: Totals
 
     @property
     def groups(self) -> tuple[tuple[str, tuple[Row, ...]], ...]:
         """The table of claims in its parts."""
-        own = tuple(row for chapter in self.chapters for row in chapter.rows)
-        return ("The theory, over all runs of this page", self.theory), ("What the studies decide beyond it", own)
+        decided = tuple(row for chapter in self.chapters for row in chapter.rows)
+        return ("The theory, over all runs of this page", self.theory), ("What the studies decide beyond it", decided)
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -124,18 +91,18 @@ class Paper:
         return tuple(row for _, rows in self.groups for row in rows)
 
 
-def runs_there(studies: Sequence[PaperStudy], base: Path) -> dict[str, Run]:
-    """The runs of the studies that have results below a folder, by name; those of another scale are none."""
-    found = {}
+def finished_runs(studies: Sequence[PaperStudy], base: Path) -> dict[str, Run]:
+    """Return the runs of the studies that have results below a folder, by name; runs of another scale do not count."""
+    runs = {}
     for experiment in (experiment for study in studies for experiment in study.experiments):
         run = Run(experiment.name, base / experiment.name)
-        if (run.folder / RESULTS).is_file() and _asked(experiment) == _asked(_experiment(run)):
-            found[run.name] = run
-    return found
+        if (run.folder / RESULTS).is_file() and _identity(experiment) == _identity(_experiment(run)):
+            runs[run.name] = run
+    return runs
 
 
-def _asked(experiment: Experiment) -> tuple[object, ...]:
-    """What a run must have in common with a study's experiment to be it: all numbers, and how many."""
+def _identity(experiment: Experiment) -> tuple[object, ...]:
+    """Return what a run must have in common with a study's experiment to be it: all numbers, and how many."""
     identities = tuple(experiment.identity(cell) for cell in experiment.cells())
     return (*identities, experiment.trials, experiment.widths, experiment.flow_widths)
 
@@ -145,60 +112,46 @@ def _experiment(run: Run) -> Experiment:
 
 
 def _seconds(run: Run) -> float:
-    """Of all its blocks, each by the clock."""
+    """Return the seconds of all blocks of a run, each by the clock."""
     return sum(float(cell.attrs.get("seconds", 0.0)) for cell in run.results.cells)
 
 
 def totals(runs: Sequence[Run]) -> Totals:
-    """What the runs have computed, counted in their results."""
-    drawn: dict[tuple[int, str], int] = {}
+    """Count what the runs have computed, from their results."""
+    draws: dict[tuple[int, str], int] = {}
     for run in runs:
         for cell in run.results.cells:
             key = (int(run.results.attrs["seed"]), cell.key)
-            drawn[key] = max(drawn.get(key, 0), cell.trials)
+            draws[key] = max(draws.get(key, 0), cell.trials)
     cells = [cell for run in runs for cell in run.results.cells]
-    flows = [found for cell in cells if (found := dataset(cell, "outcome")) is not None]
+    outcomes = [outcome for cell in cells if (outcome := dataset(cell, "outcome")) is not None]
     return Totals(
         experiments=len(runs),
-        cells=len(drawn),
-        draws=sum(drawn.values()),
+        cells=len(draws),
+        draws=sum(draws.values()),
         networks=sum(_networks(cell) for cell in cells),
-        trajectories=sum(int((~np.isin(found, NOT_INTEGRATED)).sum()) for found in flows),
+        trajectories=sum(int((~np.isin(outcome, NOT_INTEGRATED)).sum()) for outcome in outcomes),
         core_hours=sum(_seconds(run) for run in runs) / 3600.0,
     )
 
 
 def _networks(cell: CellResults) -> int:
-    """(trial, width) pairs of a cell that are there."""
+    """Count the (trial, width) pairs of a cell that were computed."""
     computed = dataset(cell, "computed")
     return cell.trials * len(cell.widths) if computed is None else int((computed == Computed.PRESENT).sum())
 
 
 def chapter(study: PaperStudy, runs: Mapping[str, Run]) -> Chapter:
-    """A study with its section; without one while a run of it is missing."""
-    own = {experiment.name: runs[experiment.name] for experiment in study.experiments if experiment.name in runs}
-    if len(own) < len(study.experiments):
+    """Return a study with its section; without one while a run of it is missing."""
+    names = [experiment.name for experiment in study.experiments]
+    if not all(name in runs for name in names):
         return Chapter(study, None, ())
-    section = section_of(study.name, Runs(own, LEVEL))
-    return Chapter(study, section, tuple(own_row(claim, study.name, own) for claim in section.claims))
+    section = section_of(study.name, Runs({name: runs[name] for name in names}, LEVEL))
+    return Chapter(study, section, tuple(own_row(claim, study.name, runs) for claim in section.claims))
 
 
 def write_paper(studies: Sequence[PaperStudy], scale: str, base: Path, out: Path) -> Paper:
-    """Write the report of the studies that have been run.
-
-    Parameters
-    ----------
-    studies : sequence of PaperStudy
-    scale : str
-        At which they were run.
-    base : Path
-        Folder of the runs.
-    out : Path
-        Folder of the report, made when absent.
-
-    Returns
-    -------
-    Paper
+    """Write the report of the studies whose runs are below `base` into the folder `out`, made when absent.
 
     Raises
     ------
@@ -206,18 +159,18 @@ def write_paper(studies: Sequence[PaperStudy], scale: str, base: Path, out: Path
         When a run cannot be read, or the folder not be written.
     """
     try_folder(out)
-    runs = runs_there(studies, base)
-    of_run = {experiment.name: study.name for study in studies for experiment in study.experiments}
+    runs = finished_runs(studies, base)
+    study_of = {experiment.name: study.name for study in studies for experiment in study.experiments}
     chapters = tuple(chapter(study, runs) for study in studies)
-    registry, numbers = registry_rows(runs, of_run, LEVEL)
+    registry, numbers = registry_rows(runs, study_of, LEVEL)
     paper = Paper(out / "index.html", chapters, registry, totals(list(runs.values())))
-    figures = [figure for own in chapters for figure in own.figures]
+    figures = [figure for each in chapters if each.section is not None for figure in each.section.figures]
     texts = files(figures)
     content = {
         "scale": scale,
         "level": LEVEL,
         "totals": asdict(paper.totals),
-        "studies": [_study_entry(own) for own in chapters],
+        "studies": [_study_entry(each) for each in chapters],
         "claims": [asdict(row) for row in paper.rows],
         "registry": [row_entry(row) for row in numbers],
         "provenance": {name: plain(run.results.attrs) | {"experiment": None} for name, run in runs.items()},
@@ -229,32 +182,27 @@ def write_paper(studies: Sequence[PaperStudy], scale: str, base: Path, out: Path
     return paper
 
 
-def _study_entry(own: Chapter) -> dict[str, Any]:
-    section = own.section
+def _study_entry(each: Chapter) -> dict[str, Any]:
+    study, section = each.study, each.section
     return {
-        "name": own.study.name,
-        "title": own.study.title,
-        "question": own.study.question,
-        "hypothesis": own.study.hypothesis,
-        "expected": own.study.expected,
-        "experiments": [experiment.name for experiment in own.study.experiments],
+        **{key: getattr(study, key) for key in ("name", "title", "question", "hypothesis", "expected")},
+        "experiments": [experiment.name for experiment in study.experiments],
         "verdict": None if section is None else section.verdict,
         "tables": [] if section is None else [asdict(table) for table in section.tables],
     }
 
 
 def data_link(text: str) -> str:
-    """A file as a link that needs no file: the page stays whole wherever it is sent."""
+    """Return a CSV file as a link that holds it: the page stays whole wherever it is sent."""
     return "data:text/csv;charset=utf-8;base64," + base64.b64encode(text.encode()).decode()
 
 
 def without_folders(text: str) -> str:
-    """An experiment with the arrays it reads by their names alone: where they lie is of no use elsewhere."""
+    """Cut the folders off the array files that an experiment reads: they mean nothing on another machine."""
     return _ARRAY_PATH.sub(r'"\1"', text)
 
 
 def _render(paper: Paper, scale: str, runs: Mapping[str, Run], figures: Sequence[Figure]) -> str:
-    made = {name: _maker(run) for name, run in runs.items()}
     used = [for_experiment(_experiment(run)) for run in runs.values()]
     pages = environment()
     pages.filters["typeset"] = typeset
@@ -266,14 +214,14 @@ def _render(paper: Paper, scale: str, runs: Mapping[str, Run], figures: Sequence
         svg=inlined(figures),
         csv={figure.name: data_link(figure.table) for figure in figures},
         experiments={name: without_folders(run.results.experiment_text) for name, run in runs.items()},
-        made=made,
+        made={name: _maker(run) for name, run in runs.items()},
         citations=dict.fromkeys(citation for own in used for citation in own),
         version=__version__,
     )
 
 
 def _maker(run: Run) -> Mapping[str, str]:
-    """Where, when and with what a run was made."""
+    """Return how much of a run was computed, in which time and with which software."""
     attrs = plain(run.results.attrs)
     makers = [maker for cell in run.results.cells for maker in json.loads(cell.attrs["computed_by"])]
     trials = sum(cell.trials for cell in run.results.cells)

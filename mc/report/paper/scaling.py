@@ -12,7 +12,6 @@ from matplotlib.ticker import NullLocator
 
 from mc.estimate.cells.factors import Point, law, points, power, residual_along, widest
 from mc.estimate.cells.study import CellStudy
-from mc.estimate.numbers import short
 from mc.estimate.widths.scaling import NAMES, THEORY, Exponent, ScalingLaw
 from mc.report.figures import Figure, Panel, mode_name
 from mc.report.paper.section import (
@@ -26,6 +25,7 @@ from mc.report.paper.section import (
     Texts,
     drawn,
     signed,
+    whole,
     within,
 )
 from mc.report.style import EVENT_LINES, MUTED, log_ticks
@@ -103,7 +103,11 @@ def section(runs: Runs) -> Section:
         verdict=_verdict(fits),
         claims=tuple(claim for claim in claims if claim is not None),
         figures=tuple(factor_figure(factor, fits, level) for factor in cells),
-        tables=(_powers_table(fits, level), _laws_table(fits, level), _residual_table(cells)),
+        tables=(
+            TEXTS.table("powers_table", fits=fits, symbols=SYMBOLS, level=level),
+            _laws_table(fits, level),
+            _residual_table(cells),
+        ),
         meaning=_meaning(fits),
     )
 
@@ -133,45 +137,27 @@ def _span(ends: Limits) -> str:
     return f"{signed(ends[0])} to {signed(ends[1])}"
 
 
-def _whole(value: float) -> str:
-    """Format a power of the theorem."""
-    return f"{value:g}".replace("-", "−")
-
-
-def _powers_table(fits: Fits, level: float) -> Table:
-    rows = []
-    for (factor, mode, event), of_factor in fits.points.items():
-        fitted = fits.powers.get((factor, mode, event))
-        numbers = ("–", "too few on the grid", "–", "–") if fitted is None else (
-            signed(fitted.estimate), _span(fitted.bootstrap), _span(fitted.jackknife), _whole(fitted.theory),
-        )  # fmt: skip
-        on_grid = sum(point.on_grid for point in of_factor)
-        rows.append((SYMBOLS[factor], mode, event, f"{on_grid} of {len(of_factor)}", *numbers))
-    return TEXTS.table("powers_table", rows, level=level)
+def _power(exponent: Exponent | None) -> str:
+    return "–" if exponent is None else f"{signed(exponent.estimate)} ({_span(widest(exponent))})"
 
 
 def _laws_table(fits: Fits, level: float) -> Table:
-    rows = []
-    for (mode, event), fitted in fits.laws.items():
-        by_name = {exponent.name: exponent for exponent in fitted.exponents}
-        entries = [
-            f"{signed(e.estimate)} ({_span(widest(e))})" if (e := by_name.get(name)) is not None else "does not vary"
-            for name in NAMES
-        ]
-        rows.append((mode, event, str(int(sum(map(math.isfinite, fitted.fitted)))), *entries))
-    rows += [(mode, "theorem", "–", *(_whole(powers[name]) for name in NAMES)) for mode, powers in THEORY.items()]
-    return TEXTS.table("laws_table", rows, level=level, symbols=[SYMBOLS[name] for name in NAMES])
+    laws = [
+        (mode, rung, int(sum(map(math.isfinite, law.fitted))), {power.name: power for power in law.exponents})
+        for (mode, rung), law in fits.laws.items()
+    ]
+    symbols = {name: SYMBOLS[name] for name in NAMES}
+    return TEXTS.table("laws_table", laws=laws, symbols=symbols, theory=THEORY, power=_power, level=level)
 
 
 def _residual_table(cells: Mapping[str, tuple[CellStudy, ...]]) -> Table:
+    rows = [
+        (factor, study.cell.problem, residual_along(study.cell, [10, 1_000, int(study.cell.widths[-1])]))
+        for factor, studies in cells.items()
+        for study in studies
+    ]
     varied = (("n", "n"), ("m", "m"), ("condition", "condition"), ("noise_norm", "|noise|"))
-    rows = []
-    for factor, study in ((factor, study) for factor, studies in cells.items() for study in studies):
-        problem = study.cell.problem
-        cell = ", ".join(f"{name} = {problem[key]:g}" for key, name in varied if problem.get(key) is not None)
-        residuals = residual_along(study.cell, [int(width) for width in (10, 1_000, study.cell.widths[-1])])
-        rows.append((SYMBOLS[factor], cell, *map(short, residuals)))
-    return TEXTS.table("residual_table", rows)
+    return TEXTS.table("residual_table", cells=rows, varied=varied, symbols=SYMBOLS)
 
 
 def power_claim(
@@ -211,12 +197,11 @@ def _verdict(fits: Fits) -> str:
 
 
 def _meaning(fits: Fits) -> tuple[str, ...]:
-    def fitted(factor: str, mode: str, event: str) -> str:
-        exponent = fits.powers.get((factor, mode, event))
-        return "–" if exponent is None else f"{signed(exponent.estimate)} ({_span(widest(exponent))})"
+    def fitted(*key: str) -> str:
+        return _power(fits.powers.get((key[0], key[1], key[2])))
 
     theorem = {
-        mode: ", ".join(f"{SYMBOLS[name]}: {_whole(powers[name])}" for name in NAMES) for mode, powers in THEORY.items()
+        mode: ", ".join(f"{SYMBOLS[name]}: {whole(powers[name])}" for name in NAMES) for mode, powers in THEORY.items()
     }
     return TEXTS.paragraphs("meaning", theorem=theorem, power=fitted)
 
@@ -247,7 +232,7 @@ def _draw(axes: Axes, factor: str, mode: str, fits: Fits) -> None:
         slope = THEORY[mode][factor]
         axes.plot(
             span, 2.0 * y0 * (span / x0) ** slope, color=MUTED, linestyle=(0, (5.0, 2.0)), linewidth=1.2,
-            label=f"power of the theorem: {_whole(slope)}",
+            label=f"power of the theorem: {whole(slope)}",
         )  # fmt: skip
         shown = [point for (varied, *_), of_factor in fits.points.items() if varied == factor for point in of_factor]
         ticks = sorted({float(f"{point.scales[factor]:.2g}") for point in shown})

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 
 from mc.errors import InputError
 from mc.estimate.cells.study import Study, study_run
+from mc.estimate.flows.losses import Median
 from mc.estimate.numbers import short, significant, spaced
 from mc.report.figures import Figure, Panel, mode_name
 from mc.report.style import PANEL_SIZE, panel, to_svg
@@ -153,10 +154,18 @@ class Texts:
             statement, verdict, interval, int(trials), figure, experiment, address, explanation if failed else ""
         )
 
-    def table(self, block: str, rows: Iterable[Iterable[str]], **numbers: Any) -> Table:
-        """Make a table from a block with two parts: title, header with semicolons between its columns."""
-        title, header = self._parts(block, numbers)
-        return Table(title, tuple(header.split("; ")), tuple(tuple(row) for row in rows))
+    def table(self, block: str, rows: Iterable[Iterable[str]] | None = None, **numbers: Any) -> Table:
+        """Make a table from a block with three parts: title, header, and a line for each row, unless `rows` is given.
+
+        A broken bar ¦ separates the columns.
+        """
+        title, header, *lines = re.split(r"^---$", self._render(block, numbers), flags=re.MULTILINE)
+        cells = [line.split("¦") for line in "".join(lines).splitlines() if line] if rows is None else rows
+        return Table(
+            _one_line(title),
+            tuple(_one_line(column) for column in header.split("¦")),
+            tuple(tuple(cell.strip(" ") for cell in row) for row in cells),
+        )
 
     def figure(
         self, name: str, block: str, panels: Iterable[Panel], columns: Sequence[str], rows: Iterable[Sequence[object]],
@@ -184,9 +193,11 @@ def _templates() -> jinja2.Environment:
     )
     templates.filters |= {
         "spaced": spaced, "short": short, "significant": significant, "fmt": format, "signed": signed,
-        "factor": factor_words, "factor_limits": factor_limits, "mode": mode_name,
+        "interval": interval_words, "factor": factor_words, "factor_limits": factor_limits,
+        "mode": mode_name, "whole": whole,
     }  # fmt: skip
-    templates.globals |= {"width": width_words, "limits": limits_words}
+    templates.globals |= {"width": width_words, "limits": limits_words, "infinity": math.inf}
+    templates.tests["nan"] = math.isnan
     return templates
 
 
@@ -199,6 +210,13 @@ def drawn(
         yield axes
         figure.legend(loc="outside lower left", **legend)
         panels.append(Panel(name, to_svg(figure, alternative), alternative))
+
+
+def interval_words(median: Median, digits: int = 3) -> str:
+    """Format a median with its interval; a dash stands for the median of nothing."""
+    if not median.trials:
+        return "–"
+    return f"{short(median.value, digits)} [{short(median.low, digits)}, {short(median.high, digits)}]"
 
 
 def width_words(estimate: float, top: int) -> str:
@@ -216,6 +234,11 @@ def limits_words(interval: Limits) -> str:
     if math.isinf(high):
         return f"> {spaced(int(low))}" if low else "no information"
     return f"{spaced(int(low) if low else 1)} to {spaced(significant(high, 7))}"
+
+
+def whole(power: float) -> str:
+    """Format a power that is a whole number."""
+    return f"{power:g}".replace("-", "−")
 
 
 def factor_words(factor: float) -> str:

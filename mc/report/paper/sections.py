@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from mc.report.figures import ladder, outcomes
 from mc.report.paper import activations, descent, images, losses, maps, noise, rare, scaling
 from mc.report.paper import ladder as rungs
-from mc.report.paper.section import Runs, Section
+from mc.report.paper.section import Runs, Section, SectionMaker
 
-SECTIONS: Mapping[str, Callable[[Runs], Section]] = {
+SECTIONS: Mapping[str, SectionMaker] = {
     "ladder": rungs.section,
     "maps": maps.section,
     "scaling": scaling.section,
@@ -24,20 +24,15 @@ SECTIONS: Mapping[str, Callable[[Runs], Section]] = {
 
 
 def plain_section(runs: Runs) -> Section:
-    """A study that nobody has written a section for: the curves of its runs.
-
-    Parameters
-    ----------
-    runs : Runs
-    """
+    """Write the section of a study without a module of its own: the curves of its runs."""
     figures = []
     for run in runs.by_name.values():
         for cell in run.study.cells:
-            found = (ladder(cell, run.study.level, run.study.simultaneous), outcomes(cell))
-            figures += [figure.named(f"{run.name}-") for figure in found if figure is not None and figure.panels]
-    return Section("", (), tuple(figures))
+            curves = (ladder(cell, run.study.level, run.study.simultaneous), outcomes(cell))
+            figures += [figure.named(f"{run.name}-") for figure in curves if figure is not None and figure.panels]
+    return Section("", figures=tuple(figures))
 
 
 def section_of(name: str, runs: Runs) -> Section:
-    """The section of the study of that name."""
+    """Write the section of the study of that name."""
     return SECTIONS.get(name, plain_section)(runs)
