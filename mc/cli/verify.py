@@ -42,8 +42,8 @@ def replay(run: Path, cell: int, trial: int, width: int | None, plot: Path | Non
     """Compute one trial again, beside the stored numbers; status 1 when they differ."""
     from mc.verify.replay import replay_trial
 
-    found = replay_trial(run, cell, trial, width, follow=plot is not None)
-    for line in found.lines:
+    replayed = replay_trial(run, cell, trial, width, follow=plot is not None)
+    for line in replayed.lines:
         click.echo(line)
     if plot is not None:
         # matplotlib takes a second to import: only figures pay for it
@@ -52,12 +52,12 @@ def replay(run: Path, cell: int, trial: int, width: int | None, plot: Path | Non
         write_bytes(
             plot,
             replay_svg(
-                found.traces,
+                replayed.trajectories,
                 f"Trial {trial} of cell {cell} of {run.resolve().name}: what was computed, and what is proved",
             ).encode(),
         )
         click.echo(plot)
-    if not found.agrees:
+    if not replayed.agrees:
         raise click.exceptions.Exit(1)
 
 

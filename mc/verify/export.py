@@ -15,27 +15,13 @@ from mc.runner.plan import load_frozen
 from mc.store.files import write_bytes
 
 LARGEST_BYTES = 2e9
-"""Size of a network that is still written: drawing and compressing it takes memory a few times over."""
+"""Largest network that is written: drawing and compressing it takes its memory a few times over."""
 
 
 def export_trial(run: Path, cell: int, trial: int, width: int, out: Path) -> Path:
-    """Write a trial's problem and network to a .npz file.
+    """Write a trial of a run folder to a .npz file; see `write_export`.
 
-    Parameters
-    ----------
-    run : Path
-        Run folder.
-    cell, trial : int
-        Address of the trial.
-    width : int
-        Number k of neurons, up to the largest width of the run; it need not be one of its widths.
-    out : Path
-        File to write.
-
-    Returns
-    -------
-    Path
-        The file, with keys A, xbar, eps, y, V0 (n x k), h0, activation, output_law, loss, p, cell, trial, width.
+    `width` goes up to the largest width of the run, and need not be one of its widths.
 
     Raises
     ------
@@ -73,7 +59,24 @@ def export_trial(run: Path, cell: int, trial: int, width: int, out: Path) -> Pat
 
 
 def write_export(experiment: Experiment, cell: int, trial: int, width: int, out: Path) -> Path:
-    """Write a trial of an experiment to a .npz file; see `export_trial`."""
+    """Write the problem and network of a trial of an experiment to a .npz file.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    cell, trial : int
+        Address of the trial.
+    width : int
+        Number k of neurons.
+    out : Path
+        File to write.
+
+    Returns
+    -------
+    Path
+        The file, with keys A (m, n), xbar (n,), eps and y (m,), V0 (n, k), h0 (k,), activation, output_law, loss, p,
+        cell, trial, width.
+    """
     where = experiment.cells()[cell]
     network = experiment.network
     problem = draw_problem(where.problem, experiment.seed, where.id, trial)

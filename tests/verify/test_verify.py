@@ -399,8 +399,8 @@ def test_a_trial_that_was_not_saved_is_followed_when_it_is_drawn(whole: Path, tm
     (cell,) = load(saved).cells
     followed = replay_trial(whole, 0, 3, follow=True)
     assert followed.agrees
-    assert [(trace.width, trace.mode) for trace in followed.traces] == [(64, "hidden"), (64, "both")]
-    for mode, trace in enumerate(followed.traces):
+    assert [(trace.width, trace.mode) for trace in followed.trajectories] == [(64, "hidden"), (64, "both")]
+    for mode, trace in enumerate(followed.trajectories):
         assert trace.columns.keys() >= {"t", "loss", "error_loss"}
         for name in set(trace.columns) & set(cell.data):
             assert trace.columns[name].tobytes() == cell[name][mode, 3, 0].tobytes(), name
@@ -409,7 +409,7 @@ def test_a_trial_that_was_not_saved_is_followed_when_it_is_drawn(whole: Path, tm
         if "bound_ball_trial" in trace.columns:
             assert (trace.columns["bound_ball_trial"] == cell["radius_needed"][mode, 3, 1]).all()
             assert (trace.columns["bound_jacobian_trial"] == cell["sigma_0"][mode, 3, 1] / 2.0).all()
-    assert replay_trial(whole, 0, 3).traces == ()
+    assert replay_trial(whole, 0, 3).trajectories == ()
     status, out, _ = invoke("replay", whole, "--trial", 3, "--plot", tmp_path / "trial.svg")
     assert status == 0
     assert sum("trajectory of loss:" in line for line in out) == 2
