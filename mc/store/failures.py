@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,8 +33,8 @@ class Failure:
     error: str
     host: str
     at: str  # time of the failure, ISO 8601
-    key: str = ""  # 16 hex digits of the cell; empty where the name of the note does not say
-    block: int = -1
+    key: str  # 16 hex digits of the cell
+    block: int
     widths: Widths = None  # widths that failed; None (notes of earlier versions): all that no block file has
     flow_widths: Widths = None
 
@@ -109,7 +109,9 @@ def forget(run: Path, key: str, block: int, widths: Sequence[int], flow_widths: 
 def _read(path: Path) -> Failure | None:
     """Read one note: None where there is none (any more); a damaged note is a failure with that error."""
     match = _NAME.fullmatch(path.name)
-    key, block = (match["key"], int(match["block"])) if match else ("", -1)
+    if match is None:
+        return None
+    key, block = match["key"], int(match["block"])
 
     def widths(value: Any) -> Widths:
         return None if value is None else tuple(int(width) for width in value)
@@ -127,13 +129,7 @@ def _read(path: Path) -> Failure | None:
         return Failure(path.name, "the note of its failure cannot be read", "?", "?", key, block)
 
 
-def noted(run: Path) -> Iterator[Failure]:
-    """Yield the failures of a run folder, in the order of the names of their notes."""
-    for path in sorted((run / FAILURES).glob("*.json")):
-        if failure := _read(path):
-            yield failure
-
-
 def failed_blocks(run: Path) -> Failures:
-    """Return the failures of a run folder by cell key and block."""
-    return {(failure.key, failure.block): failure for failure in noted(run) if failure.key}
+    """Return the failures of a run folder by cell key and block, in the order of the names of their notes."""
+    failures = [_read(path) for path in sorted((run / FAILURES).glob("*.json"))]
+    return {(failure.key, failure.block): failure for failure in failures if failure is not None}

@@ -31,7 +31,7 @@ from mc.runner.jobs import Record
 from mc.runner.plan import freeze, gaps, load_frozen, run_plan, status
 from mc.runner.pools import FEEDER, FEEDER_SECONDS, Inline, Loky
 from mc.store.blocks import read_header
-from mc.store.failures import noted
+from mc.store.failures import failed_blocks
 from mc.store.results import load
 from mc.trial.block import BlockTask
 
@@ -194,14 +194,14 @@ def test_a_block_that_raises_is_recorded_and_the_run_goes_on(tmp_path: Path, job
     present = load(tmp_path).cells[0]["computed"]
     assert present[:, 0].tolist() == [1, 1, 1, 1, 2, 2, 2, 2, 1, 1]
     assert load(tmp_path).attrs["complete"] == 0
-    notes = list(noted(tmp_path))
+    notes = list(failed_blocks(tmp_path).values())
     assert sorted(f"{note.place}: {note.error}" for note in notes) == sorted(summary.failures)
     assert all(json.loads(path.read_text())["outcome"] == "error" for path in (tmp_path / "failures").iterdir())
     told = [line for line in run_lines(tmp_path) if "failed" in line]
     assert len(told) == 3
     assert "block 1 (trials 4 to 7): ArithmeticError: division of the stub" in told[0]
     assert run(experiment(), tmp_path, compute=stub).blocks_computed == 2
-    assert list(noted(tmp_path)) == []
+    assert failed_blocks(tmp_path) == {}
     assert not any("failed" in line for line in run_lines(tmp_path))
 
 
@@ -209,7 +209,7 @@ def test_a_block_that_raises_is_recorded_and_the_run_goes_on(tmp_path: Path, job
 def test_a_note_that_cannot_be_read_says_so(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "failures").mkdir()
     (tmp_path / "failures" / "0123456789abcdef-000001.json").write_bytes(content)
-    (note,) = noted(tmp_path)
+    (note,) = failed_blocks(tmp_path).values()
     assert (note.place, note.error) == ("0123456789abcdef-000001.json", "the note of its failure cannot be read")
 
 

@@ -31,7 +31,7 @@ from mc.report.tables import notes
 from mc.runner.execute import run
 from mc.runner.progress import behind
 from mc.store import failures
-from mc.store.failures import failed_blocks, forget, note, noted
+from mc.store.failures import failed_blocks, forget, note
 from mc.store.layout import Computed
 from mc.store.merge import merge
 from mc.store.results import load
@@ -106,7 +106,7 @@ def test_a_failed_block_is_undecided_until_it_is_computed(tmp_path: Path) -> Non
         assert "block 1 (trials 4 to 7): ArithmeticError: division of the stub" in told
     assert any("24 trials x widths failed" in check.words for check in verify_run(tmp_path / "r"))
     assert run(experiment(), tmp_path / "r", compute=plausible).blocks_computed == 2
-    assert list(noted(tmp_path / "r")) == []
+    assert failed_blocks(tmp_path / "r") == {}
     assert datasets(tmp_path / "r" / "results.h5") == datasets(whole.results)
     assert "failures" not in load(tmp_path / "r").attrs
 
@@ -156,7 +156,7 @@ def test_status_is_silent_on_a_note_whose_block_is_there(tmp_path: Path) -> None
     run(experiment(), tmp_path, compute=plausible)
     for path, content in kept.items():  # as if the process had ended before it removed them
         path.write_bytes(content)
-    assert len(list(noted(tmp_path))) == 2
+    assert len(failed_blocks(tmp_path)) == 2
     assert not any("failed" in line for line in run_lines(tmp_path))
 
 
@@ -364,7 +364,7 @@ def test_an_adaptive_run_goes_on_without_a_failed_block_and_counts_it_undecided(
     mended = Counting(coins)
     run(adaptive(), tmp_path, backend="inline", compute=mended)
     assert [task.first_trial for task in mended.tasks] == [16]
-    assert list(noted(tmp_path)) == []
+    assert failed_blocks(tmp_path) == {}
     assert not (load(tmp_path).cells[0]["computed"] == Computed.FAILED).any()
 
 
@@ -383,7 +383,7 @@ def test_a_failure_that_another_task_notes_meanwhile_does_not_end_a_round(
     monkeypatch.setattr("mc.runner.adaptive.replay", noted_meanwhile)
     summary = run(adaptive(), tmp_path, backend="inline", compute=Counting(coins))
     assert summary.blocks_computed > 0
-    assert list(noted(tmp_path)) == []
+    assert failed_blocks(tmp_path) == {}
 
 
 def test_an_adaptive_run_of_which_every_block_fails_ends(tmp_path: Path) -> None:
