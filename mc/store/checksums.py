@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mc.store.plan import canonical_json
 
 FILL_ROWS = 2**16
-"""Rows of fill values that are made at a time."""
+"""Rows of fill values in memory at a time."""
 
 
 class RowDigest:
@@ -69,5 +69,5 @@ def attributes_digest(groups: Mapping[str, Mapping[str, Any]]) -> str:
     def plain(value: Any) -> Any:
         return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
-    values = {group: {name: plain(value) for name, value in own.items()} for group, own in groups.items()}
+    values = {group: {name: plain(value) for name, value in attrs.items()} for group, attrs in groups.items()}
     return hashlib.sha256(canonical_json(values).encode()).hexdigest()

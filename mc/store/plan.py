@@ -88,9 +88,9 @@ def _flat(value: object, prefix: str = "") -> dict[str, object]:
     return {prefix: list(value) if isinstance(value, tuple) else value}
 
 
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> tuple[str, ...]:
+def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the settings that differ, sorted by dotted name, such as ``"loss.p is 2.0 there and 4.0 here"``."""
-    old, new = _flat(there), _flat(here)
+    old, new = _flat(stored), _flat(current)
 
     def state(settings: Mapping[str, object], name: str) -> str:
         return repr(settings[name]) if name in settings else "absent"

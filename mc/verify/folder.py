@@ -150,11 +150,13 @@ def verify_run(run: Path, replay: int = 0) -> Iterator[Check]:
 
 def _identity(blocks: BlockChecks, experiment: Experiment) -> Check:
     problems = list(blocks.problems["identity"])
-    problems += [f"cell {key}: blocks of different generators" for key, own in blocks.streams.items() if len(own) > 1]
+    problems += [
+        f"cell {key}: blocks of different generators" for key, digests in blocks.streams.items() if len(digests) > 1
+    ]
     notes = []
     try:
         here = stream_digests(experiment)
-        if any(own != {here[key]} for key, own in blocks.streams.items()):
+        if any(digests != {here[key]} for key, digests in blocks.streams.items()):
             notes.append(f"the random stream is not that of NumPy {np.__version__} here")
     except InputError:
         notes.append("the output law is not here, so the random stream was not compared")

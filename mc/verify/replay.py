@@ -167,10 +167,10 @@ def replay_trial(run: Path, cell: int, trial: int, width: int | None = None, *, 
         if follow and trial >= plan.save_trials:
             followed = recompute(experiment, plan, header, trial + 1) if header.flow_widths else {}
         promised = experiment.flow is None or experiment.flow.rule != "gd"
-        own = tuple(_trajectories(followed, header, row, widths, promised=promised))
-        lines += _trial_lines(block, again, row, widths, own)
+        drawn = tuple(_trajectories(followed, header, row, widths, promised=promised))
+        lines += _trial_lines(block, again, row, widths, drawn)
         lines += sides.lines()
-        trajectories += own
+        trajectories += drawn
     return Replay(tuple(lines), agrees, tuple(trajectories))
 
 
