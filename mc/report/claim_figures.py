@@ -86,13 +86,13 @@ def slacks(rows: Sequence[Finding]) -> Figure | None:
         return None
     panels = []
     for (name, title), ladder in zip(SLACK_PANELS.items(), (False, True), strict=True):
-        own = [row for row in drawn if (CLAIMS[row.name].kind is Kind.IMPLICATION) is ladder]
-        if not own:
+        shown = [row for row in drawn if (CLAIMS[row.name].kind is Kind.IMPLICATION) is ladder]
+        if not shown:
             continue
         words = f"{title}: factor by which the right side exceeds the left side; violated below 1. Medians: "
-        words += ", ".join(f"{row.name} ({row.hypothesis}) {np.exp(row.slack_median):.3g}" for row in own) + "."
-        with panel(5.4, 1.2 + 0.27 * len(own)) as (figure, axes):
-            _draw_slacks(axes, own)
+        words += ", ".join(f"{row.name} ({row.hypothesis}) {np.exp(row.slack_median):.3g}" for row in shown) + "."
+        with panel(5.4, 1.2 + 0.27 * len(shown)) as (figure, axes):
+            _draw_slacks(axes, shown)
             axes.set_title(title)
             panels.append(Panel(name, to_svg(figure, words), words))
     caption = (
@@ -147,8 +147,8 @@ def _label(row: Row) -> str:
 def _draw_tails(axes: Axes, rows: Sequence[Row]) -> None:
     for number, label in enumerate(dict.fromkeys(map(_label, rows))):
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-        own = np.array([row[9:13] for row in rows if _label(row) == label], dtype=float)
-        share, lower, upper, bound = own[own[:, 3] >= LEAST].T
+        shown = np.array([row[9:13] for row in rows if _label(row) == label], dtype=float)
+        share, lower, upper, bound = shown[shown[:, 3] >= LEAST].T
         seen = share >= LEAST
         axes.vlines(bound[seen], np.maximum(lower, LEAST)[seen], upper[seen], color=colour, linewidth=0.7, alpha=0.45)
         axes.plot(
@@ -169,10 +169,10 @@ def tails(findings: Sequence[Finding]) -> Figure | None:
     """Draw measured probabilities of bad events against the bounds of theory §7.1-3, one panel a claim."""
     panels, table = [], []
     for name, title in TAILS.items():
-        own = [(f, f.judgement) for f in findings if f.name == name and f.judgement is not None and f.judgement.tests]
-        if not own:
+        shown = [(f, f.judgement) for f in findings if f.name == name and f.judgement is not None and f.judgement.tests]
+        if not shown:
             continue
-        rows = [row for finding, judged in own for row in _points(finding, judged)]
+        rows = [row for finding, judged in shown for row in _points(finding, judged)]
         table += rows
         claimed = [row for row in rows if row[-1] != "vacuous"]
         above = sum(row[-1] == "contradicted" for row in claimed)
@@ -197,13 +197,13 @@ def tails(findings: Sequence[Finding]) -> Figure | None:
 
 def law(findings: Sequence[Finding]) -> Figure | None:
     """Draw the orthant law of softplus and the measured probabilities, by the rank of the operator; None without."""
-    own = [(f, f.judgement) for f in findings if f.name == "orthant" and f.judgement is not None]
-    if not own:
+    shown = [(f, f.judgement) for f in findings if f.name == "orthant" and f.judgement is not None]
+    if not shown:
         return None
     numbers: dict[float, int] = {}
     words = "Probability that softplus reaches zero loss against the width, with the law P(Bin(k, 1/2) >= r)."
     with panel(height=3.9) as (figure, axes):
-        for _, judged in own:
+        for _, judged in shown:
             points = judged.points
             for rank in np.unique(points.parameters).tolist():
                 at, label = points.parameters == rank, None if rank in numbers else f"rank {rank:g}"
@@ -225,7 +225,7 @@ def law(findings: Sequence[Finding]) -> Figure | None:
         "Line: the law, which depends on the operator through its rank alone. Marks: share of the draws, with limits "
         "that hold at all widths of a cell together; one set of marks a cell. Softplus, hidden layer trained."
     )
-    table = [row for finding, judged in own for row in _points(finding, judged)]
+    table = [row for finding, judged in shown for row in _points(finding, judged)]
     return Figure("all-orthant", "The exact law of softplus", caption, (drawn,), csv_text(POINTS, table))
 
 
@@ -242,12 +242,12 @@ def _cell(run: str, one: Constant) -> str:
     return f"{run} {one.cell}: {sizes}" if run else f"cell {one.cell}: {sizes}"
 
 
-def _draw_constants(axes: Axes, own: Sequence[tuple[str, Constant]], cells: Sequence[str]) -> None:
-    ends = [end for _, one in own for end in (*one.interval, one.estimate) if 0.0 < end < math.inf]
+def _draw_constants(axes: Axes, shown: Sequence[tuple[str, Constant]], cells: Sequence[str]) -> None:
+    ends = [end for _, one in shown for end in (*one.interval, one.estimate) if 0.0 < end < math.inf]
     low, high = min(ends, default=1.0) / 4.0, max(ends, default=1.0) * 4.0
     for number, event in enumerate(EVENTS):
         line = EVENT_LINES["exact" if event == "zero loss" else event]
-        of_event = [member for member in own if member[1].event == event]
+        of_event = [member for member in shown if member[1].event == event]
         for run, one in of_event:
             at = cells.index(_cell(run, one)) + 0.18 * (number - 1.5)
             left, right = max(one.interval[0], low), min(one.interval[1], high)
@@ -271,11 +271,11 @@ def constants_figure(constants: Sequence[tuple[str, Constant]]) -> Figure | None
     """Draw C' of every cell with its interval, one panel a mode; constants come with the name of their run."""
     panels = []
     for mode in dict.fromkeys(one.mode for _, one in constants):
-        own = [member for member in constants if member[1].mode == mode]
-        cells = list(dict.fromkeys(_cell(*member) for member in own))
+        shown = [member for member in constants if member[1].mode == mode]
+        cells = list(dict.fromkeys(_cell(*member) for member in shown))
         words = f"Smallest constant C' of the published width condition in each cell, {mode_name(mode)}."
         with panel(height=1.6 + 0.36 * len(cells)) as (figure, axes):
-            _draw_constants(axes, own, cells)
+            _draw_constants(axes, shown, cells)
             axes.set_title(mode_name(mode).capitalize())
             figure.legend(loc="outside lower left", ncols=4)
             panels.append(Panel(f"all-published-{mode}", to_svg(figure, words), words))

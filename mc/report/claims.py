@@ -47,7 +47,9 @@ class ClaimsPage:
     @property
     def files(self) -> dict[str, str]:
         """File names of the panels, by kind and by kind and mode or claim."""
-        return {panel.name.removeprefix("all-"): f"{panel.name}.svg" for own in self.figures for panel in own.panels}
+        return {
+            panel.name.removeprefix("all-"): f"{panel.name}.svg" for figure in self.figures for panel in figure.panels
+        }
 
 
 def source_of(name: str, study: Study, findings: tuple[Finding, ...]) -> Source:
@@ -89,12 +91,12 @@ def claims_rows(
     `figures` are the names of the figures on the page, `where` is what an unchecked claim was not checked in.
     """
     for name, group in itertools.groupby(findings, key=lambda finding: finding.name):
-        claim, own = CLAIMS[name], list(group)
-        for i, finding in enumerate(own):
+        claim, of_claim = CLAIMS[name], list(group)
+        for i, finding in enumerate(of_claim):
             figure = SHOWN_BY.get(claim.figure, "")
             yield {
                 "name": name,
-                "span": 0 if i else len(own),
+                "span": 0 if i else len(of_claim),
                 "words": f"{claim.formula} ({claim.source})",
                 "figure": figure if figure in figures else "",
                 **finding_words(finding),

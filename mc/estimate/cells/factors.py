@@ -61,8 +61,8 @@ def rungs(study: CellStudy, mode: str, level: float, p: float = 0.5) -> tuple[Ru
     for name in ORDER:
         curve = study.curves.get((mode, name))
         if curve is not None:
-            at = crossing_width(curve.widths, curve.counts, p, level, curve.method)
-            rows.append(Rung(name, at.estimate, at.interval, at.grid[1]))
+            crossing = crossing_width(curve.widths, curve.counts, p, level, curve.method)
+            rows.append(Rung(name, crossing.estimate, crossing.interval, crossing.grid[1]))
     if (mode, "paper") in study.width_for and study.theory is not None and not study.theory.outside:
         width = study.theory.width_for(mode, "paper", 1.0 - p)
         rows.append(Rung("theory", width, (width, width), int(study.cell.widths[-1])))
@@ -107,8 +107,8 @@ class Point:
 def points(cells: Sequence[CellStudy], mode: str, event: str, level: float) -> tuple[Point, ...]:
     """Return the median width of a rung, with an interval of this level, in every cell that computed it."""
     points = []
-    for own in cells:
-        curve, measured = own.curves.get((mode, event)), cell_curve(own.cell, event, mode)
+    for cell_study in cells:
+        curve, measured = cell_study.curves.get((mode, event)), cell_curve(cell_study.cell, event, mode)
         if curve is not None and measured is not None:
             width = crossing_width(curve.widths, curve.counts, 0.5, level, curve.method)
             points.append(Point(measured.scales, width, measured))
@@ -148,6 +148,6 @@ def residual_along(cell: CellLike, widths: Sequence[int]) -> tuple[float, ...]:
     psi = dataset(cell, "psi_0")
     if psi is None or not len(cell.widths):
         return (math.nan,) * len(widths)
-    at = [int(np.argmin(np.abs(np.log(np.asarray(cell.widths) / width)))) for width in widths]
-    columns = [psi[..., i][np.isfinite(psi[..., i])] for i in at]
-    return tuple(float(np.median(column)) if column.size else math.nan for column in columns)
+    columns = [int(np.argmin(np.abs(np.log(np.asarray(cell.widths) / width)))) for width in widths]
+    values = [psi[..., i][np.isfinite(psi[..., i])] for i in columns]
+    return tuple(float(np.median(column)) if column.size else math.nan for column in values)

@@ -90,9 +90,9 @@ class Plane:
         on = [i for i, row in enumerate(self.rows) if 0.0 < row.crossing.estimate < math.inf and raw[i] > 0.0]
         if not on:
             return math.nan, tuple(math.nan for _ in raw)
-        at = min(on, key=lambda i: abs(self.rows[i].value - anchor))
-        factor = self.rows[at].crossing.estimate / raw[at]
-        return float(self.rows[at].value), tuple(factor * width for width in raw)
+        nearest = min(on, key=lambda i: abs(self.rows[i].value - anchor))
+        factor = self.rows[nearest].crossing.estimate / raw[nearest]
+        return float(self.rows[nearest].value), tuple(factor * width for width in raw)
 
 
 def map_rows(axis: str, cells: Sequence[CellLike], experiment: Mapping[str, Any], level: float) -> tuple[MapRow, ...]:
@@ -150,30 +150,30 @@ def protocol_rows(
     protocols = []
     for experiment, cells in runs:
         for cell in cells:
-            own = protocol(cell, "hidden", experiment, level)
-            if own is not None and own.counts.trials.any():
-                protocols.append((int(cell.problem[axis]), cell, own))
+            answers = protocol(cell, "hidden", experiment, level)
+            if answers is not None and answers.counts.trials.any():
+                protocols.append((int(cell.problem[axis]), cell, answers))
     if not protocols:
         return ()
     protocols.sort(key=lambda item: item[0])
-    crossings = contour([(own.widths, own.counts) for _, _, own in protocols], level)
+    crossings = contour([(answers.widths, answers.counts) for _, _, answers in protocols], level)
     rows = []
-    for (value, cell, own), one in zip(protocols, crossings, strict=True):
-        hopeless = own.truth == Decision.FAILS
-        deceived, doubtful = _deceived(own)
+    for (value, cell, answers), one in zip(protocols, crossings, strict=True):
+        hopeless = answers.truth == Decision.FAILS
+        deceived, doubtful = _deceived(answers)
         outcome = np.asarray(cell.data["outcome"])[cell.modes.index("hidden")]
         rows.append(
             ProtocolRow(
                 value=value,
-                max_steps=own.max_steps,
-                widths=own.widths,
-                said=own.counts,
-                truth=Counts.of(own.truth),
+                max_steps=answers.max_steps,
+                widths=answers.widths,
+                said=answers.counts,
+                truth=Counts.of(answers.truth),
                 crossing=one,
-                shift=shift(own.widths, own.said, own.truth, 1.0 - (1.0 - level) / len(protocols)),
-                near=_near(own, level),
-                too_soon=own.too_soon,
-                too_late=own.too_late,
+                shift=shift(answers.widths, answers.said, answers.truth, 1.0 - (1.0 - level) / len(protocols)),
+                near=_near(answers, level),
+                too_soon=answers.too_soon,
+                too_late=answers.too_late,
                 hopeless=int(hopeless.any(axis=1).sum()),
                 deceived=int(deceived.sum()),
                 tried=int((hopeless & ~np.isin(outcome, (Outcome.NOT_CONVERGED_CERTIFIED, Outcome.ERROR))).sum()),
@@ -184,21 +184,21 @@ def protocol_rows(
     return tuple(rows)
 
 
-def _deceived(own: Protocol) -> tuple[Mask, Mask]:
+def _deceived(answers: Protocol) -> tuple[Mask, Mask]:
     """Return the trials that are called converged where zero loss is out of reach, and those that may be."""
-    sure = (own.truth == Decision.FAILS) & (own.said == Decision.HOLDS)
-    may = np.isin(own.truth, (Decision.FAILS, Decision.UNDECIDED))
-    may &= np.isin(own.said, (Decision.HOLDS, Decision.UNDECIDED))
+    sure = (answers.truth == Decision.FAILS) & (answers.said == Decision.HOLDS)
+    may = np.isin(answers.truth, (Decision.FAILS, Decision.UNDECIDED))
+    may &= np.isin(answers.said, (Decision.HOLDS, Decision.UNDECIDED))
     return sure.any(axis=1), may.any(axis=1) & ~sure.any(axis=1)
 
 
-def _near(own: Protocol, level: float) -> Late:
+def _near(answers: Protocol, level: float) -> Late:
     """Count late draws at the width whose share of zero loss is nearest to one half: its draws are independent."""
-    counts = Counts.of(own.truth)
+    counts = Counts.of(answers.truth)
     share = counts.holds / np.maximum(counts.trials, 1)
-    at = int(np.argmin(np.abs(share - 0.5)))
-    truth, said = own.truth[:, at], own.said[:, at]
-    late, reaching = int(own.too_late[at]), int(counts.holds[at])
+    nearest = int(np.argmin(np.abs(share - 0.5)))
+    truth, said = answers.truth[:, nearest], answers.said[:, nearest]
+    late, reaching = int(answers.too_late[nearest]), int(counts.holds[nearest])
     open_, doubtful = truth == Decision.UNDECIDED, said == Decision.UNDECIDED
     # the lower limit takes every undecided draw as in time, the upper one as late or as never reaching zero loss
     in_time = int((open_ & (said != Decision.FAILS)).sum())
@@ -206,4 +206,4 @@ def _near(own: Protocol, level: float) -> Late:
     more = int(((truth == Decision.HOLDS) & doubtful).sum())
     low = float(clopper_pearson(late, reaching + in_time, level)[0])
     high = float(clopper_pearson(late + more + too_late, reaching + too_late, level)[1])
-    return Late(int(own.widths[at]), reaching, late, (low, high))
+    return Late(int(answers.widths[nearest]), reaching, late, (low, high))

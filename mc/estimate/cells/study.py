@@ -144,7 +144,7 @@ def study_cell(
         for event in EVENTS
         if (measured := curve(cell, event, mode, level, simultaneous, method)) is not None
     }
-    medians = {at: median_width(measured) for at, measured in curves.items() if at[1] != "converged"}
+    medians = {key: median_width(measured) for key, measured in curves.items() if key[1] != "converged"}
     compared = any(in_claims(f"theory-{form}", experiment) for form in FORMS)
     theory = cell_theory(cell, experiment) if compared else None
     drawn: dict[tuple[str, str], tuple[IntArray, TheoryCurve]] = {}
@@ -152,12 +152,12 @@ def study_cell(
     if theory is not None and len(cell.widths):
         between = np.round(np.geomspace(cell.widths[0], cell.widths[-1], DENSE)).astype(np.int64)
         dense = np.union1d(between, cell.widths)
-        for at in ((mode, form) for mode in cell.modes for form in FORMS if (mode, form) in curves):
-            drawn[at] = (dense, theory.curve(*at, dense))
-            if in_claims(f"theory-{at[1]}", experiment):
-                bound = drawn[at][1].at(np.searchsorted(dense, cell.widths))
-                curves[at] = curves[at].against(bound)
-                width_for[at] = theory.width_for(*at, DELTA)
+        for key in ((mode, form) for mode in cell.modes for form in FORMS if (mode, form) in curves):
+            drawn[key] = (dense, theory.curve(*key, dense))
+            if in_claims(f"theory-{key[1]}", experiment):
+                bound = drawn[key][1].at(np.searchsorted(dense, cell.widths))
+                curves[key] = curves[key].against(bound)
+                width_for[key] = theory.width_for(*key, DELTA)
     least, most = attempted(cell)
     lost = failed_trials(cell)
     return CellStudy(cell, least, most, lost, failures, curves, medians, theory, compared, drawn, width_for)

@@ -57,8 +57,8 @@ def claim_rows(sources: Sequence[Source], level: float = 0.95, method: str = "cl
         order = {name: i for i, name in enumerate(claim.hypotheses)}
         names = dict.fromkeys(finding.hypothesis for _, finding in members)
         for hypothesis in sorted(names, key=lambda name: order.get(name, len(order))):
-            own = [member for member in members if member[1].hypothesis == hypothesis]
-            rows.append(_of_trials(own, 1.0 - level, method) if own[0][1].draws else _of_probabilities(own))
+            chosen = [member for member in members if member[1].hypothesis == hypothesis]
+            rows.append(_of_trials(chosen, 1.0 - level, method) if chosen[0][1].draws else _of_probabilities(chosen))
     return tuple(rows)
 
 

@@ -79,12 +79,12 @@ def constants(
     return tuple(one for cell in cells if (one := constant(cell, mode, event, d, level, method)))
 
 
-def _finding(own: Sequence[Constant]) -> Finding:
+def _finding(estimates: Sequence[Constant]) -> Finding:
     """Return the smallest C' of all cells together, which is the largest of the cells' own."""
-    low, high = (max(one.interval[i] for one in own) for i in (0, 1))
-    worst, single = max(own, key=lambda one: one.interval), len(own) == 1
-    further = max(one.spread for one in own) ** (2 if worst.mode == "hidden" else 4)
-    trials = sum(one.trials for one in own)
+    low, high = (max(one.interval[i] for one in estimates) for i in (0, 1))
+    worst, single = max(estimates, key=lambda one: one.interval), len(estimates) == 1
+    further = max(one.spread for one in estimates) ** (2 if worst.mode == "hidden" else 4)
+    trials = sum(one.trials for one in estimates)
     return Finding(
         name="published",
         modes=(worst.mode,),
@@ -96,8 +96,8 @@ def _finding(own: Sequence[Constant]) -> Finding:
         lower=low,
         upper=high,
         address=(None, int(worst.crossing.interval[0])) if single and worst.crossing.interval[0] else None,
-        detail=f"the smallest C' is in {short(low)} to {short(high)}, over {len(own)} cells; with the median psi in "
-        f"place of the largest up to {short(further, 2)} times that",
+        detail=f"the smallest C' is in {short(low)} to {short(high)}, over {len(estimates)} cells; with the median psi "
+        f"in place of the largest up to {short(further, 2)} times that",
     )
 
 
@@ -114,9 +114,9 @@ def published(
         of_mode = [cell for cell in cells if mode in cell.modes]
         promised = any(published_probability(mode, n=int(cell.problem["n"]), d=d) > 0.0 for cell in of_mode)
         for event in EVENTS:
-            own = constants(of_mode, mode, event, d, alpha, method)
-            if own:
-                yield _finding(own), own
+            estimates = constants(of_mode, mode, event, d, alpha, method)
+            if estimates:
+                yield _finding(estimates), estimates
             elif event == "zero loss" and not promised:
                 detail = f"n is so small in all {len(of_mode)} cells that nothing is promised"
                 verdict = Support.VACUOUS.value

@@ -57,10 +57,10 @@ def theory_finding(curve: Curve, alpha: float, method: str) -> Finding:
     )
 
 
-def _of_cell(study: Study, own: CellStudy, method: str) -> Iterator[Finding]:
-    cell, alpha = own.cell, 1.0 - study.level
-    for at in own.width_for:
-        yield theory_finding(own.curves[at], alpha, method)
+def _of_cell(study: Study, study_of_cell: CellStudy, method: str) -> Iterator[Finding]:
+    cell, alpha = study_of_cell.cell, 1.0 - study.level
+    for key in study_of_cell.width_for:
+        yield theory_finding(study_of_cell.curves[key], alpha, method)
     for mode in cell.modes:
         yield from ladder_implications(cell, mode, alpha, method)
     for mode in cell.modes:
@@ -72,8 +72,8 @@ def _of_cell(study: Study, own: CellStudy, method: str) -> Iterator[Finding]:
 def run_findings(study: Study) -> RunFindings:
     """Return the findings of a run on every claim that [claims] names, verdicts adjusted by Holm over the whole run."""
     method, alpha = method_for(study.experiment), 1.0 - study.level
-    cells = [own.cell for own in study.cells]
-    findings = [finding for own in study.cells for finding in _of_cell(study, own, method)]
+    cells = [study_of_cell.cell for study_of_cell in study.cells]
+    findings = [finding for study_of_cell in study.cells for finding in _of_cell(study, study_of_cell, method)]
     over_cells = list(published(cells, study.experiment, alpha, method))
     findings += [finding for finding, _ in over_cells]
     raw = tuple(finding for finding in findings if in_claims(finding.name, study.experiment))
@@ -81,6 +81,8 @@ def run_findings(study: Study) -> RunFindings:
     return RunFindings(
         adjudicate(raw, study.level),
         raw,
-        tuple(one for _, own in over_cells for one in own) if in_claims("published", study.experiment) else (),
+        tuple(one for _, constants in over_cells for one in constants)
+        if in_claims("published", study.experiment)
+        else (),
         tuple(one for one in protocols if one is not None),
     )

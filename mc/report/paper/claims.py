@@ -48,8 +48,10 @@ def registry_rows(
     `studies` is the study of each run.
     """
     raw = {name: run_findings(run.study).raw for name, run in runs.items()}
-    adjusted = iter(adjudicate([finding for own in raw.values() for finding in own], level))
-    sources = [source_of(name, runs[name].study, tuple(next(adjusted) for _ in own)) for name, own in raw.items()]
+    adjusted = iter(adjudicate([finding for findings in raw.values() for finding in findings], level))
+    sources = [
+        source_of(name, runs[name].study, tuple(next(adjusted) for _ in findings)) for name, findings in raw.items()
+    ]
     adaptive = any(run.study.adaptive for run in runs.values())
     findings = claim_rows(sources, level, "beta-binomial" if adaptive else "clopper-pearson")
     checked = tuple(finding for finding in findings if finding.hypothesis)
