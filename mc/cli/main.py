@@ -47,9 +47,9 @@ def cli(context: click.Context) -> None:
 
 @cli.command()
 @click.argument("experiment", type=FOLDER)
-@click.option("--tasks", type=click.IntRange(min=1), help="Also the cost of each of so many tasks of `dipmc slurm`.")
+@click.option("--tasks", type=click.IntRange(min=1), help="Also forecast the cost of each of N tasks of `dipmc slurm`.")
 def plan(experiment: Path, tasks: int | None) -> None:
-    """Say what an experiment would compute, what it can decide, and what it would cost."""
+    """Print the blocks of an experiment, the claims that it can decide, and its cost."""
     from mc.cli.plan import plan_lines
 
     for each, _ in experiments_of(experiment):
@@ -60,7 +60,7 @@ def plan(experiment: Path, tasks: int | None) -> None:
 @cli.command(name="status")
 @click.argument("run", type=FOLDER)
 def status_command(run: Path) -> None:
-    """Say how far a run is, and how wide its intervals are."""
+    """Print how far a run is, and how wide its intervals are."""
     from mc.cli.status import run_lines
 
     for folder, _ in runs_of(run):
@@ -71,13 +71,13 @@ def status_command(run: Path) -> None:
 @cli.command()
 @click.argument("run", type=FOLDER)
 def merge(run: Path) -> None:
-    """Write results.h5 from the blocks that are there."""
+    """Write results.h5 from the present blocks."""
     for folder, _ in runs_of(run):
         click.echo(merge_run(folder))
 
 
-def _merge_what_is_there(folder: Path) -> None:
-    """Bring results.h5 up to the blocks; where it cannot be written, an older one will do."""
+def _merge_if_behind(folder: Path) -> None:
+    """Update results.h5 to the blocks; keep the old file where the folder is read-only."""
     if not (folder / FROZEN).is_file() or not behind(folder):
         return
     if (folder / RESULTS).is_file() and not os.access(folder, os.W_OK):
@@ -102,7 +102,7 @@ def report(run: Path, out: Path | None, show: bool) -> None:
     from mc.report.suite import write_suite
 
     for folder, _ in found:
-        _merge_what_is_there(folder)
+        _merge_if_behind(folder)
     alone = found[0][1] == Path()
     for page in (write_report(found[0][0], out),) if alone else write_suite(found, out):
         click.echo(page)

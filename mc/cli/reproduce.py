@@ -11,7 +11,8 @@ import click
 
 from mc.cli import run as cli_run
 from mc.cli import slurm as cli_slurm
-from mc.experiment.studies import SCALES, PaperStudy, load_studies, write_suite
+from mc.experiment.studies import SCALES, SUITE, PaperStudy, load_studies
+from mc.store.files import write_bytes
 
 if TYPE_CHECKING:
     from mc.report.paper.page import Paper
@@ -27,14 +28,20 @@ STUDIES = Path("experiments/paper")
 @click.option("-o", "--out", type=FOLDER, help="Folder of the report (default reports/paper; -<scale> unless laptop).")
 @click.option("--runs", "base", type=FOLDER, help="Folder of the runs (default data/paper-<scale>).")
 @click.option("--studies", "folder", type=FOLDER, default=STUDIES, show_default=True, help="Folder with studies.toml.")
-@click.option("--report-only", is_flag=True, help="Write the report of the studies that are there.")
-@click.option("--tasks", type=click.IntRange(1, 10**6), default=100, show_default=True, help="Of the array (cluster).")
+@click.option("--report-only", is_flag=True, help="Write the report without running anything.")
+@click.option(
+    "--tasks",
+    type=click.IntRange(1, 10**6),
+    default=100,
+    show_default=True,
+    help="Number of SLURM array tasks (cluster scale only).",
+)
 @click.option("--time", help="Time limit of a task, such as 12:00:00 (cluster).")
 @click.option("--partition", help="Partition to submit to (cluster).")
 @click.option("--account", help="Account to charge (cluster).")
 @click.option("--setup", multiple=True, metavar="LINE", help="Shell line before dipmc starts (cluster).")
 @click.option("--submit", is_flag=True, help="Submit what is missing (cluster).")
-@click.option("--yes", is_flag=True, help="Also run what takes days or fills the disk.")
+@click.option("--yes", is_flag=True, help="Skip the check on forecast time and disk space.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.pass_context
 def reproduce(
@@ -78,17 +85,17 @@ def reproduce(
     # matplotlib takes a second to import: only the report pays for it
     from mc.report.paper.page import write_paper
 
-    for line in told(write_paper(every, scale, base, out)):
+    for line in report_lines(write_paper(every, scale, base, out)):
         click.echo(line)
 
 
 def any_experiment(studies: Sequence[PaperStudy]) -> bool:
-    """Whether there is anything to run."""
+    """Whether some study has an experiment."""
     return any(study.experiments for study in studies)
 
 
 def merge_all(studies: Sequence[PaperStudy], base: Path) -> None:
-    """Write the results of runs whose tasks have ended."""
+    """Write results.h5 of every run."""
     from mc.runner.execute import merge
 
     for study in studies:
@@ -96,8 +103,8 @@ def merge_all(studies: Sequence[PaperStudy], base: Path) -> None:
             merge(base / experiment.name)
 
 
-def told(paper: Paper) -> Iterator[str]:
-    """The report in the words of a terminal."""
+def report_lines(paper: Paper) -> Iterator[str]:
+    """Yield the lines that the terminal shows of the report."""
     for chapter in paper.chapters:
         found = "not run" if chapter.section is None else chapter.section.verdict or "see the page"
         yield f"{chapter.study.title}: {found}"
@@ -107,6 +114,18 @@ def told(paper: Paper) -> Iterator[str]:
     yield f"{len(paper.rows)} claims: " + ", ".join(f"{count} {verdict}" for verdict, count in kinds.most_common())
     yield paper.totals.words
     yield str(paper.page)
+
+
+def write_suite(studies: Sequence[PaperStudy], name: str, folder: Path) -> Path:
+    """Write the experiments of studies as files, and a suite of them; return the suite's path."""
+    experiments = [experiment for study in studies for experiment in study.experiments]
+    folder.mkdir(parents=True, exist_ok=True)
+    for experiment in experiments:
+        write_bytes(folder / f"{experiment.name}.toml", experiment.to_toml().encode())
+    listed = "".join(f'    "{experiment.name}.toml",\n' for experiment in experiments)
+    text = f'[experiment]\nname = "{name}"\n\n[suite]\nexperiments = [\n{listed}]\n'
+    write_bytes(folder / SUITE, text.encode())
+    return folder / SUITE
 
 
 COMMANDS = (reproduce,)

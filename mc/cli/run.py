@@ -45,7 +45,7 @@ FOLDER = click.Path(path_type=Path)
     metavar="SIGNALS",
     help="In a batch job: these signals (USR1,TERM, say) stop the run after the blocks in work, with exit status 75.",
 )
-@click.option("--yes", is_flag=True, help="Also run what takes days or fills the disk.")
+@click.option("--yes", is_flag=True, help="Skip the check on forecast time and disk space.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def run(
     experiment: Path,
@@ -59,7 +59,7 @@ def run(
     yes: bool,
     quiet: bool,
 ) -> None:
-    """Compute what a run folder lacks of an experiment (it resumes), and merge."""
+    """Compute the missing blocks of an experiment or suite (it resumes), and merge."""
     part = None if shard is None else parse_shard(shard)
     warnings = () if requeue_on is None else parse_signals(requeue_on)
     base = Path("data") / load_file(experiment).name if out is None else out
@@ -83,13 +83,13 @@ def run(
                 )
             failures += summary.failures
             if not quiet:
-                _tell(each, summary, merging)
+                _print_summary(each, summary, merging)
     if failures:
-        _tell_failures(failures)
+        _print_failures(failures)
         raise click.exceptions.Exit(1)
 
 
-def _tell(experiment: Experiment, summary: RunSummary, merging: bool) -> None:
+def _print_summary(experiment: Experiment, summary: RunSummary, merging: bool) -> None:
     there = f", {summary.blocks_there} were there" if summary.blocks_there else ""
     click.echo(f"{experiment.name}: {summary.blocks_computed} block(s) computed{there}, {summary.seconds:.1f} s")
     if summary.killed:
@@ -104,7 +104,7 @@ def _tell(experiment: Experiment, summary: RunSummary, merging: bool) -> None:
     click.echo(f"  {summary.results or missing}")
 
 
-def _tell_failures(failures: list[str]) -> None:
+def _print_failures(failures: list[str]) -> None:
     for failure in failures[:MOST_FAILURES]:
         click.echo(f"failed: {one_line(failure)}", err=True)
     if len(failures) > MOST_FAILURES:
@@ -112,7 +112,7 @@ def _tell_failures(failures: list[str]) -> None:
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """Shard i/N as two numbers."""
+    """Return a shard i/N as two numbers."""
     index, slash, count = text.partition("/")
     if not (slash and index.isdecimal() and count.isdecimal()):
         raise InputError(f"--shard {text}: use i/N with i from 0 to N - 1, such as 0/4")

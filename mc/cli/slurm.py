@@ -23,7 +23,12 @@ LEAST_MEMORY = 500e6
 
 @click.command(name="slurm")
 @click.argument("experiment", type=FOLDER)
-@click.option("--tasks", type=click.IntRange(1, 10**6), required=True, help="Tasks of the array: shards of the run.")
+@click.option(
+    "--tasks",
+    type=click.IntRange(1, 10**6),
+    required=True,
+    help="Number of SLURM array tasks: each computes a shard of the run.",
+)
 @click.option("--time", help="Time limit of a task, such as 12:00:00 or 2-0 (default: the partition's).")
 @click.option("--mem", help="Memory of a task, such as 4G (default: twice what `dipmc plan` says).")
 @click.option("--cpus", type=click.IntRange(1, 4096), default=1, show_default=True, help="Processors of a task.")
@@ -39,7 +44,7 @@ LEAST_MEMORY = 500e6
 )
 @click.option("-o", "--out", type=FOLDER, help="Run folder, shared by the nodes (default data/<name>).")
 @click.option("--submit", is_flag=True, help="Submit the tasks whose blocks are missing and that are not in the queue.")
-@click.option("--yes", is_flag=True, help="Also what takes days or fills the disk.")
+@click.option("--yes", is_flag=True, help="Skip the check on forecast time and disk space.")
 def slurm_command(
     experiment: Path,
     tasks: int,
@@ -70,7 +75,7 @@ def slurm_command(
 
 
 def _prepared(job: slurm.ArrayJob, asked: list[tuple[Experiment, Path]], *, submit: bool) -> Iterator[str]:
-    """Write the script of what is missing, submit it if asked, and say so."""
+    """Write the script of the missing shards, submit it if asked, and yield the lines to print."""
     shares = shards_left(asked, job.tasks)
     if not shares:
         yield f"{job.run}: nothing is missing; `dipmc merge {job.run}` writes results.h5"
@@ -100,7 +105,7 @@ def _prepared(job: slurm.ArrayJob, asked: list[tuple[Experiment, Path]], *, subm
 
 
 def shards_left(asked: Sequence[tuple[Experiment, Path]], tasks: int) -> dict[int, float]:
-    """Shards whose blocks are missing in some folder, each with the forecast of its seconds on one core."""
+    """Return the shards with missing blocks, each with the forecast of its seconds on one core."""
     from mc.runner.adaptive import missing
 
     found: dict[int, float] = {}
@@ -115,7 +120,7 @@ def shards_left(asked: Sequence[tuple[Experiment, Path]], tasks: int) -> dict[in
 
 
 def after(number: str, command: str) -> str:
-    """The words that have a command run when a job has ended, however it did."""
+    """Return the command that runs another one when a job has ended, with success or without."""
     return slurm.words(["sbatch", f"--dependency=afterany:{number}", f"--wrap={command}"])
 
 

@@ -1,23 +1,22 @@
-"""The studies that a report is made of, and their experiments at the scale of a test, a laptop or a cluster."""
+"""Read the studies of the report, and their experiments at the scale of a test, a laptop or a cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from mc.errors import InputError
 from mc.experiment.experiment import Experiment
 from mc.experiment.messages import explain
 from mc.experiment.reading import absolute_paths, one_line, parse, plain_values, read_text
-from mc.experiment.studies_schema import EVERY, KEYS, Changes, StudiesDocument, StudyTable
-from mc.store.files import write_bytes
+from mc.experiment.tables import Table, keys
 
 SCALES = ("smoke", "laptop", "cluster")
-"""`laptop` is what the files say; the others replace keys of theirs."""
+"""`laptop` is as in the files; the other scales replace keys."""
 
 INDEX = "studies.toml"
 SUITE = "suite.toml"
@@ -25,18 +24,43 @@ REPLACED_WHOLE = ("widths",)
 """Tables whose keys exclude each other: a change replaces all of them."""
 
 
+Changes = dict[str, dict[str, dict[str, Any]]]
+"""By experiment, or `EVERY`, the tables whose keys replace those of the experiment."""
+
+EVERY = "all"
+
+_CHANGES = "tables such as [study.smoke.all.experiment], of all experiments of the study or of one by its name"
+_NAME = r"^[a-z][a-z0-9-]{0,39}$"
+_TEXT = "text, in quotes"
+
+
+class StudyTable(Table):
+    """The table [[study]]: a question, the expected answer, and the experiments that answer it."""
+
+    name: str = Field(pattern=_NAME, description="small letters, digits and - (it names the study in the report)")
+    title: str = Field(min_length=1, description=_TEXT)
+    question: str = Field(min_length=1, description=_TEXT)
+    hypothesis: str = Field(min_length=1, description=_TEXT)
+    expected: str = Field(min_length=1, description=_TEXT)
+    experiments: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")], ...] = Field(
+        description="a list of experiment files of the same folder, without .toml"
+    )
+    smoke: Changes = Field(default_factory=dict, description=_CHANGES)
+    cluster: Changes = Field(default_factory=dict, description=_CHANGES)
+
+
+class StudiesDocument(Table):
+    """The file studies.toml."""
+
+    study: tuple[StudyTable, ...] = Field(min_length=1, description="one [[study]] or more")
+
+
+KEYS = {"study": keys(StudyTable)}
+
+
 @dataclass(frozen=True)
 class PaperStudy:
-    """One question of the report.
-
-    Parameters
-    ----------
-    name, title : str
-    question, hypothesis, expected : str
-        Written before the runs.
-    experiments : tuple of Experiment
-        At the scale that was asked for.
-    """
+    """One question of the report, with the texts written before the runs, and its experiments at one scale."""
 
     name: str
     title: str
@@ -47,20 +71,9 @@ class PaperStudy:
 
 
 def load_studies(folder: Path, scale: str, only: Sequence[str] = ()) -> tuple[PaperStudy, ...]:
-    """The studies of a folder with their experiments.
+    """Read the studies of a folder (all, or those named in `only`) with their experiments at a scale.
 
-    Parameters
-    ----------
-    folder : Path
-        With studies.toml and the experiment files it names.
-    scale : {"smoke", "laptop", "cluster"}
-    only : sequence of str
-        Names of the studies that are meant; empty: all.
-
-    Raises
-    ------
-    InputError
-        One line: what is wrong in which file, or which study there is not.
+    Raises InputError: what is wrong in which file, or the study that does not exist.
     """
     path = folder / INDEX
     if not path.is_file():
@@ -117,36 +130,10 @@ def _experiment(folder: Path, name: str, changes: Changes, scale: str) -> Experi
 
 
 def changed(data: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The tables of an experiment with keys replaced; a table that it does not have is left out."""
-    found = dict(data)
-    for table, keys in changes.items():
-        # what is no table is left for the validation to name
-        if isinstance(found.get(table), Mapping):
-            found[table] = dict(keys) if table in REPLACED_WHOLE else {**found[table], **keys}
-    return found
-
-
-def write_suite(studies: Sequence[PaperStudy], name: str, folder: Path) -> Path:
-    """Write the experiments as files of their own, and the suite of them.
-
-    Parameters
-    ----------
-    studies : sequence of PaperStudy
-    name : str
-        Of the suite.
-    folder : Path
-        Made when absent; files there are overwritten.
-
-    Returns
-    -------
-    Path
-        The suite, which `dipmc plan`, `run` and `slurm` take.
-    """
-    experiments = [experiment for study in studies for experiment in study.experiments]
-    folder.mkdir(parents=True, exist_ok=True)
-    for experiment in experiments:
-        write_bytes(folder / f"{experiment.name}.toml", experiment.to_toml().encode())
-    listed = "".join(f'    "{experiment.name}.toml",\n' for experiment in experiments)
-    text = f'[experiment]\nname = "{name}"\n\n[suite]\nexperiments = [\n{listed}]\n'
-    write_bytes(folder / SUITE, text.encode())
-    return folder / SUITE
+    """Return the tables of an experiment with keys replaced; a table that the experiment lacks is left out."""
+    result = dict(data)
+    for table, values in changes.items():
+        # the validation names a value that is no table
+        if isinstance(result.get(table), Mapping):
+            result[table] = dict(values) if table in REPLACED_WHOLE else {**result[table], **values}
+    return result

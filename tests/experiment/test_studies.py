@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mc.cli.reproduce import write_suite
 from mc.errors import InputError
 from mc.experiment.experiment import Suite
-from mc.experiment.studies import changed, load_studies, write_suite
+from mc.experiment.studies import changed, load_studies
 
 PAPER = Path(__file__).parents[2] / "experiments/paper"
 
