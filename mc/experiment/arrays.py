@@ -1,4 +1,4 @@
-"""What an experiment takes from outside the file: matrices, signals and Python objects, with their digests."""
+"""Check the matrices, signals and Python objects of an experiment, and take their digests."""
 
 from __future__ import annotations
 
@@ -21,15 +21,12 @@ LARGEST_SIDE = 10_000
 """Largest n and m: an n x n Gram matrix then takes 0.8 GB."""
 
 OBJECT = "object:"
-"""How the text that stands for a Python object begins."""
+"""Prefix of the text that replaces a Python object."""
 
 
 @dataclass(frozen=True)
 class ArrayFacts:
-    """What an experiment keeps of an array: its shape, its digest and, if at hand, the array itself.
-
-    Two are equal when their contents are, wherever they came from.
-    """
+    """The shape of an array, its digest and, if loaded, the array; equal when the contents are equal."""
 
     shape: tuple[int, ...] = field(compare=False)
     sha256: str
@@ -40,7 +37,7 @@ class ArrayFacts:
 
     @classmethod
     def from_token(cls, token: str) -> ArrayFacts | None:
-        """The facts that `str` wrote, None for any other text."""
+        """Return the facts that `str` wrote, None for any other text."""
         match = re.fullmatch(OBJECT + r"array-([0-9x]+):([0-9a-f]{64})", token)
         return cls(tuple(map(int, match[1].split("x"))), match[2]) if match else None
 
@@ -48,10 +45,7 @@ class ArrayFacts:
 def array_facts(array: NDArray[Any], ndim: int) -> ArrayFacts:
     """Check an operator (`ndim` 2, m x n) or a signal (`ndim` 1, n) and take its digest.
 
-    Raises
-    ------
-    Refusal
-        For an array that is not real and finite, of other dimensions, too large, empty, or an operator of zeros.
+    Raises Refusal for an array that is not real and finite, of other dimensions, too large, empty, or all zero.
     """
     wanted = f"use a real array with {ndim} axes and sides from 1 to {LARGEST_SIDE}"
     if array.ndim != ndim or array.dtype.kind not in "fiub":
@@ -70,13 +64,7 @@ def array_facts(array: NDArray[Any], ndim: int) -> ArrayFacts:
 
 
 def file_facts(path: str, ndim: int) -> ArrayFacts:
-    """The facts of the array in a .npy or .npz file.
-
-    Raises
-    ------
-    Refusal
-        Names the path, what is wrong with the file and what to do.
-    """
+    """Return the facts of the array in a .npy or .npz file; Refusal with the path, the problem and the fix."""
     try:
         if os.path.isfile(path) and os.stat(path).st_size > 8 * LARGEST_SIDE**ndim + 2**16:
             raise Refusal(f"is larger than any allowed; use sides from 1 to {LARGEST_SIDE}")
@@ -90,17 +78,10 @@ def file_facts(path: str, ndim: int) -> ArrayFacts:
 
 
 def object_token(thing: Any, what: str) -> str:
-    """``object:<name>:<digest>``: what stands for a Python object of the user's own in files and identities.
+    """Return ``object:<name>:<digest>``, which replaces a Python object in files and identities.
 
-    The digest is the SHA-256 of the object's behaviour: its values on a fixed grid, rounded to 1e-10 so that the last
-    bits of a machine's arithmetic do not matter, and its constants.
-
-    Parameters
-    ----------
-    thing : object
-        An activation (``phi``, ``dphi``), a loss (``value``, ``gradient``, ``psi``) or an output law.
-    what : str
-        ``"activation"``, ``"loss"`` or ``"output_law"``.
+    The object is an activation, a loss or an output law, as `what` says. The digest is the SHA-256 of its values on a
+    fixed grid, rounded to 1e-10 so that the last bits of a machine's arithmetic do not matter, and of its constants.
     """
     key, table = ("kind", "loss") if what == "loss" else (what, "network")
     parts = [f"{what}:{thing.name}:{type(thing).__qualname__}"]

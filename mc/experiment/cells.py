@@ -25,46 +25,29 @@ BLOCK_BUDGET = 2 * 10**9
 class Cell:
     """One point of the problem grid.
 
-    Attributes
-    ----------
-    index : int
-        Place in the grid; draws do not depend on it.
-    problem : dict
-        The resolved [problem] values: ``n``, ``m``, ``operator`` (a name, or the matrix itself), ``signal``, noise,
-        ``resample``, ``rank_tol`` (a number), the keys of this operator and signal, and for arrays ``digest`` and
-        ``signal_digest`` beside the absolute ``path`` and ``signal_path``.
-    canonical : str
-        JSON of the resolved values and the output law, with digests instead of paths and arrays.
-    id : (int, int)
-        First 8 bytes of the SHA-256 of `canonical`, as two big-endian 32-bit numbers: part of every seed address.
-    key : str
-        The same 8 bytes as 16 hexadecimal digits.
+    `problem` holds the resolved values of [problem]: ``n``, ``m``, ``operator`` (a name, or the matrix itself),
+    ``signal``, noise, ``resample``, ``rank_tol`` (a number), the keys of this operator and signal, and for arrays
+    ``digest`` and ``signal_digest`` beside the absolute ``path`` and ``signal_path``.
     """
 
-    index: int
+    index: int  # place in the grid; draws do not depend on it
     problem: dict[str, Any] = field(compare=False)
-    canonical: str
-    id: tuple[int, int]
-    key: str
+    canonical: str  # JSON of the resolved values and the output law, with digests instead of paths and arrays
+    id: tuple[int, int]  # first 8 bytes of the SHA-256 of `canonical`, big-endian: part of every seed address
+    key: str  # the same 8 bytes as 16 hexadecimal digits
 
     @property
     def attributes(self) -> dict[str, int | float | str]:
-        """The values of `canonical`, all plain: what labels the cell in result files."""
+        """The plain values of `canonical`, which label the cell in result files."""
         return dict(json.loads(self.canonical)["problem"])
 
 
 def block_size(n: int, m: int, max_width: int) -> int:
-    """Trials in a block, so that a block takes seconds: a power of two from 1 to 128.
+    """Return the trials of a block, such that a block takes seconds: a power of two from 1 to 128.
 
     A neuron costs about ``n + 5`` to draw and ``n (n + min(m, n))/5`` to sum into the Gram matrices (measured units,
-    times five to stay in whole numbers); the block is the largest power of two within `BLOCK_BUDGET` of them.
-
-    Parameters
-    ----------
-    n, m : int
-        Sizes of the operator, the largest of the grid.
-    max_width : int
-        The largest width of the experiment.
+    times five to stay in whole numbers); the block is the largest power of two within `BLOCK_BUDGET` of them. The
+    arguments are the largest of the experiment.
     """
     cost = max_width * (5 * (n + 5) + n * (n + min(m, n)))
     fitting = BLOCK_BUDGET // cost
@@ -72,31 +55,16 @@ def block_size(n: int, m: int, max_width: int) -> int:
 
 
 def canonical_json(fields: Mapping[str, Any]) -> str:
-    """JSON with sorted keys and without spaces: one text for one meaning."""
+    """Return JSON with sorted keys and without spaces, so that equal values give equal text."""
     return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def resolve_cells(problem: Problem, output_law: str, facts: Mapping[str, ArrayFacts]) -> tuple[Cell, ...]:
-    """The cells of a grid.
+    """Return the cells of a grid; `output_law` is a name or the token of an object, `facts` those of files by path.
 
-    Parameters
-    ----------
-    problem : Problem
-        The table; its listed keys are the axes, in the order of `Problem.grid`, the last one varying fastest.
-        A key that an operator or a signal does not use is no axis for it.
-    output_law : str
-        Name of the output law, or the token of an object.
-    facts : mapping of ArrayFacts
-        By absolute path.
-
-    Returns
-    -------
-    tuple of Cell
-
-    Raises
-    ------
-    Refusal
-        For a point whose values do not go together, or too many points.
+    The listed keys of the table are the axes, in the order of `Problem.grid`, the last one varying fastest. A key that
+    an operator or a signal does not use is no axis for it. Raises Refusal for a point whose values do not go together,
+    or for too many points.
     """
     axes = {key: values for key in Problem.grid if (values := getattr(problem, key)) is not None}
     points = math.prod(len(values) for values in axes.values())
@@ -115,7 +83,7 @@ def resolve_cells(problem: Problem, output_law: str, facts: Mapping[str, ArrayFa
 
 
 def _points(axes: Mapping[str, tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
-    """Grid points without the keys that their operator or signal does not use; some come more than once."""
+    """Yield the grid points without the keys that their operator or signal does not use; some repeat."""
     for values in itertools.product(*axes.values()):
         point = dict(zip(axes, values, strict=True))
         for owners, chosen in ((OPERATOR_KEYS, point["operator"]), (SIGNAL_KEYS, point["signal"])):
@@ -126,7 +94,7 @@ def _points(axes: Mapping[str, tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
 
 
 def _resolve(point: dict[str, Any], facts: Mapping[str, ArrayFacts]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The values that go to the block, and those that go to the canonical text."""
+    """Return the values for the block, and those for the canonical text."""
     operator = point["operator"]
     own = operator if isinstance(operator, ArrayFacts) else facts.get(point.get("path", ""))
     n, m = _sizes(point, own)
@@ -154,7 +122,7 @@ def _resolve(point: dict[str, Any], facts: Mapping[str, ArrayFacts]) -> tuple[di
 
 
 def _sizes(point: Mapping[str, Any], own: ArrayFacts | None) -> tuple[int, int]:
-    """(n, m) of a grid point: as given, checked, or as they follow from the operator."""
+    """Return (n, m) of a grid point: as given, checked, or derived from the operator."""
     operator, n, m = point["operator"], point.get("n"), point.get("m")
     if own is not None:
         rows, columns = own.shape

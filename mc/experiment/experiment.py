@@ -120,8 +120,8 @@ class Experiment:
         """The tables as plain dictionaries with every default; Python objects stay objects."""
         tables = plain(self.document)
         chosen = self.document.problem.operator
-        own = [choice.array if isinstance(choice, ArrayFacts) else choice for choice in chosen]
-        tables["problem"]["operator"] = own[0] if len(own) == 1 else own
+        operators = [choice.array if isinstance(choice, ArrayFacts) else choice for choice in chosen]
+        tables["problem"]["operator"] = operators[0] if len(operators) == 1 else operators
         return tables
 
     def to_toml(self) -> str:
@@ -197,8 +197,8 @@ class Experiment:
     @property
     def followed(self) -> tuple[str, ...]:
         """The claims to check along every trajectory, sorted; none without [flow]."""
-        asked = self.claims.check
-        named = TRAJECTORY_CLAIMS if "all" in asked else tuple(name for name in asked if name in TRAJECTORY_CLAIMS)
+        names = self.claims.check
+        named = TRAJECTORY_CLAIMS if "all" in names else tuple(name for name in names if name in TRAJECTORY_CLAIMS)
         return () if self.flow is None else tuple(sorted(named))
 
     @property
@@ -304,19 +304,19 @@ def load_file(path: str | os.PathLike[str], *, reading: bool = False) -> Experim
 
 
 def differing_fields(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of what differs between two `Experiment.identity_fields`, sorted, e.g. ``["loss.p"]``."""
-    found = []
+    """Return the sorted dotted names that differ between two `Experiment.identity_fields`, e.g. ``["loss.p"]``."""
+    names = []
     for key in sorted(a.keys() | b.keys()):
-        here, there = a.get(key), b.get(key)
-        if isinstance(here, Mapping) and isinstance(there, Mapping):
-            found += differing_fields(here, there, f"{prefix}{key}.")
-        elif here != there or (key in a) != (key in b):
-            found.append(prefix + key)
-    return found
+        first, second = a.get(key), b.get(key)
+        if isinstance(first, Mapping) and isinstance(second, Mapping):
+            names += differing_fields(first, second, f"{prefix}{key}.")
+        elif first != second or (key in a) != (key in b):
+            names.append(prefix + key)
+    return names
 
 
 def _complete(document: Document, facts: Mapping[str, ArrayFacts]) -> Document:
-    """The document with the defaults that depend on other tables or on files."""
+    """Fill in the defaults that depend on other tables or on files."""
     updates: dict[str, Any] = {}
     if document.certificates.ladder is None:
         modes = document.network.mode
@@ -328,7 +328,7 @@ def _complete(document: Document, facts: Mapping[str, ArrayFacts]) -> Document:
 
 
 def _tokens(document: Document) -> dict[str, str]:
-    """The names in the file, or what stands for the objects in their places."""
+    """Return the names in the file, or the tokens of the objects in their places."""
     network, loss = document.network, document.loss
     values = {"activation": network.activation, "output_law": network.output_law, "loss": loss.kind}
     return {what: value if isinstance(value, str) else object_token(value, what) for what, value in values.items()}

@@ -1,4 +1,4 @@
-"""A mistake in an experiment file, told in one line: file, table, key, value and what to write instead."""
+"""Explain a mistake in an experiment file in one line: file, table, key, value and what to write instead."""
 
 from __future__ import annotations
 
@@ -9,20 +9,13 @@ from typing import Any
 
 LONGEST_VALUE = 60
 WRITTEN_BY_DIPMC = ("block_size", "files")
-"""Keys of the frozen copy of a run, which messages do not offer."""
+"""Keys of the frozen copy of a run, which messages do not suggest."""
 
 
 class Refusal(ValueError):
-    """A value that an experiment may not have, before the name of the file is known.
+    """A mistake in a value, before the name of the file is known: what is wrong and what to write instead.
 
-    Parameters
-    ----------
-    text : str
-        What is wrong and what to write instead.
-    key : str, optional
-        The key, when the place where the refusal is raised belongs to a whole table.
-    table : str, optional
-        The table (``"flow.save"``), when it differs from the place where the refusal is raised.
+    `key` is given when the refusal is raised for a whole table, `table` (``"flow.save"``) when it is another one.
     """
 
     def __init__(self, text: str, key: str = "", table: str = "") -> None:
@@ -30,18 +23,18 @@ class Refusal(ValueError):
         self.text, self.key, self.table = text, key, table
 
     def line(self, source: str) -> str:
-        """The refusal as the one line shown to the user of the file `source`."""
+        """Return the line that the user of the file `source` sees."""
         return place(source, self.table, self.key) + self.text
 
 
 def place(source: str, table: str, key: str) -> str:
-    """Where the mistake is: ``experiment.toml: [network] activation: ``."""
+    """Return the place of a mistake: ``experiment.toml: [network] activation: ``."""
     parts = [source + ":", f"[{table}]" if table else "", key + ":" if key else ""]
     return " ".join(part for part in parts if part) + " "
 
 
 def show(value: Any) -> str:
-    """A value as it stands in a TOML file, on one line and cut when long."""
+    """Return a value as in a TOML file, on one line and cut when long."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (tuple, list)):
@@ -58,7 +51,7 @@ def show(value: Any) -> str:
 
 
 def nearest(word: object, known: Iterable[str]) -> str:
-    """A suggestion such as ``did you mean 'sigmoid'? ``; empty when nothing is near."""
+    """Return a suggestion such as ``did you mean 'sigmoid'? ``, empty when no name is near."""
     if not isinstance(word, str):
         return ""
     match = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
@@ -66,39 +59,21 @@ def nearest(word: object, known: Iterable[str]) -> str:
 
 
 def one_of(names: Iterable[str]) -> str:
-    """The fix for an unknown name: ``use one of a, b``."""
+    """Return the fix for an unknown name: ``use one of a, b``."""
     return "use one of " + ", ".join(names)
 
 
 def choose(value: object, names: Sequence[str], what: str) -> str:
-    """`value` if it is one of `names`.
-
-    Raises
-    ------
-    Refusal
-        Names the value, the nearest name and all of them.
-    """
+    """Return `value` if it is one of `names`; else raise Refusal with the nearest name and all of them."""
     if isinstance(value, str) and value in names:
         return value
     raise Refusal(f"{show(value)} is not {what}; {nearest(value, names)}{one_of(names)}")
 
 
 def explain(errors: Sequence[Mapping[str, Any]], source: str, keys: Mapping[str, Mapping[str, str]]) -> str:
-    """The first mistake among the errors pydantic lists, as one line.
+    """Return the first of pydantic's errors as ``source: [table] key: what is wrong; what to write instead``.
 
-    Parameters
-    ----------
-    errors : sequence of mappings
-        ``ValidationError.errors()``.
-    source : str
-        The name of the file.
-    keys : mapping of mappings
-        For every table its keys, and for every key what it takes, e.g. ``"a whole number >= 1"``.
-
-    Returns
-    -------
-    str
-        ``source: [table] key: what is wrong; what to write instead``.
+    `keys` holds for every table its keys, and for every key what it takes, e.g. ``"a whole number >= 1"``.
     """
     # A misspelt key also makes the right one missing: name the spelling first.
     error = min(errors, key=lambda item: item["type"] != "extra_forbidden")
@@ -153,7 +128,7 @@ def _not_a_table(
 
 
 def _reason(error: Mapping[str, Any]) -> str:
-    """What is wrong with a value, from the type of the pydantic error."""
+    """Return what is wrong with a value, from the type of the pydantic error."""
     kind, value = error["type"], error["input"]
     wanted = {"int": "a whole number", "float": "a number", "string": "text", "bool": "true or false"}
     for prefix, words in wanted.items():

@@ -99,7 +99,7 @@ class Problem(Table):
         return self
 
     def _own_keys(self, chooser: str, owners: Mapping[str, str], chosen: tuple[str, ...]) -> None:
-        """Every key of an operator or a signal is there when it is chosen, and only then."""
+        """Refuse a key of an operator or a signal that is not chosen, and a chosen one without its key."""
         for owner, key in owners.items():
             given = getattr(self, key) is not None
             if owner in chosen and not given:
@@ -110,5 +110,5 @@ class Problem(Table):
                 raise Refusal(f"belongs to {chooser} {owner!r}{instead}; {fix}", key)
 
     def facts(self) -> dict[str, ArrayFacts]:
-        """What the file keeps of its arrays, by absolute path."""
+        """Return the stored facts of the arrays, by absolute path."""
         return {path: ArrayFacts(stored.shape, stored.sha256) for path, stored in (self.files or {}).items()}

@@ -1,4 +1,4 @@
-"""From a file on disk to raw tables: text, TOML, plain values, absolute paths, and the arrays they lead to."""
+"""Read a file into raw tables: text, TOML, plain values, absolute paths, and the arrays in the files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LARGEST_FILE = 10**7
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """The text of an experiment file; InputError when there is none."""
+    """Return the text of an experiment file; InputError when it cannot be read."""
     try:
         with open(path, "rb") as file:
             content = file.read(LARGEST_FILE + 1)
@@ -38,7 +38,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 
 def parse(text: str, source: str) -> dict[str, Any]:
-    """The tables of a TOML text; InputError with line and column when it is not TOML."""
+    """Return the tables of a TOML text; InputError with line and column when it is not TOML."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -50,12 +50,12 @@ def parse(text: str, source: str) -> dict[str, Any]:
 
 
 def one_line(message: str) -> str:
-    """The message without line breaks and control characters."""
+    """Return a message without line breaks and control characters."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(message.split()))
 
 
 def plain_values(value: Any) -> Any:
-    """Lists as tuples, NumPy scalars and vectors as Python numbers; everything else as it is."""
+    """Turn lists into tuples, and NumPy scalars and vectors into Python numbers."""
     if isinstance(value, Mapping):
         return {str(key): plain_values(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -70,7 +70,7 @@ def plain_values(value: Any) -> Any:
 
 
 def absolute_paths(data: dict[str, Any], folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The raw tables with the paths of [problem] absolute."""
+    """Return the raw tables with absolute paths in [problem]."""
     problem = data.get("problem")
     if not isinstance(problem, dict):
         return data
@@ -87,7 +87,7 @@ def absolute_paths(data: dict[str, Any], folder: str | os.PathLike[str]) -> dict
 
 
 def problem_files(problem: Problem, reading: bool) -> Iterator[tuple[str, ArrayFacts]]:
-    """What there is to know of every file of [problem], by path."""
+    """Yield the path and the facts of every file of [problem]."""
     stored = problem.facts()
     for key, ndim in (("path", 2), ("signal_path", 1)):
         for path in getattr(problem, key) or ():

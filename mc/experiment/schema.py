@@ -102,7 +102,7 @@ class Loss(Table):
     @model_validator(mode="before")
     @classmethod
     def _named(cls, data: Any) -> Any:
-        """A loss object of the registry is its name and exponent."""
+        """Replace a loss object of the registry by its name and exponent."""
         kind = data.get("kind") if isinstance(data, Mapping) else None
         if isinstance(kind, LossObject) and "p" not in data and kind.kind in LOSSES:
             exponent = kind.p if kind.kind == "power" else None
@@ -150,7 +150,7 @@ class Widths(Table):
         return self
 
     def resolved(self) -> tuple[int, ...]:
-        """The widths: increasing, each once; `from` and `to` included."""
+        """Return the widths: increasing, each once; `from` and `to` included."""
         if self.values is not None:
             return self.values
         if self.start is None or self.to is None or self.per_decade is None:  # refused above
@@ -216,7 +216,7 @@ class Sampling(Table):
         return self
 
     def words(self) -> str:
-        """The rule in words."""
+        """Return the rule as a sentence."""
         goal = f"every interval has a half-width of at most {self.target_half_width:g}" if not self.decide else ""
         return (
             f"rounds of whole blocks until {goal or 'every claim P >= P_theory is supported or contradicted'}, from "
@@ -263,7 +263,7 @@ class Document(Table):
         return self
 
     def _own_widths(self, table: str, asked: tuple[int, ...]) -> None:
-        """Widths of a table are among those of [widths]."""
+        """Refuse widths of a table that are not among those of [widths]."""
         widths = self.widths.resolved()
         for width in asked:
             if width not in widths:
@@ -310,4 +310,4 @@ KEYS: dict[str, dict[str, str]] = {
     "estimate": keys(Estimate),
     "suite": keys(SuiteTable),
 }
-"""Every table and key of the file and what it takes."""
+"""Every table and key of the file, and the values that it takes."""

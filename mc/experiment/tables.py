@@ -1,4 +1,4 @@
-"""What all tables of the file share: frozen, strict, listable; and the values that may be Python objects."""
+"""Base class of the tables of a file, and the checks of values that may be Python objects."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def plain(table: Any) -> dict[str, Any]:
 
 
 def listed(data: Any, grid: tuple[str, ...]) -> Any:
-    """A raw table with a tuple under every grid key."""
+    """Return a raw table with a tuple under every grid key."""
     if not isinstance(data, Mapping):
         return data
     lists = {}
@@ -125,7 +125,7 @@ def increasing(key: str, values: tuple[int, ...]) -> None:
 
 
 def check_activation(value: Any, info: ValidationInfo) -> Any:
-    """A name of the registry, or an `Activation`; one of the registry becomes its name."""
+    """Return a name of the registry, or an `Activation`; an object of the registry becomes its name."""
     if isinstance(value, str) and value.lower().replace("-", "_") in activations.REFUSED:
         fix = one_of(activations.NAMES)
         raise Refusal(f"{show(value)} has no Lipschitz derivative, which the theory asks for (theory §1); {fix}")
@@ -140,19 +140,19 @@ def check_activation(value: Any, info: ValidationInfo) -> Any:
 
 
 def check_loss(value: Any, info: ValidationInfo) -> Any:
-    """A name of the registry, or a `Loss`."""
+    """Return a name of the registry, or a `Loss`."""
     return _name_or_object(value, info, losses.NAMES, "a loss", losses.Loss)
 
 
 def check_output_law(value: Any, info: ValidationInfo) -> Any:
-    """A name of the registry, or an `OutputLaw`; one of the registry becomes its name, because draws go by it."""
+    """Return a name of the registry, or an `OutputLaw`; a law of the registry becomes its name, which draws use."""
     if isinstance(value, OutputLaw) and value.name in OUTPUT_LAWS and value == get_law(value.name):
         return value.name
     return _name_or_object(value, info, OUTPUT_LAWS, "an output law", OutputLaw)
 
 
 def check_operator(value: Any, info: ValidationInfo) -> str | ArrayFacts:
-    """A name, or a matrix of the user's own."""
+    """Return the name of an operator, or the facts of a matrix."""
     if isinstance(value, ArrayFacts):
         return value
     if isinstance(value, np.ndarray):
@@ -177,7 +177,7 @@ def _name_or_object(value: Any, info: ValidationInfo, names: tuple[str, ...], wh
 
 
 def _is_token(value: str, info: ValidationInfo) -> bool:
-    """Whether `value` stands for a Python object, and may: only where a finished run is read, not run."""
+    """Whether `value` is the token of a Python object; Refusal unless a finished run is read."""
     if not value.startswith(OBJECT):
         return False
     if (info.context or {}).get("reading"):
