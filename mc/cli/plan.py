@@ -1,4 +1,4 @@
-"""What `dipmc plan` says: cells, trials that the claims take, memory, cost."""
+"""Print `dipmc plan`: cells, the trials that the claims take, memory, cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mc.store.results import RESULTS
 from mc.theory.codes import FORMS
 
 PACKED = 0.1
-"""What gzip takes off random float64; repeated values, labels and fill values shrink to nothing."""
+"""Share that gzip saves of random float64; repeated values, labels and fill values shrink to nothing."""
 DELTAS = (0.1, 0.01, 0.001)
 MOST_CELLS = 4
 """Cells whose own claims are computed: each takes a tenth of a second."""

@@ -97,11 +97,11 @@ def _prepared(job: slurm.ArrayJob, asked: list[tuple[Experiment, Path]], *, subm
     if submit:
         number = slurm.submit(job.script)
         yield f"submitted as job {number}; see `squeue -j {number}`, `dipmc status {job.run}`, {job.script.parent}"
-        merge = slurm.words([sys.executable, "-m", "mc", "merge", job.run.absolute()])
+        merge = slurm.quoted([sys.executable, "-m", "mc", "merge", job.run.absolute()])
         yield f"  when it has ended: dipmc merge {job.run}; or now: {after(number, merge)}"
         yield "  tasks that were killed or ran out of time: the same command again submits what is missing"
     else:
-        yield f"  submit with `sbatch {slurm.words([job.script])}`, or give --submit"
+        yield f"  submit with `sbatch {slurm.quoted([job.script])}`, or give --submit"
 
 
 def shards_left(asked: Sequence[tuple[Experiment, Path]], tasks: int) -> dict[int, float]:
@@ -121,7 +121,7 @@ def shards_left(asked: Sequence[tuple[Experiment, Path]], tasks: int) -> dict[in
 
 def after(number: str, command: str) -> str:
     """Return the command that runs another one when a job has ended, with success or without."""
-    return slurm.words(["sbatch", f"--dependency=afterany:{number}", f"--wrap={command}"])
+    return slurm.quoted(["sbatch", f"--dependency=afterany:{number}", f"--wrap={command}"])
 
 
 COMMANDS = (slurm_command,)

@@ -1,4 +1,4 @@
-"""What `dipmc status` says: blocks and trials that are there, intervals now, and what is left to the goal."""
+"""Print `dipmc status`: the present blocks and trials, intervals now, and the forecast to the goal."""
 
 from __future__ import annotations
 
@@ -28,13 +28,7 @@ MOST_FAILURES = 5
 
 
 def run_lines(folder: Path) -> Iterator[str]:
-    """Lines on one run folder.
-
-    Raises
-    ------
-    InputError
-        When it is no run folder, or holds what does not belong there.
-    """
+    """Yield the lines on one run folder; InputError when it is no run folder, or holds a foreign file."""
     experiment = load_frozen(folder)
     plan, cells = status(folder, trials_of_folder(experiment, folder))
     yield f"{folder}: {plan.trials} trials in {plan.n_blocks} block(s) of {plan.block_size}"
@@ -112,7 +106,7 @@ def _adaptive_lines(experiment: Experiment, plan: RunPlan, seen: Mapping[int, Ob
 
 
 def _projected(rule: AdaptivePlan, tracks: Sequence[tuple[Track, IntArray]]) -> Mapping[int, int]:
-    """Trials at which each width of a cell is done, at the shares seen so far."""
+    """Return the trials at which each width of a cell is done, at the shares so far."""
     found: dict[int, int] = {}
     for track, trials in tracks:
         for width, n in zip(track.widths.tolist(), trials.tolist(), strict=True):
@@ -123,7 +117,7 @@ def _projected(rule: AdaptivePlan, tracks: Sequence[tuple[Track, IntArray]]) -> 
 def _projection(
     experiment: Experiment, plan: RunPlan, rule: AdaptivePlan, state: Progress, seen: Mapping[int, ObservedCell]
 ) -> str:
-    """Trials and core-hours to the goal: the cost model, corrected by the time that the blocks so far took."""
+    """Forecast trials and core-hours to the goal by the cost model, scaled by the time of the blocks so far."""
     trials = [forecast(rule, track, counts) for track, counts in zip(rule.tracks, state.counts, strict=True)]
     left: list[Gap] = []
     most = 0
@@ -131,13 +125,13 @@ def _projection(
         own = [(t, n) for t, n in zip(rule.tracks, trials, strict=True) if t.cell == cell.index]
         wide = _projected(rule, [(t, n) for t, n in own if not t.flow])
         flow = _projected(rule, [(t, n) for t, n in own if t.flow])
-        there = {(gap.block, k) for gap in seen[cell.index].pieces for k in gap.widths}
+        present = {(gap.block, k) for gap in seen[cell.index].pieces for k in gap.widths}
         last = max([*wide.values(), *flow.values(), 0])
         most = max(most, last)
         for block in range(-(-last // plan.block_size)):
             first = block * plan.block_size
-            widths = tuple(k for k, n in wide.items() if n > first and (block, k) not in there)
-            flows = tuple(k for k, n in flow.items() if n > first and (block, k) not in there)
+            widths = tuple(k for k, n in wide.items() if n > first and (block, k) not in present)
+            flows = tuple(k for k, n in flow.items() if n > first and (block, k) not in present)
             if widths or flows:
                 left.append(Gap(cell, block, widths, flows))
     pieces = [gap for own in seen.values() for gap in own.pieces]

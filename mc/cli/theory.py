@@ -1,4 +1,4 @@
-"""The bounds for a problem given on the command line, as a table of widths."""
+"""Print the bounds of a problem given on the command line, as a table of widths."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mc.theory.codes import FORMS, MODES
 from mc.theory.constants import PUBLISHED_NOTE, Setting
 
 DEFAULT_M = 5
-"""Observations, where neither the user nor the operator says how many."""
+"""Number of observations, where neither the user nor the operator gives it."""
 
 
 @dataclass(frozen=True)
 class TheoryRequest:
-    """Problem and network of the question; names and values as in an experiment file."""
+    """The options of `dipmc theory`; names and values as in an experiment file."""
 
     n: int
     m: int | None
@@ -38,13 +38,7 @@ class TheoryRequest:
     seed: int
 
     def experiment(self) -> Experiment:
-        """The experiment whose cell this is, with one problem for all trials; its file would be refused alike.
-
-        Raises
-        ------
-        InputError
-            When a value is impossible, or an option does not belong to the operator or the loss.
-        """
+        """Build the equivalent one-cell experiment, so that options are validated as in a TOML file."""
         for delta in self.delta:
             if not 0.0 < delta < 1.0:
                 raise InputError(f"--delta {delta}: give a probability between 0 and 1")
@@ -64,13 +58,7 @@ class TheoryRequest:
 
 
 def theory_lines(request: TheoryRequest) -> Iterator[str]:
-    """Lines of the table: k_theory(delta) for every mode and form, and the note on the published form.
-
-    Raises
-    ------
-    InputError
-        See `TheoryRequest.experiment`.
-    """
+    """Yield the lines of the table: k_theory(delta) for every mode and form, and the note on the published form."""
     experiment = request.experiment()
     cell = experiment.cells()[0]
     law = get_law(request.output_law)
@@ -104,5 +92,5 @@ def theory_lines(request: TheoryRequest) -> Iterator[str]:
 
 
 def _digits(width: float) -> str:
-    """All digits of a width: the bound is exact, so one may check that k - 1 does not do."""
+    """Return all digits of a width: the bound is exact, so a reader may check that k - 1 does not suffice."""
     return "inf" if math.isinf(width) else str(int(width))

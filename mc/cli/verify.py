@@ -1,4 +1,4 @@
-"""The commands that look back: is the data of a run right, and do its numbers come again."""
+"""The commands `verify` and `replay`: check the files of a run, and compute its numbers again."""
 
 from __future__ import annotations
 

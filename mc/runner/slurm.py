@@ -1,7 +1,7 @@
-"""A run as a SLURM job array: one task a shard, a plain script, and nothing on the nodes but dipmc.
+"""Write and submit a run as a SLURM job array: one task a shard, a plain script, nothing on the nodes but dipmc.
 
-The tasks share the run folder and never merge: what one of them leaves, however it ended, is in its block files, and
-what is missing is seen in the folder. So there is nothing to watch, and submitting again is how a run goes on.
+The tasks share the run folder and never merge. The folder alone says which blocks are missing, however a task ended,
+so nothing needs to be monitored, and submitting again resumes the run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mc.errors import InputError
 FOLDER = "slurm"
 """Folder of the script and the logs, in the run folder."""
 TICK = 60
-"""Seconds that SLURM's clock of time limits is coarse: its warning may come that much earlier."""
+"""Resolution of SLURM's time limits in seconds: its warning may come that much earlier."""
 
 SCRIPT = r"""#!/bin/bash
 # Written by `dipmc slurm`. Each task computes its share of the missing blocks of
@@ -55,60 +55,34 @@ exit $status
 
 @dataclass(frozen=True)
 class ArrayJob:
-    """What a job array is to run, and what it asks of the cluster.
+    """The settings of a job array."""
 
-    Parameters
-    ----------
-    name : str
-        Of the experiment or suite.
-    experiment, run : Path
-        The experiment file and the run folder.
-    tasks : int
-        Shards.
-    mem : str
-        Memory of a task, such as ``2G``.
-    cpus : int
-        Of a task, and blocks that it computes at the same time.
-    time, partition, account : str, optional
-        As sbatch takes them; the cluster's default where absent.
-    warn : int
-        Seconds before the time limit at which a task stops handing out blocks.
-    setup : tuple of str
-        Shell lines before dipmc starts.
-    """
-
-    name: str
-    experiment: Path
+    name: str  # of the experiment or suite
+    experiment: Path  # its file
     run: Path
-    tasks: int
-    mem: str
-    cpus: int = 1
-    time: str | None = None
+    tasks: int  # one a shard
+    mem: str  # of a task, such as 2G
+    cpus: int = 1  # of a task, and blocks that it computes at the same time
+    time: str | None = None  # this and the next two as sbatch takes them; None: the cluster's default
     partition: str | None = None
     account: str | None = None
-    warn: int = 120
-    setup: tuple[str, ...] = ()
+    warn: int = 120  # seconds before the time limit at which a task stops handing out blocks
+    setup: tuple[str, ...] = ()  # shell lines before dipmc starts
 
     @property
     def script(self) -> Path:
-        """The script's file."""
+        """Path of the script."""
         return self.run.absolute() / FOLDER / "array.sh"
 
     @property
     def job_name(self) -> str:
-        """The same for the same run folder and number of tasks, so that its tasks are found in the queue."""
+        """Name of the job: equal for equal run folder and number of tasks, so that its tasks are found in the queue."""
         digest = hashlib.sha256(f"{self.run.resolve()} {self.tasks}".encode()).hexdigest()[:8]
         return f"dipmc-{re.sub(r'[^A-Za-z0-9_.-]', '_', self.name)}-{digest}"
 
 
 def check(job: ArrayJob) -> None:
-    """Refuse what sbatch would refuse later, or run otherwise than meant.
-
-    Raises
-    ------
-    InputError
-        Naming the option.
-    """
+    """Raise InputError for an option that sbatch would refuse later, or misread."""
     if not re.fullmatch(r"[1-9]\d*[KMGT]?", job.mem):
         raise InputError(f"--mem {job.mem}: use a number with K, M, G or T, such as 2G")
     for option, value in (("--partition", job.partition), ("--account", job.account)):
@@ -128,13 +102,7 @@ def check(job: ArrayJob) -> None:
 
 
 def seconds(time: str) -> int:
-    """Seconds of a time limit in one of sbatch's forms: M, M:S, H:M:S, D-H, D-H:M, D-H:M:S.
-
-    Raises
-    ------
-    InputError
-        When it has none of them.
-    """
+    """Return the seconds of a time limit in one of sbatch's forms: M, M:S, H:M:S, D-H, D-H:M, D-H:M:S."""
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", time)
     if match is None:
         raise InputError(f"--time {time}: not a time limit; use minutes, hours:minutes:seconds or days-hours")
@@ -147,7 +115,7 @@ def seconds(time: str) -> int:
 
 
 def array(shards: Collection[int]) -> str:
-    """Numbers as sbatch's --array takes them: ``0-3,7``."""
+    """Return numbers as sbatch's --array takes them: ``0-3,7``."""
     runs: list[list[int]] = []
     for shard in sorted(shards):
         if runs and shard == runs[-1][1] + 1:
@@ -157,15 +125,15 @@ def array(shards: Collection[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
-def words(command: Iterable[str | Path]) -> str:
-    """A command as a shell reads it."""
+def quoted(command: Iterable[str | Path]) -> str:
+    """Quote a command for a shell."""
     return " ".join(shlex.quote(str(word)) for word in command)
 
 
 def text(job: ArrayJob, shards: Collection[int]) -> str:
-    """The script of some shards of a job."""
+    """Return the script of the given shards of a job."""
     log = str(job.script.parent).replace("%", "%%") + "/%A_%a.log"
-    asked = {
+    options = {
         "job-name": job.job_name,
         "array": array(shards),
         "partition": job.partition,
@@ -177,14 +145,14 @@ def text(job: ArrayJob, shards: Collection[int]) -> str:
         "output": f'"{log}"',
         "open-mode": "append",
     }
-    directives = [f"#SBATCH --{name}={value}" for name, value in asked.items() if value is not None]
+    directives = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
     # the interpreter of this very installation: what the nodes run is what wrote the script
-    command = words([sys.executable, "-m", "mc", "run", job.experiment.absolute(), "-o", job.run.absolute()])
+    command = quoted([sys.executable, "-m", "mc", "run", job.experiment.absolute(), "-o", job.run.absolute()])
     command += " --no-merge --yes \\\n    --requeue-on USR1,TERM"
     command += f' --shard "$SLURM_ARRAY_TASK_ID/{job.tasks}" -j {job.cpus}'
     return SCRIPT.format(
         run=job.run.absolute(),
-        script=words([job.script]),
+        script=quoted([job.script]),
         directives="\n".join([*directives, "#SBATCH --requeue"]),
         setup="".join(f"{line}\n" for line in job.setup) + ("\n" if job.setup else ""),
         command=command,
@@ -192,19 +160,13 @@ def text(job: ArrayJob, shards: Collection[int]) -> str:
 
 
 def queued(job: ArrayJob) -> set[int]:
-    """Shards of a job that wait or run."""
-    told = _slurm(["squeue", "-h", "-r", "-u", getpass.getuser(), "-n", job.job_name, "-o", "%K"])
-    return {int(line) for line in told.split() if line.isdecimal()}
+    """Return the shards of a job that wait or run."""
+    listed = _slurm(["squeue", "-h", "-r", "-u", getpass.getuser(), "-n", job.job_name, "-o", "%K"])
+    return {int(line) for line in listed.split() if line.isdecimal()}
 
 
 def submit(script: Path) -> str:
-    """Submit a script; returns the number of the job.
-
-    Raises
-    ------
-    InputError
-        When there is no SLURM here, or it refuses.
-    """
+    """Submit a script and return the number of the job; InputError when SLURM is absent or refuses."""
     return _slurm(["sbatch", "--parsable", str(script)]).strip().split(";")[0]
 
 
