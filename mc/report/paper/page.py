@@ -214,7 +214,7 @@ def _render(paper: Paper, scale: str, runs: Mapping[str, Run], figures: Sequence
         svg=inlined(figures),
         csv={figure.name: data_link(figure.table) for figure in figures},
         experiments={name: without_folders(run.results.experiment_text) for name, run in runs.items()},
-        made={name: _maker(run) for name, run in runs.items()},
+        makers={name: _maker(run) for name, run in runs.items()},
         citations=dict.fromkeys(citation for own in used for citation in own),
         version=__version__,
     )
