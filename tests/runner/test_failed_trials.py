@@ -104,7 +104,7 @@ def test_a_failed_block_is_undecided_until_it_is_computed(tmp_path: Path) -> Non
         (told,) = (words for words in notes(widened, mine) if words.startswith("Failed"))
         assert "4 of 10 trials" in told
         assert "block 1 (trials 4 to 7): ArithmeticError: division of the stub" in told
-    assert any("24 trials x widths failed" in check.words for check in verify_run(tmp_path / "r"))
+    assert any("24 trials x widths failed" in check.summary for check in verify_run(tmp_path / "r"))
     assert run(experiment(), tmp_path / "r", compute=plausible).blocks_computed == 2
     assert failed_blocks(tmp_path / "r") == {}
     assert datasets(tmp_path / "r" / "results.h5") == datasets(whole.results)
@@ -138,13 +138,13 @@ def test_results_are_behind_when_a_failure_came_or_went(tmp_path: Path) -> None:
     for path in kept:
         path.unlink()
     assert behind(tmp_path)
-    assert any("`dipmc merge`" in check.words for check in verify_run(tmp_path) if check.name == "results")
+    assert any("`dipmc merge`" in check.summary for check in verify_run(tmp_path) if check.name == "results")
     for path, content in kept.items():
         path.write_bytes(content)
     assert not behind(tmp_path)
     (check,) = (check for check in verify_run(tmp_path) if check.name == "results")
     assert check.status != Status.FAILED
-    assert "`dipmc merge`" not in check.words
+    assert "`dipmc merge`" not in check.summary
     told = list(run_lines(tmp_path))
     assert any("failed: " in line and "block 1 (trials 4 to 7): ArithmeticError" in line for line in told)
     assert any("hidden paper" in line and "10 trials" in line for line in told)  # those that failed are counted
