@@ -1,7 +1,7 @@
-"""The random ensemble: output laws, seed addresses and the chunked neuron stream.
+"""Draw networks and problems: output laws, seed addresses and the chunked neuron stream.
 
 Every draw has an integer address (seed, cell, trial, what, chunk), so it does not depend on workers, order, restart,
-activation, loss, mode, or on which other widths and trials were asked for.
+activation, loss, mode, or on the other widths and trials of a run.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ CHUNK = 1024
 """Neurons in a chunk; a chunk is always drawn whole."""
 
 SHARED_TRIAL = 2**32 - 1
-"""The trial number of what all trials of a cell share."""
+"""Trial number of the draws that all trials of a cell share."""
 
 RARE_TILTED = 2**31
-"""Added to the width, the last number of the address of a `What.RARE` stream, where tilted networks are drawn."""
+"""Added to the width, the last number of the address of a `What.RARE` stream, for tilted networks."""
 
 
 class What(IntEnum):
-    """What a stream is for: the fourth number of its address."""
+    """Purpose of a stream: the fourth number of its address."""
 
     OPERATOR = 0
     SIGNAL = 1
@@ -48,27 +48,19 @@ def generator(seed: int, cell: tuple[int, int], trial: int, what: What, last: in
 
 @dataclass(frozen=True)
 class OutputLaw:
-    """Law of the entries of V: iid, centred, unit variance (theory §1).
-
-    Attributes
-    ----------
-    name : str
-    entry_bound : float
-        V_max, the bound of an entry; infinite where the law is outside the theorem.
-    subgaussian : bool
-        Whether E exp(t v) <= exp(t^2/2) (theory §7.3).
-    draw : callable
-        ``draw(rng, out)`` fills a C-contiguous (n, CHUNK) array.
-    """
+    """Law of the entries of V: iid, centred, unit variance (theory §1)."""
 
     name: str
     entry_bound: float
+    """V_max, the bound of an entry; infinite where the law is outside the theorem."""
     subgaussian: bool
+    """Whether E exp(t v) <= exp(t^2/2) for an entry v (theory §7.3)."""
     draw: Callable[[Generator, Array], None]
+    """``draw(rng, out)`` fills a C-contiguous (n, CHUNK) array."""
 
     @property
     def in_theorem(self) -> bool:
-        """Whether the entries are bounded, as the theorem asks."""
+        """Tell whether the entries are bounded, as the theorem requires."""
         return bool(np.isfinite(self.entry_bound))
 
 
@@ -99,7 +91,7 @@ OUTPUT_LAWS = tuple(_LAWS)
 
 
 def get_law(law: str | OutputLaw) -> OutputLaw:
-    """Look an output law up by name; an object passes through.
+    """Look an output law up by name; return an object as it is.
 
     Raises
     ------
@@ -154,7 +146,7 @@ def draw_problem(spec: Mapping[str, Any], seed: int, cell: tuple[int, int], tria
 
 
 def stream_digest(seed: int, cell: tuple[int, int], n: int, law: str | OutputLaw) -> str:
-    """SHA-256 (hex) of chunk 0 of trial 0: tells whether NumPy still draws the same neurons."""
+    """Return the SHA-256 (hex) of chunk 0 of trial 0, which tells whether NumPy still draws the same neurons."""
     h, V = np.empty(CHUNK), np.empty((n, CHUNK))
     draw_chunk(seed, cell, 0, 0, get_law(law), h, V)
     return hashlib.sha256(h.tobytes() + V.tobytes()).hexdigest()

@@ -1,7 +1,7 @@
 """The two-layer network written plainly in (V, W): the reference that everything fast is tested against.
 
-g(u, theta) = V phi(W u)/sqrt(k), with V (n, k), W (k, d), |u| = 1 (theory §1). One network at a time, dense algebra,
-nothing reduced and nothing reused.
+g(u, theta) = V phi(W u)/sqrt(k), with V (n, k), W (k, d), |u| = 1 (theory §1). All algebra is dense, one network at a
+time.
 """
 
 from __future__ import annotations
@@ -18,41 +18,33 @@ from mc.model.losses import Loss
 
 @dataclass(frozen=True)
 class Network:
-    """A network and its input.
-
-    Attributes
-    ----------
-    V : (n, k) array
-        Output weights.
-    W : (k, d) array
-        Hidden weights.
-    u : (d,) array
-        Fixed unit input.
-    activation : Activation
-    """
+    """A network and its fixed unit input."""
 
     V: Array
+    """(n, k) output weights."""
     W: Array
+    """(k, d) hidden weights."""
     u: Array
+    """(d,) unit input."""
     activation: Activation
 
     @property
     def width(self) -> int:
-        """Number k of neurons."""
+        """Return the number k of neurons."""
         return int(self.V.shape[1])
 
     @property
     def pre_activations(self) -> Array:
-        """(k,) h = W u."""
+        """Return h = W u, shape (k,)."""
         return np.asarray(self.W @ self.u)
 
     @property
     def output(self) -> Array:
-        """(n,) x = V phi(W u)/sqrt(k)."""
+        """Return x = V phi(W u)/sqrt(k), shape (n,)."""
         return np.asarray(self.V @ self.activation.phi(self.pre_activations) / np.sqrt(self.width))
 
     def jacobian(self, mode: str) -> Array:
-        """Dense Jacobian of the output in the trained parameters.
+        """Return the dense Jacobian of the output in the trained parameters.
 
         Parameters
         ----------
@@ -72,7 +64,7 @@ class Network:
         return np.concatenate([output, hidden], axis=1)
 
     def gradient(self, A: Array, y: Array, loss: Loss, mode: str) -> tuple[Array, Array]:
-        """Gradient of theta -> L(A g(u, theta)), as (gradient in V, gradient in W)."""
+        """Return the gradient of theta -> L(A g(u, theta)), as (gradient in V, gradient in W)."""
         h, k = self.pre_activations, self.width
         q = A.T @ loss.gradient(A @ self.output - y)
         dh = self.activation.dphi(h) * (self.V.T @ q) / np.sqrt(k)
@@ -83,7 +75,7 @@ class Network:
 def flow_field(
     A: Array, y: Array, u: Array, activation: Activation, loss: Loss, mode: str, shape: tuple[int, int]
 ) -> Callable[[float, Array], Array]:
-    """Right-hand side f(t, theta) of the gradient flow on the flat state (V, W), for a general ODE solver.
+    """Return the right-hand side f(t, theta) of the gradient flow on the flat state (V, W), for a general ODE solver.
 
     Parameters
     ----------

@@ -27,62 +27,55 @@ SIGNALS = ("gaussian", "sparse", "piecewise", "file")
 
 @dataclass(frozen=True)
 class Problem:
-    """One inverse problem, with the observation in the image of the operator.
-
-    Attributes
-    ----------
-    A : (m, n) array
-        Operator; its truncated SVD where singular values were discarded.
-    xbar : (n,) array
-        Signal.
-    eps : (m,) array
-        Noise projected on Im(A) (theory §1).
-    U, S, Z : (m, r), (r,), (n, r) arrays
-        Thin singular value decomposition A = U diag(S) Z^T of numerical rank r.
-    discarded : (min(m, n) - r,) array
-        Singular values below the rank tolerance.
-    """
+    """One inverse problem, with the observation in the image of the operator."""
 
     A: Array
+    """(m, n) operator; its truncated SVD where singular values were discarded."""
     xbar: Array
+    """(n,) signal."""
     eps: Array
+    """(m,) noise, projected on Im(A) (theory §1)."""
     U: Array
+    """(m, r) of the thin singular value decomposition A = U diag(S) Z^T of numerical rank r."""
     S: Array
+    """(r,) singular values, descending."""
     Z: Array
+    """(n, r) right singular vectors."""
     discarded: Array
+    """(min(m, n) - r,) singular values below the rank tolerance."""
 
     @cached_property
     def ybar(self) -> Array:
-        """(m,) clean observation A xbar."""
+        """Return the clean observation A xbar, shape (m,)."""
         return np.asarray(self.A @ self.xbar)
 
     @cached_property
     def y(self) -> Array:
-        """(m,) observation."""
+        """Return the observation, shape (m,)."""
         return np.asarray(self.ybar + self.eps)
 
     @cached_property
     def target(self) -> Array:
-        """(r,) observation in the coordinates of Im(A): U^T y."""
+        """Return U^T y, the observation in the coordinates of Im(A), shape (r,)."""
         return np.asarray(self.U.T @ self.y)
 
     @property
     def rank(self) -> int:
-        """Numerical rank r."""
+        """Return the numerical rank r."""
         return int(self.S.size)
 
     @property
     def sigma_A(self) -> float:
-        """Smallest nonzero singular value."""
+        """Return the smallest nonzero singular value."""
         return float(self.S[-1])
 
     @property
     def norm_A(self) -> float:
-        """Largest singular value |A|."""
+        """Return the largest singular value |A|."""
         return float(self.S[0])
 
     def facts(self) -> dict[str, float]:
-        """Scalars that reports and bounds need, by dataset name."""
+        """Return the scalars that reports and bounds need, by dataset name."""
         squared = self.S**2
         return {
             "sigma_A": self.sigma_A,
@@ -133,19 +126,7 @@ def make_problem(A: Array, xbar: Array, noise: Array | None = None, rank_tol: fl
 
 
 def draw_operator(spec: Mapping[str, Any], rng: Generator) -> Array:
-    """Draw or build the operator that the [problem] table names.
-
-    Parameters
-    ----------
-    spec : mapping
-        Resolved [problem] values (design of the experiment file).
-    rng : numpy.random.Generator
-        Stream of the operator.
-
-    Returns
-    -------
-    (m, n) array
-    """
+    """Draw or build the (m, n) operator that the resolved [problem] table names."""
     kind = spec["operator"]
     if isinstance(kind, np.ndarray):
         return np.array(kind, dtype=float, ndmin=2)
@@ -191,7 +172,7 @@ def draw_signal(spec: Mapping[str, Any], n: int, rng: Generator) -> Array:
 
 
 def draw_noise(spec: Mapping[str, Any], ybar: Array, U: Array, rng: Generator) -> Array:
-    """Gaussian direction in Im(A), of norm ``noise * |A xbar|`` or ``noise_norm``, shape (m,)."""
+    """Draw noise in Im(A), of uniform direction and norm ``noise * |A xbar|`` or ``noise_norm``, shape (m,)."""
     relative, absolute = spec.get("noise", 0.0), spec.get("noise_norm")
     norm = relative * np.linalg.norm(ybar) if absolute is None else absolute
     if norm == 0.0:
@@ -201,13 +182,13 @@ def draw_noise(spec: Mapping[str, Any], ybar: Array, U: Array, rng: Generator) -
 
 
 def haar(rng: Generator, rows: int, columns: int) -> Array:
-    """Matrix with orthonormal columns, uniform on the Stiefel manifold (rows >= columns)."""
+    """Draw a matrix with orthonormal columns, uniform on the Stiefel manifold (rows >= columns)."""
     Q, R = np.linalg.qr(rng.standard_normal((rows, columns)))
     return np.asarray(Q * np.sign(np.diag(R)))
 
 
 def blur_operator(n: int, blur_width: float) -> Array:
-    """Periodic Gaussian blur of standard deviation ``blur_width`` samples, rows summing to one, shape (n, n)."""
+    """Return the periodic Gaussian blur (n, n) of standard deviation ``blur_width`` samples; its rows sum to one."""
     distance = np.arange(n)
     distance = np.minimum(distance, n - distance)
     kernel = np.exp(-0.5 * (distance / blur_width) ** 2)
@@ -215,12 +196,10 @@ def blur_operator(n: int, blur_width: float) -> Array:
 
 
 def load_array(path: str | Path, *, ndim: int, digest: str | None = None) -> Array:
-    """Read a finite real array from a .npy or .npz file (key ``A`` or the only one); pickles are refused.
+    """Read a finite real array from a .npy or .npz file (key ``A`` or the only one).
 
-    Raises
-    ------
-    InputError
-        If the file is missing, not an array of ``ndim`` axes, not finite, or not of the digest given.
+    Raises InputError for a file that is missing, holds pickles, has not ``ndim`` axes, is not finite or has another
+    digest.
     """
     path = Path(path)
     try:
@@ -232,7 +211,7 @@ def load_array(path: str | Path, *, ndim: int, digest: str | None = None) -> Arr
                     raise InputError(f"{path}: holds {', '.join(names) or 'nothing'}: give one array or one named A")
                 loaded = loaded["A" if "A" in names else names[0]]
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file: mend the path") from None
+        raise InputError(f"{path}: no such file: correct the path") from None
     except InputError:
         raise
     except (OSError, ValueError, EOFError, AttributeError, BadZipFile, zlib.error) as error:
@@ -250,33 +229,23 @@ def load_array(path: str | Path, *, ndim: int, digest: str | None = None) -> Arr
 
 
 def array_digest(array: Array) -> str:
-    """SHA-256 (hex) of an array's shape and little-endian float64 bytes."""
+    """Return the SHA-256 (hex) of an array's shape and little-endian float64 bytes."""
     array = np.ascontiguousarray(array, dtype="<f8")
     return hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
 class ProblemBatch:
-    """Problems of equal shape and rank side by side; one row serves all trials where the cell shares its problem.
+    """Problems of equal shape and rank side by side; p is the number of trials, or 1 where all share one problem."""
 
-    Attributes
-    ----------
-    U : (p, m, r) array
-    S : (p, r) array
-    Zt : (p, r, n) array
-        Transposed right singular vectors.
-    target : (p, r) array
-        U^T y.
-    """
-
-    U: Array
-    S: Array
-    Zt: Array
-    target: Array
+    U: Array  # (p, m, r)
+    S: Array  # (p, r)
+    Zt: Array  # (p, r, n), transposed right singular vectors
+    target: Array  # (p, r), U^T y
 
     @classmethod
     def stack(cls, problems: Sequence[Problem]) -> ProblemBatch:
-        """Put problems side by side, once where they are all the same object."""
+        """Stack problems, or keep one where they are all the same object."""
         distinct = problems[:1] if all(p is problems[0] for p in problems) else problems
         return cls(
             np.stack([p.U for p in distinct]),
@@ -287,26 +256,26 @@ class ProblemBatch:
 
     @property
     def rank(self) -> int:
-        """Rank r of every operator."""
+        """Return the rank r of every operator."""
         return int(self.S.shape[1])
 
     @property
     def n(self) -> int:
-        """Length of a signal."""
+        """Return the length of a signal."""
         return int(self.Zt.shape[2])
 
     @property
     def sigma_A(self) -> Array:
-        """(p,) smallest nonzero singular values."""
+        """Return the smallest nonzero singular values, shape (p,)."""
         return self.S[:, -1]
 
     @property
     def norm_A(self) -> Array:
-        """(p,) largest singular values."""
+        """Return the largest singular values, shape (p,)."""
         return self.S[:, 0]
 
     def take(self, index: slice | Index | Mask) -> ProblemBatch:
-        """Rows of some trials."""
+        """Return the problems of some trials."""
         if self.S.shape[0] == 1:
             return self
         return ProblemBatch(self.U[index], self.S[index], self.Zt[index], self.target[index])

@@ -4,34 +4,22 @@ from __future__ import annotations
 
 from mc.errors import InputError
 from mc.model.activations.base import Activation
-from mc.model.activations.erf import Erf
-from mc.model.activations.monotone import Arctan, Identity, Sigmoid, Softplus, Tanh
+from mc.model.activations.monotone import Arctan, Erf, Identity, Sigmoid, Softplus, Tanh
 from mc.model.activations.nonmonotone import Gelu, Silu, Sin
-from mc.model.activations.special import log_wright_omega, wright_omega
 
-__all__ = ["NAMES", "REFUSED", "Activation", "get", "log_wright_omega", "wright_omega"]
+__all__ = ["NAMES", "REFUSED", "Activation", "get"]
 
 _CLASSES: tuple[type[Activation], ...] = (Sigmoid, Tanh, Softplus, Arctan, Erf, Identity, Sin, Silu, Gelu)
 
-NAMES: tuple[str, ...] = tuple(kind.name for kind in _CLASSES)
-"""Names `get` knows."""
+NAMES = tuple(kind.name for kind in _CLASSES)
+"""Names that `get` accepts."""
 
-REFUSED: tuple[str, ...] = tuple(
-    "relu leaky_relu prelu relu6 selu hardtanh hard_tanh hard_sigmoid hard_swish hardshrink softshrink".split()
-)
-"""Names known and refused: phi' jumps, so B2 = Lip(phi') does not exist."""
+REFUSED = "relu leaky_relu prelu relu6 selu hardtanh hard_tanh hard_sigmoid hard_swish hardshrink softshrink".split()
+"""Activations whose phi' jumps, so that B2 = Lip(phi') does not exist."""
 
 
 def get(activation: str | Activation) -> Activation:
-    """The activation of that name, or the user's own object after a check of its derivative.
-
-    Parameters
-    ----------
-    activation : str or Activation
-
-    Returns
-    -------
-    Activation
+    """Look an activation up by name; check the derivative of an object of your own and return it.
 
     Raises
     ------
@@ -52,4 +40,4 @@ def get(activation: str | Activation) -> Activation:
         raise InputError(
             f"activation {activation!r}: phi' is not Lipschitz, so the theorem's constants do not exist: {choice}"
         )
-    raise InputError(f"activation {activation!r} is unknown: {choice}, or give an Activation object of your own")
+    raise InputError(f"activation {activation!r} is unknown: {choice}, or give an Activation object")

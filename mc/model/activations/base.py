@@ -1,4 +1,4 @@
-"""What an activation is, and the numerical versions of all that a closed form does not give."""
+"""The base class of activations; numerical methods stand in for missing closed forms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from mc.errors import InputError
 from mc.model.activations import numerical
 from mc.model.activations.tables import RATIO_ERROR, IntervalTables
-from mc.model.arrays import Array, Index
+from mc.model.arrays import Array, Index, as_float
 
 _EPS = float(np.finfo(np.float64).eps)
 _HUGE = 1e308
@@ -25,8 +25,8 @@ _TINY = 1e-290  # far below, Pi and phi are subnormal and have lost their relati
 class Activation(ABC):
     """An activation phi in C^1 with Lipschitz phi' (theory §1).
 
-    For one's own, subclass and give `name`, `phi` and `dphi` (`out` may be left out); any other attribute or method may
-    be given too, and is then taken as it is. What is not given is computed, assuming that
+    For an activation of your own, write a subclass with `name`, `phi` and `dphi` (`out` may be left out); any other
+    attribute or method may be given too, and is then taken as it is. What is not given is computed, assuming that
 
     - phi' is analytic between its zeros, finite and Lipschitz, with features wider than 0.005 in h, and accurate in
       relative terms (1 - tanh(h)**2 is not, far out: primitives are then as wrong as phi' is);
@@ -53,28 +53,21 @@ class Activation(ABC):
         return f"{type(self).__name__}(name={self.name!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave computed tables behind: a worker process builds its own at first use."""
+        """Omit the computed tables: a worker process computes them at first use."""
         return {k: v for k, v in self.__dict__.items() if not isinstance(getattr(type(self), k, None), cached_property)}
 
     @abstractmethod
     def phi(self, h: ArrayLike, out: Array | None = None) -> Array:
-        """phi(h)."""
+        """Return phi(h)."""
 
     @abstractmethod
     def dphi(self, h: ArrayLike, out: Array | None = None) -> Array:
-        """phi'(h)."""
+        """Return phi'(h)."""
 
     def phi_dphi(
         self, h: ArrayLike, out_phi: Array | None = None, out_dphi: Array | None = None
     ) -> tuple[Array, Array]:
-        """phi(h) and phi'(h) together.
-
-        Parameters
-        ----------
-        h : array_like, any shape
-        out_phi, out_dphi : ndarray of the same shape, optional
-            Buffers to fill; they may not overlap h or each other.
-        """
+        """Return phi(h) and phi'(h), written into the buffers if given; these may not overlap h or each other."""
         return self.phi(h, out=out_phi), self.dphi(h, out=out_dphi)
 
     @property
@@ -83,42 +76,42 @@ class Activation(ABC):
 
     @cached_property
     def sup_dphi(self) -> float:
-        """B1 = sup |phi'|, rounded up."""
+        """Return B1 = sup |phi'|, rounded up."""
         return numerical.maximum(self.dphi, self._dphi_name)
 
     @cached_property
     def lip_dphi(self) -> float:
-        """B2 = Lip(phi'), rounded up."""
+        """Return B2 = Lip(phi'), rounded up."""
         return numerical.lipschitz(self.dphi, self._dphi_name)
 
     @property
     def bound(self) -> float:
-        """B = max(B1, B2)."""
+        """Return B = max(B1, B2)."""
         return max(self.sup_dphi, self.lip_dphi)
 
     @cached_property
     def sup_phi(self) -> float:
-        """sup |phi|, rounded up; inf when phi is unbounded."""
+        """Return sup |phi|, rounded up; inf when phi is unbounded."""
         return numerical.largest_value(self.phi)
 
     @cached_property
     def critical_points(self) -> Array:
-        """Zeros of phi', ascending: the ends of the intervals no neuron leaves (theory §3.3, box remark)."""
+        """Return the zeros of phi', ascending: the ends of the intervals that no neuron leaves (theory §3.3)."""
         return numerical.critical_points(self.dphi, self._dphi_name)
 
     @cached_property
     def increasing(self) -> bool:
-        """Whether phi' > 0 everywhere."""
+        """Tell whether phi' > 0 everywhere."""
         return self.critical_points.size == 0 and float(self.dphi(np.zeros(1))[0]) > 0.0
 
     @cached_property
     def moment_phi(self) -> float:
-        """C_phi = sqrt(E phi(g)^2), g ~ N(0, 1)."""
+        """Return C_phi = sqrt(E phi(g)^2), g ~ N(0, 1)."""
         return numerical.moment(self.phi)
 
     @cached_property
     def moment_dphi(self) -> float:
-        """C_dphi = sqrt(E phi'(g)^2), g ~ N(0, 1)."""
+        """Return C_dphi = sqrt(E phi'(g)^2), g ~ N(0, 1)."""
         return numerical.moment(self.dphi)
 
     @cached_property
@@ -127,7 +120,7 @@ class Activation(ABC):
 
     @cached_property
     def _end_values(self) -> Array:
-        """phi at the ends of the intervals."""
+        """Return phi at the ends of the intervals."""
         finite = self.phi(self.critical_points)
         return np.concatenate([[numerical.limit(self.phi, -1)], finite, [numerical.limit(self.phi, 1)]])
 
@@ -136,10 +129,10 @@ class Activation(ABC):
         return {}
 
     def _interval(self, h: ArrayLike) -> Index:
-        return np.searchsorted(self.critical_points, np.asarray(h, dtype=np.float64))
+        return np.searchsorted(self.critical_points, as_float(h))
 
     def _by_interval(self, h: Array, method: Callable[..., Array], *values: Array) -> Array:
-        """method(tables of the interval of h, values...) elementwise, one call per interval present."""
+        """Call method(tables of the interval of h, values...) once per interval that holds some h."""
         interval = self._interval(h)
         out = np.empty(h.shape)
         for number in np.unique(interval):
@@ -151,24 +144,18 @@ class Activation(ABC):
         return out
 
     def box(self, h: ArrayLike) -> tuple[Array, Array]:
-        """phi(I) of the interval I between zeros of phi' that holds each h (theory §3.3).
-
-        Returns
-        -------
-        lower, upper : ndarrays of the shape of h
-            Ends of the open box, possibly infinite.
-        """
+        """Return both ends, possibly infinite, of phi(I), I the interval between zeros of phi' that holds h (§3.3)."""
         interval = self._interval(h)
         ends = self._end_values[interval], self._end_values[interval + 1]
         return np.minimum(*ends), np.maximum(*ends)
 
     def primitive(self, h: ArrayLike) -> Array:
-        """Phi, a primitive of 1/phi' on the interval of each h (theory §3.3); negative slope where phi' < 0."""
-        h = np.asarray(h, dtype=np.float64)
+        """Return Phi, a primitive of 1/phi' on the interval of each h (theory §3.3); negative slope where phi' < 0."""
+        h = as_float(h)
         return self._by_interval(h, IntervalTables.primitive, h)
 
     def primitive_inverse(self, c: ArrayLike, h_start: ArrayLike) -> Array:
-        """The h in the interval of `h_start` with Phi(h) = c.
+        """Return the h in the interval of `h_start` with Phi(h) = c.
 
         Parameters
         ----------
@@ -176,41 +163,25 @@ class Activation(ABC):
         h_start : array_like, same shape
             Names the interval; the value returned does not depend on it otherwise.
         """
-        c, h_start = (np.array(v, dtype=np.float64) for v in np.broadcast_arrays(c, h_start))
+        c, h_start = (as_float(v) for v in np.broadcast_arrays(c, h_start))
         return self._by_interval(h_start, IntervalTables.primitive_inverse, c)
 
     def phi_at_primitive(self, c: ArrayLike, h_start: ArrayLike) -> Array:
-        """phi(h) at the h in the interval of `h_start` with Phi(h) = c, to rounding in absolute terms.
-
-        Parameters
-        ----------
-        c, h_start : array_like, same shape
-            As of `primitive_inverse`.
-        """
+        """Return phi(h) at the h in the interval of `h_start` with Phi(h) = c, to rounding in absolute terms."""
         return self.phi(self.primitive_inverse(c, h_start))
 
     def ratio_primitive(self, h: ArrayLike) -> Array:
-        """Pi, a primitive of phi/phi' on the interval of each h, 0 where phi is if it vanishes there (theory §3.4)."""
-        h = np.asarray(h, dtype=np.float64)
+        """Return Pi, a primitive of phi/phi' on the interval of each h, 0 where phi = 0 if it vanishes there (§3.4)."""
+        h = as_float(h)
         return self._by_interval(h, IntervalTables.ratio_primitive, h)
 
     def log_phi_floor(self, h0: ArrayLike, energy: ArrayLike) -> Array:
-        """Logarithm of a lower bound of |phi(h(t))| for all t when both layers are trained (theory §7.5).
+        """Return the logarithm of a lower bound of |phi(h(t))| for all t when both layers are trained (theory §7.5).
 
-        Parameters
-        ----------
-        h0 : array_like
-            Pre-activations at the start.
-        energy : array_like, same shape
-            |Z^T V_i|^2 / 2 at the start, >= 0.
-
-        Returns
-        -------
-        ndarray
-            log z_low, z_low = inf{|phi(h)| : Pi(h) >= Pi(h0) - energy, h on the side of h0}, rounded down; -inf
-            where there is no positive bound.
+        `h0` and `energy` = |Z^T V_i|^2/2 >= 0 are those of the start, and broadcast. The bound, rounded down, is
+        inf{|phi(h)| : Pi(h) >= Pi(h0) - energy, h on the side of h0}; -inf stands for no positive bound.
         """
-        h0, energy = (np.array(v, dtype=np.float64) for v in np.broadcast_arrays(h0, energy))
+        h0, energy = (as_float(v) for v in np.broadcast_arrays(h0, energy))
         potential = self.ratio_primitive(h0)
         with np.errstate(invalid="ignore"):
             level = potential - energy - (self.ratio_error * (np.abs(potential) + energy) + _TINY)
@@ -220,7 +191,7 @@ class Activation(ABC):
         return np.where(np.isfinite(floor), floor - 8.0 * _EPS * (1.0 + np.abs(floor)), -np.inf)
 
     def _log_floor(self, h0: Array, level: Array) -> Array:
-        """log|phi| at the root of Pi = level on the side of h0; NaN or -inf where there is none."""
+        """Return log|phi| at the root of Pi = level on the side of h0; NaN or -inf where there is none."""
         h = self._by_interval(h0, IntervalTables.nearest_to_zero, h0, level)
         return self._log_abs_phi(h)
 
@@ -229,7 +200,7 @@ class Activation(ABC):
         return np.log(np.where(size > _TINY, size, 0.0))
 
     def check(self) -> None:
-        """Refuse an activation the theorem does not cover, or a mistake in it.
+        """Refuse an activation that the theorem does not cover, or whose `dphi` is wrong.
 
         Raises
         ------
@@ -250,14 +221,14 @@ class Activation(ABC):
 
 
 def _accept_out(method: Callable[..., Any]) -> Callable[..., Array]:
-    """Let a phi or dphi written as a plain function of h take `out` as the built-in ones do."""
+    """Add the argument `out` to a phi or dphi that is written as a plain function of h."""
     if "out" in inspect.signature(method).parameters:
         return method
 
     @functools.wraps(method)
     def with_out(self: Activation, h: ArrayLike, out: Array | None = None) -> Array:
-        h = np.asarray(h, dtype=np.float64)
-        value = np.broadcast_to(np.asarray(method(self, h), dtype=np.float64), h.shape)
+        h = as_float(h)
+        value = np.broadcast_to(as_float(method(self, h)), h.shape)
         if out is None:
             return np.array(value)
         out[...] = value

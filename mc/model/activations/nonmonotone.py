@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from mc.model.activations.base import Activation
-from mc.model.activations.monotone import as_float, exp_negative, up
-from mc.model.arrays import Array
+from mc.model.activations.monotone import exp_negative, up
+from mc.model.arrays import Array, as_float
 
 _EPS = float(np.finfo(np.float64).eps)
 _PI_HIGH = 3.140625  # few enough bits that j times it is exact
@@ -29,25 +29,25 @@ class Sin(Activation):
     ratio_error = 8.0 * _EPS
 
     def phi(self, h: ArrayLike, out: Array | None = None) -> Array:
-        """sin h."""
+        """Return sin h."""
         return np.sin(as_float(h), out=out)
 
     def dphi(self, h: ArrayLike, out: Array | None = None) -> Array:
-        """cos h."""
+        """Return cos h."""
         return np.cos(as_float(h), out=out)
 
     def box(self, h: ArrayLike) -> tuple[Array, Array]:
-        """(-1, 1) on every branch."""
+        """Return (-1, 1) on every branch."""
         shape = np.shape(h)
         return np.full(shape, -1.0), np.full(shape, 1.0)
 
     def primitive(self, h: ArrayLike) -> Array:
-        """(-1)^j asinh(tan h) on branch j."""
+        """Return (-1)^j asinh(tan h) on branch j."""
         h = as_float(h)
         return _sign(_branch(h)) * np.arcsinh(np.tan(h))
 
     def primitive_inverse(self, c: ArrayLike, h_start: ArrayLike) -> Array:
-        """j pi + arctan(sinh(+-c)), written so that it cannot overflow and kept strictly inside the branch."""
+        """Return j pi + arctan(sinh(+-c)), free of overflow and strictly inside branch j."""
         j = _branch(as_float(h_start))
         angle = 2.0 * np.arctan(np.tanh(0.5 * _sign(j) * as_float(c)))
         h = j * _PI_HIGH + (j * _PI_LOW + angle)
@@ -56,11 +56,11 @@ class Sin(Activation):
         return np.clip(h, lower, upper)
 
     def phi_at_primitive(self, c: ArrayLike, h_start: ArrayLike) -> Array:
-        """Tanh c on every branch: tan h = sinh(+-c) with the sign of the branch."""
+        """Return tanh c on every branch: tan h = sinh(+-c) with the sign of the branch."""
         return np.tanh(as_float(c))
 
     def ratio_primitive(self, h: ArrayLike) -> Array:
-        """-log|cos h|, through the sine where the cosine is near 1."""
+        """Return -log|cos h|, through the sine where the cosine is near 1."""
         h = as_float(h)
         square = np.square(np.sin(h))
         return np.where(square < 0.5, -0.5 * np.log1p(-np.minimum(square, 0.5)), -np.log(np.abs(np.cos(h))))
@@ -78,7 +78,7 @@ def _sign(branch: Array) -> Array:
 
 
 class _OneMinimum(Activation):
-    """phi falls from 0 at -inf to its minimum at h_min, then rises to +inf."""
+    """An activation that falls from 0 at -inf to its minimum at h_min, then rises to +inf."""
 
     increasing = False
     sup_phi = math.inf
@@ -87,11 +87,11 @@ class _OneMinimum(Activation):
 
     @property
     def critical_points(self) -> Array:
-        """The one zero of phi'."""
+        """Return the one zero of phi'."""
         return np.array([self.h_min])
 
     def box(self, h: ArrayLike) -> tuple[Array, Array]:
-        """(phi_min, inf) right of h_min, (phi_min, 0) left of it."""
+        """Return (phi_min, inf) right of h_min, (phi_min, 0) left of it."""
         h = as_float(h)
         return np.full(h.shape, self.phi_min), np.where(h > self.h_min, np.inf, 0.0)
 
@@ -106,17 +106,17 @@ class Silu(_OneMinimum):
     phi_min = -0.2784645427610738
 
     def phi(self, h: ArrayLike, out: Array | None = None) -> Array:
-        """h sigmoid(h)."""
+        """Return h sigmoid(h)."""
         return self.phi_dphi(h, out, None)[0]
 
     def dphi(self, h: ArrayLike, out: Array | None = None) -> Array:
-        """s (1 + h (1 - s)), s = sigmoid(h)."""
+        """Return s (1 + h (1 - s)), s = sigmoid(h)."""
         return self.phi_dphi(h, None, out)[1]
 
     def phi_dphi(
         self, h: ArrayLike, out_phi: Array | None = None, out_dphi: Array | None = None
     ) -> tuple[Array, Array]:
-        """phi' = s (1 + h (1 - s)) with s the sigmoid and 1 - s = exp(-h) s."""
+        """Return h s and phi' = s (1 + h (1 - s)) with s the sigmoid and 1 - s = exp(-h) s."""
         h = as_float(h)
         e = np.asarray(exp_negative(h, out_dphi))
         s = np.asarray(np.add(e, 1.0, out=out_phi))
@@ -128,7 +128,7 @@ class Silu(_OneMinimum):
         return np.multiply(s, h, out=s), e
 
     def _log_abs_phi(self, h: Array) -> Array:
-        """log|h| + log sigmoid(h): the floor is meant where the sigmoid has underflowed too."""
+        """Return log|h| + log sigmoid(h), also where the sigmoid has underflowed."""
         size = np.abs(h)
         return np.log(size) + np.minimum(h, 0.0) - np.log1p(np.exp(-size))
 
@@ -143,18 +143,18 @@ class Gelu(_OneMinimum):
     phi_min = -0.16997120747990366
 
     def phi(self, h: ArrayLike, out: Array | None = None) -> Array:
-        """h N(h)."""
+        """Return h N(h)."""
         h = as_float(h)
         return np.asarray(np.multiply(h, ndtr(h), out=out))
 
     def dphi(self, h: ArrayLike, out: Array | None = None) -> Array:
-        """N(h) + h n(h)."""
+        """Return N(h) + h n(h)."""
         return self.phi_dphi(h, None, out)[1]
 
     def phi_dphi(
         self, h: ArrayLike, out_phi: Array | None = None, out_dphi: Array | None = None
     ) -> tuple[Array, Array]:
-        """h N(h) and N(h) + h n(h), n the normal density."""
+        """Return h N(h) and N(h) + h n(h), n the normal density."""
         h = as_float(h)
         density = np.asarray(np.square(h, out=out_dphi))
         density *= -0.5
@@ -166,7 +166,7 @@ class Gelu(_OneMinimum):
         return np.multiply(cumulative, h, out=cumulative), density
 
     def _log_floor(self, h0: Array, level: Array) -> Array:
-        """Left of h_min the floor falls like exp(-exp(2 energy)/2): none is given (theory §7.5)."""
+        """Return no floor left of h_min, where it falls like exp(-exp(2 energy)/2) (theory §7.5)."""
         right = h0 > self.h_min
         floor = np.full(h0.shape, -np.inf)
         floor[right] = super()._log_floor(h0[right], level[right])

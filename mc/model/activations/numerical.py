@@ -1,4 +1,4 @@
-"""Numerical facts about an activation known only by phi and phi': maxima, zeros of phi', limits at infinity."""
+"""Constants of an activation of which only phi and phi' are known: maxima, zeros of phi', limits at infinity."""
 
 from __future__ import annotations
 
@@ -21,26 +21,18 @@ _DIFFERENCE = 1e-4
 
 
 def moment(phi: Function) -> float:
-    """sqrt(E phi(g)^2), g ~ N(0, 1), by the trapezoidal rule on [-40, 40] with step 0.02 (theory §1)."""
+    """Return sqrt(E phi(g)^2), g ~ N(0, 1), by the trapezoidal rule on [-40, 40] with step 0.02 (theory §1)."""
     g: Array = np.arange(-2000.0, 2001.0) * 0.02
     density: Array = np.exp(-0.5 * g * g) * (0.02 / np.sqrt(2.0 * np.pi))
     return float(np.sqrt(np.sum(density * phi(g) ** 2)))
 
 
 def maximum(function: Function, name: str) -> float:
-    """Maximum of |function| over the real line, rounded up by 1e-9 of itself.
+    """Return the maximum of |function| over the real line, rounded up by 1e-9 of itself; `name` is for messages.
 
-    Parameters
-    ----------
-    function : callable
-        Assumed to have its features wider than the grid step 0.005 and inside [-40, 40]; the tails are only sampled.
-    name : str
-        What the refusal calls the function.
-
-    Raises
-    ------
-    InputError
-        The function is larger in the tail, up to |h| = 1e4, than in the window, or not finite in the window.
+    Features of the function are assumed wider than the grid step 0.005 and inside [-40, 40]; the tails are only
+    sampled. Raises InputError where the function is larger in the tail, up to |h| = 1e4, than in the window, or not
+    finite.
     """
     with np.errstate(all="ignore"):
         inside, tail = np.abs(function(_GRID)), np.abs(function(_TAIL))
@@ -49,15 +41,15 @@ def maximum(function: Function, name: str) -> float:
         top = float(inside.max())
         peaks = np.flatnonzero(inside >= 0.99 * top)
         peaks = peaks[np.argsort(inside[peaks])[-64:]]
-        best = _golden(lambda h: np.abs(function(h)), _GRID[peaks] - 0.005, _GRID[peaks] + 0.005)
+        best = _golden(lambda h: np.abs(function(h)), _GRID[peaks] - 0.005, _GRID[peaks] + 0.005)[1]
     top = max(top, float(best.max()))
     if not float(np.nanmax(tail)) <= top * (1.0 + 1e-6):
         raise InputError(f"{name} looks unbounded (larger beyond |h| = 40): the theorem's constants do not exist")
     return float(np.nextafter(top * (1.0 + 1e-9), np.inf)) if top > 0.0 else 0.0
 
 
-def _golden(function: Function, left: Array, right: Array) -> Array:
-    """Golden-section maxima on many brackets at once; 40 rounds shrink 0.01 to 4e-11, ample as a maximum is flat."""
+def _golden(function: Function, left: Array, right: Array) -> tuple[Array, Array]:
+    """Return places and values of maxima by golden sections of many brackets; 40 rounds shrink 0.01 to 4e-11."""
     best = np.maximum(function(left), function(right))
     for _ in range(40):
         width = _GOLDEN * (right - left)
@@ -65,19 +57,15 @@ def _golden(function: Function, left: Array, right: Array) -> Array:
         value_a, value_b = function(a), function(b)
         best = np.maximum(best, np.maximum(value_a, value_b))
         left, right = np.where(value_a < value_b, a, left), np.where(value_a < value_b, right, b)
-    return best
+    return 0.5 * (left + right), best
 
 
 def lipschitz(dphi: Function, name: str) -> float:
-    """Lipschitz constant of phi', rounded up by 1e-6 of itself; 0 when phi' does not vary at all.
+    """Return the Lipschitz constant of phi', rounded up by 1e-6 of itself; 0 when phi' does not vary at all.
 
     The larger of two lower estimates: central differences of step 1e-4 refined at their maxima (short by 2e-9 where
     phi' is smooth), and the steepest steps of the grid halved down to 3e-7 (short by 2e-7 beside a kink of phi').
-
-    Raises
-    ------
-    InputError
-        Difference quotients keep growing as the step shrinks: phi' jumps or has a vertical tangent.
+    Raises InputError where the quotients keep growing as the step shrinks: phi' jumps or has a vertical tangent.
     """
     steepest = _steepest_quotient(dphi, name)
     step = _DIFFERENCE
@@ -103,14 +91,10 @@ def _steepest_quotient(dphi: Function, name: str) -> float:
 
 
 def critical_points(dphi: Function, name: str) -> Array:
-    """Zeros of phi' in [-40, 40], ascending: sign changes, and touching zeros at isolated minima of |phi'|.
+    """Return the zeros of phi' in [-40, 40], ascending: sign changes, and touching zeros at isolated minima of |phi'|.
 
-    Assumes zeros more than 0.005 apart. Runs of exact zeros that reach the end of the window are underflow, not zeros.
-
-    Raises
-    ------
-    InputError
-        phi' is zero on an interval without having decayed towards it (as that of a squared rectifier is).
+    Zeros are assumed more than 0.005 apart. Exact zeros up to the end of the window are underflow. Raises InputError
+    where phi' is zero on an interval without having decayed towards it (as that of a squared rectifier is).
     """
     with np.errstate(all="ignore"):
         values = dphi(_GRID)
@@ -120,56 +104,46 @@ def critical_points(dphi: Function, name: str) -> Array:
             raise InputError(f"{name} is zero on an interval: use an activation without flat parts")
         change = np.flatnonzero((values[:-1] * values[1:] < 0.0) | ((values[:-1] == 0.0) & (values[1:] != 0.0)))
         change = change[(values[change] != 0.0) | (np.abs(values[np.maximum(change - 1, 0)]) > 0.0)]
-        crossing = _bisect(dphi, _GRID[change], _GRID[change + 1])
+        left, right = _bisect(dphi, _GRID[change], _GRID[change + 1], rounds=60)
+        crossing = np.where(dphi(_GRID[change]) == 0.0, left, right)
         size = np.abs(values)
         low = 1 + np.flatnonzero((size[1:-1] < size[:-2]) & (size[1:-1] <= size[2:]) & (size[1:-1] > 0.0))
         touching = _touching(dphi, _GRID[low], float(size.max()))
-    found = np.concatenate([crossing, touching])
-    found.sort()
-    return found[np.append(True, np.diff(found) > 1e-7)] if found.size else found
+    zeros = np.sort(np.concatenate([crossing, touching]))
+    return zeros[np.append(True, np.diff(zeros) > 1e-7)] if zeros.size else zeros
 
 
 def _touching(dphi: Function, centre: Array, scale: float) -> Array:
-    left, right = centre - 0.005, centre + 0.005
-    for _ in range(40):
-        width = _GOLDEN * (right - left)
-        a, b = right - width, left + width
-        lower = np.abs(dphi(a)) < np.abs(dphi(b))
-        left, right = np.where(lower, left, a), np.where(lower, b, right)
-    middle = 0.5 * (left + right)
+    """Return the places near `centre` where |phi'| falls to zero without a change of sign."""
+    middle, _ = _golden(lambda h: -np.abs(dphi(h)), centre - 0.005, centre + 0.005)
     same_sign = dphi(centre - 0.005) * dphi(centre + 0.005) > 0.0
     return middle[same_sign & (np.abs(dphi(middle)) <= 1e-13 * scale)]
 
 
-def _bisect(function: Function, left: Array, right: Array) -> Array:
+def _bisect(function: Function, left: Array, right: Array, rounds: int) -> tuple[Array, Array]:
+    """Halve brackets around changes of sign."""
     sign = np.sign(function(left))
-    for _ in range(60):
+    for _ in range(rounds):
         middle = 0.5 * (left + right)
-        below = np.sign(function(middle)) == sign
-        left, right = np.where(below, middle, left), np.where(below, right, middle)
-    return np.where(sign == 0.0, left, right)
+        before = np.sign(function(middle)) == sign
+        left, right = np.where(before, middle, left), np.where(before, right, middle)
+    return left, right
 
 
 def zero_between(function: Function, lower: float, upper: float) -> float | None:
-    """A zero of a function monotone on (lower, upper), either end possibly infinite; None without a change of sign."""
-    left = np.array([max(lower, -1e6)])
-    right = np.array([min(upper, 1e6)])
+    """Return the zero of a function monotone on (lower, upper), each end possibly infinite; None if it has none."""
+    ends = np.array([max(lower, -1e6)]), np.array([min(upper, 1e6)])
     with np.errstate(all="ignore"):
-        if not function(left)[0] * function(right)[0] < 0.0:
+        if not function(ends[0])[0] * function(ends[1])[0] < 0.0:
             return None
         if function(np.zeros(1))[0] == 0.0 and lower < 0.0 < upper:
             return 0.0  # bisection would stop beside it
-        sign = np.sign(function(left))
-        for _ in range(1200):
-            middle = 0.5 * (left + right)
-            if not left[0] < middle[0] < right[0]:
-                break
-            left, right = (middle, right) if np.sign(function(middle))[0] == sign[0] else (left, middle)
-    return float(left[0] if abs(function(left)[0]) < abs(function(right)[0]) else right[0])
+        left, right = _bisect(function, *ends, rounds=1200)  # down to neighbouring numbers, also next to 0
+        return float(left[0] if abs(function(left)[0]) < abs(function(right)[0]) else right[0])
 
 
 def limit(phi: Function, side: int) -> float:
-    """phi(+inf) or phi(-inf) by sampling to 1e300: infinite when |phi| still grows by more than 1e-3 beyond 1e100."""
+    """Return phi(+inf) or phi(-inf), sampled to 1e300: infinite when |phi| still grows by over 1e-3 beyond 1e100."""
     with np.errstate(all="ignore"):
         values = phi(side * _FAR)
     third = _FAR.size // 3
@@ -180,13 +154,13 @@ def limit(phi: Function, side: int) -> float:
 
 
 def largest_value(phi: Function) -> float:
-    """sup |phi|, rounded up by 1e-9 of itself; inf when a limit is."""
+    """Return sup |phi|, rounded up by 1e-9 of itself; inf when a limit is."""
     if not np.isfinite([limit(phi, 1), limit(phi, -1)]).all():
         return np.inf
     with np.errstate(all="ignore"):
         everywhere = np.abs(phi(np.concatenate([_GRID, _TAIL, _FAR, -_FAR])))
         inside = everywhere[: _GRID.size]
         peaks = _GRID[np.argsort(inside)[-64:]]
-        best = _golden(lambda h: np.abs(phi(h)), peaks - 0.005, peaks + 0.005)
+        best = _golden(lambda h: np.abs(phi(h)), peaks - 0.005, peaks + 0.005)[1]
     top = max(float(everywhere.max()), float(best.max()))
     return float(np.nextafter(top * (1.0 + 1e-9), np.inf))

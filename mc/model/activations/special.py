@@ -1,4 +1,4 @@
-"""Real special functions the activations need: Wright omega, the root of h + sinh h, a safeguarded Newton."""
+"""Special functions of a real argument: Wright omega, the root of h + sinh h; cubic interpolation and root finding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mc.model.arrays import Array, Index, Mask
+from mc.model.arrays import Array, Index, Mask, as_float
 
 Function = Callable[[Array], Array]
 Residual = Callable[[Array, Index], tuple[Array, Array]]
@@ -21,47 +21,24 @@ _SINH_REACH, _SINH_SCALE = 128.0, 512.0
 _SIGMOID_SCALE = 1024.0
 
 
+def _in_chunks(kernel: Callable[[Array, Array], None], x: ArrayLike) -> Array:
+    """Let kernel(x, out) fill an array of the shape of x in pieces whose temporaries fit the cache."""
+    x = as_float(x)
+    flat = x.reshape(-1)
+    out = np.empty_like(flat)
+    for start in range(0, flat.size, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        kernel(flat[part], out[part])
+    return out.reshape(x.shape)
+
+
 def wright_omega(x: ArrayLike) -> Array:
-    """Wright omega of a real argument: the root omega > 0 of omega + log(omega) = x.
+    """Return Wright omega elementwise: the root omega > 0 of omega + log(omega) = x, to a few units in the last place.
 
-    Parameters
-    ----------
-    x : array_like, any shape
-
-    Returns
-    -------
-    ndarray, same shape
-        Relative error of a few units in the last place; underflows to 0 only where exp(x) does.
-
-    Notes
-    -----
     At an x_j with omega_j known, omega_j + log(omega_j) - x is x_j - x, so one step of Fritsch, Shafer and Crowley
     (CACM 16, 1973; error of fourth order) from the nearest node of a table needs no logarithm.
     """
-    x = np.asarray(x, dtype=np.float64)
-    flat = x.reshape(-1)
-    omega = np.empty_like(flat)
-    for start in range(0, flat.size, _CHUNK):
-        part = slice(start, start + _CHUNK)
-        _omega_chunk(flat[part], omega[part])
-    return omega.reshape(x.shape)
-
-
-def log_wright_omega(x: ArrayLike) -> Array:
-    """Logarithm of `wright_omega`, finite for every finite x.
-
-    Parameters
-    ----------
-    x : array_like, any shape
-
-    Returns
-    -------
-    ndarray, same shape
-        x - omega(x) below 1, where omega may underflow; log(omega(x)) above, where the difference would cancel.
-    """
-    x = np.asarray(x, dtype=np.float64)
-    omega = wright_omega(x)
-    return np.asarray(np.where(x < 1.0, x - omega, np.log(np.maximum(omega, 0.5))))
+    return _in_chunks(_omega_chunk, x)
 
 
 def _omega_chunk(x: Array, out: Array) -> None:
@@ -82,7 +59,7 @@ def _omega_chunk(x: Array, out: Array) -> None:
 
 @cache
 def _omega_table() -> Array:
-    """omega at the nodes of the middle range, rounded from extended precision where the platform has it."""
+    """Return omega at the nodes of the middle range, rounded from extended precision where the platform has it."""
     x = np.arange(_OMEGA_LOW * _OMEGA_SCALE, _OMEGA_HIGH * _OMEGA_SCALE + 1.0).astype(np.longdouble) / _OMEGA_SCALE
     u = np.exp(np.minimum(x, 1.0))
     omega = np.where(x < 1.0, u / (1.0 + u), x - np.log(np.maximum(x, 1.0)))
@@ -95,14 +72,14 @@ def _omega_table() -> Array:
 
 
 def _fsc_step(omega: Any, residual: Any) -> Any:
-    """One Fritsch-Shafer-Crowley step, residual = x - omega - log(omega)."""
+    """Return omega after one Fritsch-Shafer-Crowley step, residual = x - omega - log(omega)."""
     one_more = 1.0 + omega
     target = one_more * (one_more + residual * (2.0 / 3.0)) - residual
     return omega + omega * residual / one_more * (1.0 + 0.5 * residual / target)
 
 
 def _omega_middle(x: Array, out: Array) -> None:
-    """Table and one step, written in place because this is the hot path of the conserved certificate; out may be x."""
+    """Fill `out` by the table and one step, in place: the hot path of the conserved certificate; out may be x."""
     node = x * _OMEGA_SCALE
     np.rint(node, out=node)
     index = node.astype(np.intp)
@@ -125,7 +102,7 @@ def _omega_middle(x: Array, out: Array) -> None:
 
 
 def _omega_low(x: Array) -> Array:
-    """x < -36: u/(1 + u) with u = exp(x) is exact to u^2 < 1e-31."""
+    """Return omega for x < -36: u/(1 + u) with u = exp(x), exact to u^2 < 1e-31."""
     u = np.exp(x)
     u /= 1.0 + u
     return u
@@ -140,29 +117,12 @@ def _omega_high(x: Array) -> Array:
 
 
 def double_sinh_inverse(c: ArrayLike) -> Array:
-    """Root h of 2 h + 2 sinh h = c (the inverse primitive of the sigmoid, theory §3.3).
+    """Return the root h of 2 h + 2 sinh h = c, c finite: the inverse primitive of the sigmoid (theory §3.3).
 
-    Parameters
-    ----------
-    c : array_like, any shape, finite
-
-    Returns
-    -------
-    ndarray, same shape
-        A function of c alone (no warm start), relative error of a few units in the last place up to |c| = 1e300.
-
-    Notes
-    -----
     As dh/dc = phi'(h) <= 1/4 and the nearest singularity is at c = 2 pi i, four Taylor terms from the nearest of
     nodes 1/512 apart are exact to rounding; beyond |c| = 128, Newton on h = asinh(c/2 - h), which cannot overflow.
     """
-    c = np.asarray(c, dtype=np.float64)
-    flat = c.reshape(-1)
-    h = np.empty_like(flat)
-    for start in range(0, flat.size, _CHUNK):
-        part = slice(start, start + _CHUNK)
-        _sinh_chunk(flat[part], h[part])
-    return h.reshape(c.shape)
+    return _in_chunks(_sinh_chunk, c)
 
 
 def _sinh_chunk(c: Array, out: Array) -> None:
@@ -177,7 +137,7 @@ def _sinh_chunk(c: Array, out: Array) -> None:
 
 @cache
 def _sinh_table() -> tuple[Array, Array]:
-    """h and T = tanh(h/2) at the nodes of c in [-128, 128]."""
+    """Return h and T = tanh(h/2) at the nodes of c in [-128, 128]."""
     half = np.arange(_SINH_REACH * _SINH_SCALE + 1.0).astype(np.longdouble) / (2.0 * _SINH_SCALE)
     h = np.arcsinh(half)
     for _ in range(8):
@@ -187,7 +147,7 @@ def _sinh_table() -> tuple[Array, Array]:
 
 
 def _sinh_middle(c: Array, out: Array) -> None:
-    """Taylor to fourth order in q = phi'(h_j)(c - c_j), with phi' = (1 - T^2)/4 and phi'' = -T phi'; out may be c."""
+    """Fill `out` by Taylor to fourth order in q = phi'(h_j)(c - c_j), phi' = (1 - T^2)/4 and phi'' = -T phi'."""
     node = c * _SINH_SCALE
     np.rint(node, out=node)
     index = node.astype(np.intp)
@@ -216,29 +176,12 @@ def _sinh_middle(c: Array, out: Array) -> None:
 
 
 def double_sinh_sigmoid(c: ArrayLike) -> Array:
-    """1/(1 + exp(-h)) at the root h of 2 h + 2 sinh h = c, without h.
+    """Return 1/(1 + exp(-h)) at the root h of 2 h + 2 sinh h = c, without h, to a few 1e-16 (c finite).
 
-    Parameters
-    ----------
-    c : array_like, any shape, finite
-
-    Returns
-    -------
-    ndarray, same shape
-        Absolute error of a few 1e-16.
-
-    Notes
-    -----
     z' = p^2 with p = z (1 - z), so that z(c_j + d) = z + p q (1 + q (1 - 2 z + q (1 - 14 p/3))), q = p d, and the next
     term is below q^4/16 < 2e-17 for nodes 1/1024 apart.
     """
-    c = np.asarray(c, dtype=np.float64)
-    flat = c.reshape(-1)
-    z = np.empty_like(flat)
-    for start in range(0, flat.size, _CHUNK):
-        part = slice(start, start + _CHUNK)
-        _sigmoid_chunk(flat[part], z[part])
-    return z.reshape(c.shape)
+    return _in_chunks(_sigmoid_chunk, c)
 
 
 def _sigmoid_chunk(c: Array, out: Array) -> None:
@@ -252,13 +195,13 @@ def _sigmoid_chunk(c: Array, out: Array) -> None:
 
 @cache
 def _sigmoid_table() -> Array:
-    """The sigmoid at the nodes of c in [-128, 128]."""
+    """Return the sigmoid at the nodes of c in [-128, 128]."""
     nodes = np.arange(-_SINH_REACH * _SIGMOID_SCALE, _SINH_REACH * _SIGMOID_SCALE + 1.0) / _SIGMOID_SCALE
     return np.asarray(0.5 + 0.5 * np.tanh(0.5 * double_sinh_inverse(nodes)))
 
 
 def _sigmoid_middle(c: Array, out: Array) -> None:
-    """The expansion of `double_sinh_sigmoid`, in place because it is the hot path of the flow of the hidden layer."""
+    """Fill `out` by the expansion of `double_sinh_sigmoid`, in place: the hot path of the flow of the hidden layer."""
     q = c * _SIGMOID_SCALE
     node = np.rint(q)
     q -= node
@@ -292,7 +235,7 @@ def _sinh_far(c: Array) -> Array:
 
 
 def piecewise(first: Mask, when_true: Function, when_false: Function, x: Array) -> Array:
-    """when_true(x) where `first` holds, when_false(x) elsewhere, each called on its own elements only (flattened)."""
+    """Return when_true(x) where `first` holds, else when_false(x), each called on its own elements only (flattened)."""
     if first.all():
         return when_true(x)
     if not first.any():
@@ -303,27 +246,23 @@ def piecewise(first: Mask, when_true: Function, when_false: Function, x: Array) 
     return out
 
 
+def hermite(low: Array, high: Array, slope_low: Array, slope_high: Array, part: Array) -> Array:
+    """Return the cubic through two values with two slopes, at the fraction `part` of a cell of unit length."""
+    other = 1.0 - part
+    cubic = low * other * other * (1.0 + 2.0 * part) + high * part * part * (1.0 + 2.0 * other)
+    cubic += part * other * (slope_low * other - slope_high * part)
+    return cubic
+
+
 def solve_increasing(
     residual: Residual, lower: ArrayLike, upper: ArrayLike, start: ArrayLike, scale: ArrayLike, *, iterations: int = 200
 ) -> Array:
-    """Elementwise root of an increasing function: Newton, bisection where Newton leaves the bracket.
+    """Return elementwise roots of increasing functions: Newton, bisection where Newton leaves the bracket.
 
-    Parameters
-    ----------
-    residual : callable (x, index) -> (value, slope)
-        Value and slope at `x` of the functions numbered `index` (flat positions), the unfinished ones only.
-    lower, upper, start : array_like, broadcast together
-        Finite bracket and starting point of every element.
-    scale : array_like
-        Length over which the slope changes by a factor of order 1: a Newton step below 1e-8 of it is the last one,
-        because it leaves an error of its square.
-    iterations : int
-        Cap; bisection alone needs about 60 from a bracket of relative width 1.
-
-    Returns
-    -------
-    ndarray, the broadcast shape
-        Roots as near as the rounding of `residual` allows; a root outside the bracket gives the nearer end.
+    `residual(x, index)` returns value and slope at `x` of the functions numbered `index` (flat positions), the
+    unfinished ones only. `lower`, `upper` (finite) and `start` broadcast; a root outside the bracket gives the nearer
+    end. `scale` is the length over which the slope changes by a factor of order 1: a Newton step below 1e-8 of it is
+    the last one, because it leaves an error of its square. Bisection alone needs about 60 of the `iterations`.
     """
     arrays = (np.array(v, dtype=np.float64) for v in np.broadcast_arrays(lower, upper, start, scale))
     low, high, x, last = (v.reshape(-1) for v in arrays)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 
 from mc.model.activations.numerical import zero_between
-from mc.model.activations.special import piecewise, solve_increasing
+from mc.model.activations.special import hermite, piecewise, solve_increasing
 from mc.model.arrays import Array, Index, Mask
 
 Function = Callable[[Array], Array]
@@ -22,7 +23,7 @@ RATIO_ERROR = 1e-12
 
 
 def _quadrature(integrand: Function, left: Array, right: Array) -> Array:
-    """Gauss-Legendre with 6 nodes, elementwise on [left, right]; negative when right < left."""
+    """Integrate by Gauss-Legendre with 6 nodes, elementwise on [left, right]; negative when right < left."""
     half, middle = 0.5 * (right - left), 0.5 * (right + left)
     total = np.zeros_like(half)
     for node, weight in zip(_NODES, _WEIGHTS, strict=True):
@@ -38,11 +39,7 @@ class HalfTable:
     until six Gauss nodes agree with twelve; the table ends where the integrand leaves (0, inf) or the integral
     overflows.
 
-    Parameters
-    ----------
-    integrand : callable
-        Positive between origin and end (it may vanish at the origin), analytic there.
-    origin, end : float
+    The integrand is positive between origin and end (it may vanish at the origin) and analytic there.
     """
 
     def __init__(self, integrand: Function, origin: float, end: float) -> None:
@@ -60,7 +57,7 @@ class HalfTable:
         self.keys = self.side * self.edges
 
     def value(self, h: Array) -> Array:
-        """Integral from the origin to h, non-negative; +inf beyond the table."""
+        """Return the integral from the origin to h, non-negative; +inf beyond the table."""
         keys = self.side * h
         cell = np.clip(np.searchsorted(self.keys, keys, side="right") - 1, 0, self.edges.size - 1)
         with np.errstate(all="ignore"):
@@ -68,7 +65,7 @@ class HalfTable:
         return np.where(keys > self.keys[-1], np.inf, value)
 
     def inverse(self, integral: Array) -> Array:
-        """The h where the integral from the origin is `integral` >= 0; the last edge beyond the table."""
+        """Return the h where the integral from the origin is `integral` >= 0; the last edge beyond the table."""
         flat = np.minimum(np.asarray(integral, dtype=np.float64).reshape(-1), self.total[-1])
         cell = np.clip(np.searchsorted(self.total, flat, side="right") - 1, 0, max(self.edges.size - 2, 0))
         low, high = self.keys[cell], self.keys[np.minimum(cell + 1, self.keys.size - 1)]
@@ -87,21 +84,19 @@ class HalfTable:
         return (self.side * key).reshape(np.shape(integral))
 
     def _start(self, cell: Index, rest: Array, low: Array, high: Array) -> Array:
-        """Cubic Hermite interpolation of the inverse; square roots where it fails, as at the double zero of Pi."""
+        """Interpolate the inverse by a cubic; by square roots where that fails, as at the double zero of Pi."""
         following = np.minimum(cell + 1, self.total.size - 1)
         below, above = self.total[cell], self.total[following]
         with np.errstate(all="ignore"):
-            part = rest / (above - below)
-            other = 1.0 - part
             slopes = (above - below) / self.density[cell], (above - below) / self.density[following]
-            cubic = low * other * other * (1.0 + 2.0 * part) + high * part * part * (1.0 + 2.0 * other)
-            cubic += part * other * (slopes[0] * other - slopes[1] * part)
+            cubic = hermite(low, high, *slopes, rest / (above - below))
             root = low + (np.sqrt(below + rest) - np.sqrt(below)) / (np.sqrt(above) - np.sqrt(below)) * (high - low)
         start = np.where((cubic >= low) & (cubic <= high), cubic, root)
         return np.where((start >= low) & (start <= high), start, low)
 
 
 def _edges(origin: float, end: float) -> Array:
+    """Return the first edges of the cells from `origin` to `end`."""
     side = 1.0 if end > origin else -1.0
     if np.isfinite(end):
         width = abs(end - origin)
@@ -157,47 +152,40 @@ class IntervalTables:
         self.slope = float(np.sign(dphi(np.array([self.origin]))[0]))
         self.ratio_origin = self.origin if self.zero is None else self.zero
         self.ratio_sign = self.slope * float(np.sign(phi(np.array([self.origin]))[0]))
-        self._inverse_slope = lambda h: 1.0 / np.abs(dphi(h))
-        self._ratio = lambda h: np.abs(phi(h) / dphi(h))
-        self._primitive: tuple[HalfTable, HalfTable] | None = None
-        self._potential: tuple[HalfTable, HalfTable] | None = None
+        self._phi, self._dphi = phi, dphi
 
     def _halves(self, integrand: Function, origin: float) -> tuple[HalfTable, HalfTable]:
         return HalfTable(integrand, origin, self.lower), HalfTable(integrand, origin, self.upper)
 
-    @property
+    @cached_property
     def primitive_tables(self) -> tuple[HalfTable, HalfTable]:
-        """Left and right tables of 1/|phi'|, built at first use."""
-        if self._primitive is None:
-            self._primitive = self._halves(self._inverse_slope, self.origin)
-        return self._primitive
+        """Tables of 1/|phi'| left and right of the origin."""
+        return self._halves(lambda h: 1.0 / np.abs(self._dphi(h)), self.origin)
 
-    @property
+    @cached_property
     def ratio_tables(self) -> tuple[HalfTable, HalfTable]:
-        """Left and right tables of |phi/phi'|, built at first use."""
-        if self._potential is None:
-            self._potential = self._halves(self._ratio, self.ratio_origin)
-        return self._potential
+        """Tables of |phi/phi'| left and right of the origin of Pi."""
+        return self._halves(lambda h: np.abs(self._phi(h) / self._dphi(h)), self.ratio_origin)
 
     def primitive(self, h: Array) -> Array:
-        """Phi at h inside the interval."""
+        """Return Phi at h inside the interval."""
         left, right = self.primitive_tables
         return self.slope * _signed(h >= self.origin, right.value, left.value, h)
 
     def primitive_inverse(self, c: Array) -> Array:
-        """The h of the interval with Phi(h) = c."""
+        """Return the h of the interval with Phi(h) = c."""
         left, right = self.primitive_tables
         return piecewise(self.slope * c >= 0.0, right.inverse, left.inverse, np.abs(c))
 
     def ratio_primitive(self, h: Array) -> Array:
-        """Pi at h inside the interval."""
+        """Return Pi at h inside the interval."""
         left, right = self.ratio_tables
         if self.zero is not None:
             return piecewise(h >= self.ratio_origin, right.value, left.value, h)
         return self.ratio_sign * _signed(h >= self.ratio_origin, right.value, left.value, h)
 
     def nearest_to_zero(self, h0: Array, level: Array) -> Array:
-        """The h with Pi(h) = level on the side of h0, moved 4 last places towards smaller |phi|; NaN if none."""
+        """Return the h with Pi(h) = level on the side of h0, moved 4 last places towards smaller |phi|; NaN if none."""
         left, right = self.ratio_tables
         if self.zero is not None:
             side = np.where(h0 >= self.zero, 1.0, -1.0)
@@ -212,5 +200,5 @@ class IntervalTables:
 
 
 def _signed(right_side: Mask, right: Function, left: Function, h: Array) -> Array:
-    """Integral from the origin with its sign: positive on the right, negative on the left."""
+    """Return the integral from the origin with its sign: positive on the right, negative on the left."""
     return np.where(right_side, 1.0, -1.0) * piecewise(right_side, right, left, h)
