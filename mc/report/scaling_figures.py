@@ -1,4 +1,4 @@
-"""Scaling laws over the cells of a run: their exponents beside the theory's, and the curves collapsed on one."""
+"""Scaling laws over the cells of a run: their exponents beside the theory's, the curves of all cells on one scale."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 
 from mc.errors import InputError
@@ -14,36 +16,22 @@ from mc.estimate.cells.study import Study
 from mc.estimate.numbers import spaced
 from mc.estimate.probability.counts import Decision
 from mc.estimate.widths.scaling import NAMES, CellCurve, ScalingLaw, cell_curve, scaling_law
-from mc.report.figures import Figure, Panel, Row, csv_text, mode_name
-from mc.report.style import BLUE, EVENT_LINES, GREEN, MUTED, ORANGE, PURPLE, SKY, VERMILLION, log_ticks, panel, to_svg
+from mc.report.figures import Figure, Panel, mode_name, new_panel, to_csv
+from mc.report.style import BLUE, EVENT_LINES, GREEN, MUTED, ORANGE, PURPLE, SKY, VERMILLION, log_ticks
 
 LEAST_CELLS = 4
-COLLAPSED = ("sharp", "trial")
-"""Rungs whose curves are drawn; the table has all."""
+DRAWN_EVENTS = ("sharp", "trial")  # the table has all
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
-MARKERS = "os^DPv"
 
 
 @dataclass(frozen=True)
 class ScalingPage:
-    """What the page shows of the scaling laws.
-
-    Parameters
-    ----------
-    laws : tuple of ScalingLaw
-    names : tuple of str
-        Quantities that vary over the cells.
-    held : tuple of str
-        Those that do not.
-    rows : tuple of mapping
-        The table: rung, mode, constant and the exponents in words.
-    figure : Figure or None
-    """
+    """Scaling laws as the page shows them."""
 
     laws: tuple[ScalingLaw, ...]
-    names: tuple[str, ...]
-    held: tuple[str, ...]
-    rows: tuple[Mapping[str, Any], ...]
+    names: tuple[str, ...]  # quantities that vary over the cells
+    held: tuple[str, ...]  # quantities that do not
+    rows: tuple[Mapping[str, Any], ...]  # certificate, mode, number of cells, exponents in words
     figure: Figure | None
 
 
@@ -51,33 +39,55 @@ def _signed(value: float) -> str:
     return f"{value:.2f}".replace("-", "−") if np.isfinite(value) else "∞" if value > 0 else "−∞"
 
 
-def _varies(curve: CellCurve) -> bool:
-    """Whether some draws of a cell hold and some fail: all or none put k* nowhere."""
-    holds, fails = ((curve.decisions == which).any() for which in (Decision.HOLDS, Decision.FAILS))
-    return bool(holds and fails)
-
-
 def _row(law: ScalingLaw) -> Mapping[str, Any]:
     exponents = {
-        found.name: {
-            "estimate": _signed(found.estimate),
-            "trials": " to ".join(map(_signed, found.bootstrap)),
-            "cells": " to ".join(map(_signed, found.jackknife)),
-            "theory": f"{found.theory:g}".replace("-", "−"),
+        exponent.name: {
+            "estimate": _signed(exponent.estimate),
+            "trials": " to ".join(map(_signed, exponent.bootstrap)),
+            "cells": " to ".join(map(_signed, exponent.jackknife)),
+            "theory": f"{exponent.theory:g}".replace("-", "−"),
         }
-        for found in law.exponents
+        for exponent in law.exponents
     }
-    used = int(np.isfinite(law.fitted).sum())
-    return {"event": law.event, "mode": law.mode, "cells": f"{used} of {len(law.fitted)}", "exponents": exponents}
+    fitted = int(np.isfinite(law.log_widths).sum())
+    return {"event": law.event, "mode": law.mode, "cells": f"{fitted} of {len(law.log_widths)}", "exponents": exponents}
 
 
-def _draw(axes: Axes, law: ScalingLaw, cells: Sequence[CellCurve], labels: Sequence[str]) -> None:
-    for i, (x, share) in enumerate(law.collapse(cells)):
-        if np.isfinite(x).all():
-            axes.plot(
-                x, share, color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], markersize=3.5,
-                linewidth=1.0, markeredgewidth=0, alpha=0.85, label=labels[i] if len(cells) <= len(COLOURS) else None,
-            )  # fmt: skip
+def _curves(study: Study, event: str, mode: str) -> dict[str, CellCurve]:
+    """Curves of the cells by what tells the cells apart; a cell where all draws hold, or none, puts k* nowhere."""
+    problems = [own.cell.problem for own in study.cells]
+    names = dict.fromkeys(name for problem in problems for name in problem if name != "rank_tol")
+    varying = [name for name in names if len({str(problem.get(name)) for problem in problems}) > 1]
+    curves = {}
+    for own in study.cells:
+        curve = cell_curve(own.cell, event, mode)
+        if curve is not None and {Decision.HOLDS, Decision.FAILS} <= set(np.unique(curve.decisions)):
+            words = [f"{name} = {own.cell.problem[name]}" for name in varying if name in own.cell.problem]
+            curves[", ".join(words) or f"cell {spaced(own.cell.index)}"] = curve
+    return curves
+
+
+def _law_frame(law: ScalingLaw, curves: Mapping[str, CellCurve]) -> pd.DataFrame:
+    """One row for each cell and width, with the width in units of the law's k*."""
+    collapsed = zip(curves.items(), law.collapse([*curves.values()]), strict=True)
+    return pd.concat(
+        pd.DataFrame(
+            {"event": law.event, "mode": law.mode, "cell": label, "width": cell.widths, "scaled_width": x, "share": p}
+        )
+        for (label, cell), (x, p) in collapsed
+    )
+
+
+def _draw(axes: Axes, law: ScalingLaw, frame: pd.DataFrame, legend: bool) -> None:
+    count = frame["cell"].nunique()
+    sns.lineplot(
+        frame[np.isfinite(frame["scaled_width"])], x="scaled_width", y="share", hue="cell", style="cell", markers=True,
+        dashes=False, palette=[COLOURS[i % len(COLOURS)] for i in range(count)], hue_order=frame["cell"].unique(),
+        estimator=None, linewidth=1.0, markersize=4.0, markeredgewidth=0, alpha=0.85, ax=axes,
+        legend="full" if legend else False,
+    )  # fmt: skip
+    if legend:
+        axes.get_legend().remove()  # type: ignore[union-attr]  # the legend of the panel lies below the axes
     axes.axvline(1.0, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
     axes.axhline(law.p, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
     axes.set_xscale("log")
@@ -87,78 +97,49 @@ def _draw(axes: Axes, law: ScalingLaw, cells: Sequence[CellCurve], labels: Seque
     axes.set_ylabel("share of the draws certified")
 
 
-def _figure(drawn: Sequence[tuple[ScalingLaw, Sequence[CellCurve], Sequence[str]]]) -> Figure | None:
+def _figure(laws: Sequence[tuple[ScalingLaw, pd.DataFrame]]) -> Figure | None:
     panels: list[Panel] = []
-    rows: list[Row] = []
-    for law, cells, labels in drawn:
-        for label, cell, (x, share) in zip(labels, cells, law.collapse(cells), strict=True):
-            rows += [(law.event, law.mode, label, *v) for v in zip(cell.widths.tolist(), x, share, strict=True)]
-        if law.event not in COLLAPSED:
+    for law, frame in laws:
+        if law.event not in DRAWN_EVENTS:
             continue
-        words = (
-            f"Share certified by {law.event} against k over the law's k*, {mode_name(law.mode)}: {len(cells)} cells."
+        count = frame["cell"].nunique()
+        alternative = (
+            f"Share certified by {law.event} against k over the law's k*, {mode_name(law.mode)}: {count} cells."
         )
-        with panel(height=3.3) as (figure, axes):
-            _draw(axes, law, cells, labels)
-            axes.set_title(f"{EVENT_LINES[law.event].label}: {mode_name(law.mode)}")
-            if len(cells) <= len(COLOURS):
-                figure.legend(loc="outside lower left", ncols=2)
-            panels.append(Panel(f"all-collapse-{law.mode}-{law.event}", to_svg(figure, words), words))
+        title = f"{EVENT_LINES[law.event].label}: {mode_name(law.mode)}"
+        legend = {"ncols": 2} if count <= len(COLOURS) else None
+        with new_panel(panels, f"all-collapse-{law.mode}-{law.event}", alternative, title, legend, height=3.3) as axes:
+            _draw(axes, law, frame, legend is not None)
     if not panels:
         return None
     caption = (
         "Each line is one cell, its widths divided by the width at which the fitted law puts one half. Where the law "
         "holds the lines fall on one; what is left between them is not explained by it."
     )
-    header = ("event", "mode", "cell", "width", "scaled_width", "share")
-    return Figure(
-        "all-collapse", "The curves of all cells on one scale", caption, tuple(panels), csv_text(header, rows)
-    )
+    table = to_csv(pd.concat([frame for _, frame in laws]))
+    return Figure("all-collapse", "The curves of all cells on one scale", caption, tuple(panels), table)
 
 
 def scaling(study: Study) -> ScalingPage | None:
-    """Scaling laws of k*(1/2) over the cells of a run.
+    """Fit scaling laws of k*(1/2) over the cells of a run.
 
-    Returns
-    -------
-    ScalingPage or None
-        None with fewer than four cells, or where they do not tell the exponents apart.
+    None with fewer than four cells, or where the cells do not tell the exponents apart.
     """
-    if len(study.cells) < LEAST_CELLS:
-        return None
     seed = int(study.experiment.get("experiment", {}).get("seed", 0))
-    varying = [
-        name
-        for name in dict.fromkeys(key for own in study.cells for key in own.cell.problem)
-        if name != "rank_tol" and len({str(own.cell.problem.get(name)) for own in study.cells}) > 1
-    ]
-    drawn = []
-    for mode, event in dict.fromkeys(at for own in study.cells for at in own.curves):
-        if event not in EVENT_LINES:
-            continue
-        found = [
-            (own, made)
-            for own in study.cells
-            if (made := cell_curve(own.cell, event, mode)) is not None and _varies(made)
-        ]
-        curves = [made for _, made in found]
-        labels = [
-            ", ".join(f"{name} = {own.cell.problem[name]}" for name in varying if name in own.cell.problem)
-            or f"cell {spaced(own.cell.index)}"
-            for own, _ in found
-        ]
+    fitted = []
+    for mode, event in dict.fromkeys(key for own in study.cells for key in own.curves):
+        curves = _curves(study, event, mode) if event in EVENT_LINES else {}
         if len(curves) < LEAST_CELLS:
             continue
         try:
-            law = scaling_law(curves, mode, event, seed, level=study.level)
+            law = scaling_law([*curves.values()], mode, event, seed, level=study.level)
         except InputError:
-            # these cells do not tell the exponents apart
-            continue
+            continue  # these cells do not tell the exponents apart
         if law.exponents:
-            drawn.append((law, curves, labels))
-    if not drawn:
+            fitted.append((law, _law_frame(law, curves)))
+    if not fitted:
         return None
-    laws = tuple(law for law, _, _ in drawn)
+    laws = tuple(law for law, _ in fitted)
     names = tuple(name for name in NAMES if any(name not in law.held for law in laws))
     held = tuple(name for name in NAMES if name not in names)
-    return ScalingPage(laws, names, held, tuple(_row(law) for law in laws), _figure(drawn))
+    return ScalingPage(laws, names, held, tuple(map(_row, laws)), _figure(fitted))
