@@ -1,4 +1,4 @@
-"""What every page is made with: templates, the style sheet, figures set into the page, the folder it goes to."""
+"""Templates, style sheet and figures of every page, and the folder of the page."""
 
 from __future__ import annotations
 
@@ -13,42 +13,36 @@ from mc.report.figures import Figure, mode_name
 
 
 def environment() -> jinja2.Environment:
-    """Where the templates are, and how they are filled."""
-    found = jinja2.Environment(
+    """Return the environment that loads and fills the templates."""
+    templates = jinja2.Environment(
         loader=jinja2.PackageLoader("mc.report", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style, _, _ = found.loader.get_source(found, "page.css") if found.loader else ("", None, None)
-    found.globals["mode_name"] = mode_name
-    found.globals["style"] = Markup(style)  # set into the page: it needs nothing but itself
-    return found
+    style, _, _ = templates.loader.get_source(templates, "page.css") if templates.loader else ("", None, None)
+    templates.globals["mode_name"] = mode_name
+    templates.globals["style"] = Markup(style)  # set into the page: it needs nothing but itself
+    return templates
 
 
 def inlined(figures: Iterable[Figure]) -> dict[str, Markup]:
-    """The panels as elements of a page, by name."""
+    """Return the panels as elements of a page, by name."""
     return {panel.name: Markup(panel.inline) for figure in figures for panel in figure.panels}
 
 
 def files(figures: Iterable[Figure]) -> dict[str, str]:
-    """The files beside a page by name: the numbers of each figure and its panels."""
-    found = {}
+    """Return the text of the files beside a page by name: the numbers of each figure, and its panels."""
+    texts = {}
     for figure in figures:
-        found[f"{figure.name}.csv"] = figure.table
-        found |= {f"{panel.name}.svg": panel.svg for panel in figure.panels}
-    return found
+        texts[f"{figure.name}.csv"] = figure.table
+        texts |= {f"{panel.name}.svg": panel.svg for panel in figure.panels}
+    return texts
 
 
 def try_folder(out: Path) -> None:
-    """Make the folder of a report.
-
-    Raises
-    ------
-    InputError
-        When it cannot be made.
-    """
+    """Make the folder of a report; InputError when it cannot be made."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

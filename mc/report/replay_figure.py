@@ -1,4 +1,4 @@
-"""The figure of a replay: the two sides of the claims on one trial along time."""
+"""Figure of a replay: both sides of the claims on one trial along time."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ LOOKS: Mapping[str, tuple[str, Any]] = {
     "trial": (VERMILLION, (0, (5, 2))),
     "paper": (PURPLE, (0, (1.5, 1))),
 }
-"""By what a bound rests on; the wider claim is drawn first, so that dots on a line show where two coincide."""
+"""Colour and dash by hypothesis; the wider claim is drawn first, so that dots on a line show where two coincide."""
 
 
-def _shown(traces: Sequence[Trajectory]) -> list[int]:
+def _widths(traces: Sequence[Trajectory]) -> list[int]:
     widths = sorted({trace.width for trace in traces})
     return [widths[i] for i in np.unique(np.round(np.linspace(0, len(widths) - 1, MOST_WIDTHS)).astype(int))]
 
@@ -60,31 +60,13 @@ def _draw(axes: Axes, quantity: str, trace: Trajectory) -> None:
 
 
 def replay_svg(traces: Sequence[Trajectory], title: str) -> str:
-    """The computed quantities of one trial, and the bounds that are proved for them.
-
-    Parameters
-    ----------
-    traces : sequence of Trajectory
-        Of `mc.verify.replay.replay_trial`.
-    title : str
-        Which trial.
-
-    Returns
-    -------
-    str
-        A stand-alone SVG document.
-
-    Raises
-    ------
-    InputError
-        When there is no trajectory.
-    """
+    """Draw the computed quantities of one trial (of `mc.verify.replay.replay_trial`) and their proved bounds."""
     if not traces:
         raise InputError("--plot: this trial has no trajectory at these widths; choose a flow width of the run")
-    widths = _shown(traces)
+    widths = _widths(traces)
     quantities = [q for q in NAMES if any(q in trace.observables() for trace in traces)]
     rows = [(q, mode) for q in quantities for mode in dict.fromkeys(trace.mode for trace in traces)]
-    found = {trace.hypothesis(name) for trace in traces for q in quantities for name in trace.bounds(q)}
+    hypotheses = {trace.hypothesis(name) for trace in traces for q in quantities for name in trace.bounds(q)}
     with grid(len(rows), len(widths)) as (figure, panels):
         for i, (quantity, mode) in enumerate(rows):
             for j, width in enumerate(widths):
@@ -101,7 +83,7 @@ def replay_svg(traces: Sequence[Trajectory], title: str) -> str:
         handles += [
             Line2D([], [], color=colour, linestyle=dash, linewidth=1.2, label=f"promised: {name}")
             for name, (colour, dash) in LOOKS.items()
-            if name in found
+            if name in hypotheses
         ]
         figure.legend(handles=handles, loc="outside lower left", ncols=min(len(handles), 3), handlelength=3.2)
         figure.suptitle(title, x=0.01, ha="left", fontsize=10.0)

@@ -1,4 +1,4 @@
-"""How figures look, and how a matplotlib figure becomes SVG: the same bytes each time, in light and in dark."""
+"""Style of the figures, and their SVG: the same bytes each time, readable in light and in dark."""
 
 from __future__ import annotations
 
@@ -23,24 +23,15 @@ BLUE, VERMILLION, PURPLE, GREEN, ORANGE, SKY = "#0072b2", "#d55e00", "#b4568c", 
 GREY = "#9aa1aa"
 
 VARIABLES = {
-    INK: "--ink",
-    MUTED: "--muted",
-    RULE: "--rule",
-    PLATE: "--plate",
-    BLUE: "--blue",
-    VERMILLION: "--vermillion",
-    PURPLE: "--purple",
-    GREEN: "--green",
-    ORANGE: "--orange",
-    SKY: "--sky",
-    GREY: "--grey",
-}
-"""Colours of a figure and the variables of the page they follow; after Okabe and Ito, for the colour-blind too."""
+    INK: "--ink", MUTED: "--muted", RULE: "--rule", PLATE: "--plate", BLUE: "--blue", VERMILLION: "--vermillion",
+    PURPLE: "--purple", GREEN: "--green", ORANGE: "--orange", SKY: "--sky", GREY: "--grey",
+}  # fmt: skip
+"""Variable of the page for each colour of a figure; colours after Okabe and Ito, for the colour-blind too."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """How one curve is drawn; marker and dash tell curves apart without colour."""
+    """Look of one curve; marker and dash tell curves apart without colour."""
 
     colour: str
     marker: str
@@ -112,7 +103,7 @@ PANEL_SIZE = (4.7, 3.5)
 
 @contextmanager
 def panel(width: float = PANEL_SIZE[0], height: float = PANEL_SIZE[1]) -> Iterator[tuple[Figure, Axes]]:
-    """A figure of one panel in the house style; the settings hold inside the block only."""
+    """Make a figure of one panel in the house style; the settings hold inside the block only."""
     settings: Any = sns.axes_style("ticks") | _SETTINGS
     with mpl.rc_context(settings):
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -123,7 +114,7 @@ def panel(width: float = PANEL_SIZE[0], height: float = PANEL_SIZE[1]) -> Iterat
 
 @contextmanager
 def grid(rows: int, columns: int) -> Iterator[tuple[Figure, NDArray[Any]]]:
-    """A figure of several panels in the house style, with the (rows, columns) array of them; see `panel`."""
+    """Make a figure and its (rows, columns) array of panels in the house style; see `panel`."""
     settings: Any = sns.axes_style("ticks") | _SETTINGS
     with mpl.rc_context(settings):
         figure = Figure(figsize=(max(3.6 * columns, PANEL_SIZE[0]), 2.8 * rows + 0.8), layout="constrained")
@@ -133,7 +124,7 @@ def grid(rows: int, columns: int) -> Iterator[tuple[Figure, NDArray[Any]]]:
 
 
 def log_width_axis(axes: Axes, low: float, high: float) -> None:
-    """A logarithmic width axis whose ticks read 10, 100, 1 000, 10⁴."""
+    """Make the x axis a logarithmic axis of widths, whose ticks read 10, 100, 1 000, 10⁴."""
     axes.set_xscale("log")
     axes.set_xlim(low / 1.12, high * 1.12)
     log_ticks(axes, "x", minor=True)
@@ -141,7 +132,7 @@ def log_width_axis(axes: Axes, low: float, high: float) -> None:
 
 
 def log_ticks(axes: Axes, which: str, minor: bool = False) -> None:
-    """Ticks at powers of ten, labelled without mathematical layout (it is not selectable text)."""
+    """Set ticks at powers of ten, labelled without mathematical layout (it is not selectable text)."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(LogLocator(base=10.0, numticks=7))
     axis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(value)))
@@ -154,7 +145,7 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def power_of_ten(value: float) -> str:
-    """A power of ten as a reader writes it: 0.1, 1, 100, 1 000, 10⁵; anything else in short form."""
+    """Format a power of ten: 0.1, 1, 100, 1 000, 10⁵; anything else in short form."""
     if value <= 0.0:
         return ""
     exponent = len(f"{value:.0f}") - 1 if value >= 1 else int(f"{value:.0e}".partition("e")[2])
@@ -166,18 +157,7 @@ def power_of_ten(value: float) -> str:
 
 
 def to_svg(figure: Figure, title: str) -> str:
-    """The figure as a stand-alone SVG document: no date, no program version, fonts with common stand-ins.
-
-    Parameters
-    ----------
-    figure : Figure
-    title : str
-        Stored as the title of the document.
-
-    Returns
-    -------
-    str
-    """
+    """Return the figure as a stand-alone SVG document without date and program version; `title` is its title."""
     buffer = io.StringIO()
     with mpl.rc_context(_SETTINGS):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
@@ -186,21 +166,10 @@ def to_svg(figure: Figure, title: str) -> str:
 
 
 def inline(svg: str, name: str, alternative: str) -> str:
-    """A stand-alone SVG made part of a page: its own ids, the colours of the page, a text in its place.
+    """Return an ``<svg>`` element for a page, from the text of `to_svg`.
 
-    Parameters
-    ----------
-    svg : str
-        From `to_svg`.
-    name : str
-        Unique on the page; put before every id.
-    alternative : str
-        What the figure shows, for those who do not see it.
-
-    Returns
-    -------
-    str
-        An ``<svg>`` element.
+    `name`, unique on the page, is put before every id; colours follow the page; `alternative` says what the figure
+    shows, for readers who do not see it.
     """
     body = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     body = re.sub(r"<title>.*?</title>", "", body, count=1, flags=re.DOTALL)

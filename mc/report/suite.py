@@ -1,4 +1,4 @@
-"""The report of a suite: a page for each of its experiments, and one of all claims over all of them."""
+"""Report of a suite: a page for each of its experiments, and one page of claims over all experiments."""
 
 from __future__ import annotations
 
@@ -25,25 +25,16 @@ READ = ("claims", "rows", "null")
 
 @dataclass(frozen=True)
 class Member:
-    """One experiment of a suite, as its page of claims sees it.
+    """One experiment of a suite, as the page of claims needs it."""
 
-    Parameters
-    ----------
-    name : str
-        Its place below the suite.
-    report : Report
-    study : Study
-    found : RunFindings
-    """
-
-    name: str
+    name: str  # its place below the suite
     report: Report
     study: Study
-    found: RunFindings
+    run: RunFindings
 
 
 def _stepped(runs: Sequence[tuple[Path, Path]]) -> Iterator[Stepped]:
-    """The runs anew, lazily: what the reports have read is not kept for the comparison of steps."""
+    """Load the runs again, one at a time: the results that the reports have read are not kept in memory."""
     for folder, place in runs:
         results = load(folder)
         yield stepped(place.as_posix(), tomllib.loads(results.experiment_text), results.cells)
@@ -52,19 +43,17 @@ def _stepped(runs: Sequence[tuple[Path, Path]]) -> Iterator[Stepped]:
 def suite_claims(
     members: Sequence[Member], steps: Sequence[Stepped], level: float
 ) -> tuple[ClaimsPage, list[list[Finding]]]:
-    """The page of claims of all experiments, and their findings with verdicts adjusted over all of them."""
-    raw = [found for member in members for found in member.found.raw]
+    """Return the page of claims of all experiments, and their findings with verdicts adjusted over all claims."""
+    raw = [finding for member in members for finding in member.run.raw]
     judged = iter(adjudicate(raw, level))
-    findings = [[next(judged) for _ in member.found.raw] for member in members]
+    findings = [[next(judged) for _ in member.run.raw] for member in members]
     adaptive = any(member.study.adaptive for member in members)
+    pairs = [*zip(members, findings, strict=True)]
+    protocols = [(member, protocol) for member in members for protocol in member.run.protocols]
     page = claims_page(
-        [source_of(member.name, member.study, tuple(own)) for member, own in zip(members, findings, strict=True)],
-        [(member.name, found) for member in members for found in member.found.constants],
-        [
-            (member.name, member.study.cells[own.cell].cell.key, own)
-            for member in members
-            for own in member.found.protocols
-        ],
+        [source_of(member.name, member.study, tuple(own)) for member, own in pairs],
+        [(member.name, constant) for member in members for constant in member.run.constants],
+        [(member.name, member.study.cells[protocol.cell].cell.key, protocol) for member, protocol in protocols],
         tuple(step_pairs(steps, level)),
         level,
         "beta-binomial" if adaptive else "clopper-pearson",
@@ -73,73 +62,56 @@ def suite_claims(
     return page, findings
 
 
-def _entries(member: Member, own: Sequence[Finding], shown: ClaimsPage) -> Iterator[dict[str, Any]]:
-    """Claims of one experiment: figures of its own page where they are, else those of the suite's."""
-    for found in own:
-        cell = {kind: f"{member.name}/{name}" for kind, name in member.report.names.get(found.cell, {}).items()}
-        yield {"experiment": member.name, **claim_entry(found, {**shown.files, **cell})}
+def _entries(member: Member, findings: Sequence[Finding], page: ClaimsPage) -> Iterator[dict[str, Any]]:
+    """Yield the claims of one experiment, with figures of its own page, else of the page of the suite."""
+    for finding in findings:
+        cell = {kind: f"{member.name}/{name}" for kind, name in member.report.names.get(finding.cell, {}).items()}
+        yield {"experiment": member.name, **claim_entry(finding, {**page.files, **cell})}
 
 
-def _line(member: Member, own: Sequence[Finding]) -> dict[str, Any]:
-    """An experiment in the list of the page."""
+def _experiment(member: Member, findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return the entry of an experiment in the list of the page."""
     trials = sum(cell.trials for cell in member.study.cells)
-    bad = sum(found.bad for found in own)
-    words = f"{len(member.study.cells)} cell(s), {spaced(trials)} trials, {len(own)} verdicts"
+    bad = sum(finding.verdict in ("violated", "contradicted") for finding in findings)
+    counts = f"{len(member.study.cells)} cell(s), {spaced(trials)} trials, {len(findings)} verdicts"
     return {
         "name": member.name,
         "link": f"{member.name}/{member.report.page.name}",
-        "words": words + (f", {bad} violated or contradicted" if bad else ""),
+        "words": counts + (f", {bad} violated or contradicted" if bad else ""),
         "complete": member.study.complete,
     }
 
 
 def write_suite(runs: Sequence[tuple[Path, Path]], out: Path) -> Iterator[Path]:
-    """Write the reports of a suite, then the page of claims that leads to them.
+    """Write the report of each run (folder, place below the suite), then the page of claims that leads to them.
 
-    Parameters
-    ----------
-    runs : sequence of (Path, Path)
-        Folder of each run, and its place below the suite.
-    out : Path
-        Folder of the reports.
-
-    Yields
-    ------
-    Path
-        Each page as it is written; the suite's own, ``out/index.html``, at the end.
+    Yield each page as it is written; the page of the suite, ``out/index.html``, is the last.
     """
     members = []
     for folder, place in runs:
         results = load(folder)
         study = study_run(results)
-        found = run_findings(study)
-        members.append(Member(place.as_posix(), report_study(results, study, found, out / place), study, found))
+        run = run_findings(study)
+        members.append(Member(place.as_posix(), report_study(results, study, run, out / place), study, run))
         yield members[-1].report.page
     level = min(member.study.level for member in members)
-    shown, findings = suite_claims(members, tuple(_stepped(runs)), level)
-    both = list(zip(members, findings, strict=True))
+    page, findings = suite_claims(members, tuple(_stepped(runs)), level)
+    pairs = [*zip(members, findings, strict=True)]
     name = out.resolve().name
     content = {
         "name": name,
         "level": level,
-        "experiments": [_line(member, own) for member, own in both],
-        "claims": [entry for member, own in both for entry in _entries(member, own, shown)],
-        "rows": [row_entry(row) for row in shown.claims],
-        "protocols": shown.protocols,
-        "steps": shown.steps,
+        "experiments": [_experiment(member, own) for member, own in pairs],
+        "claims": [entry for member, own in pairs for entry in _entries(member, own, page)],
+        "rows": [row_entry(row) for row in page.claims],
+        "protocols": page.protocols,
+        "steps": page.steps,
         "reading": {key: READING[key] for key in READ},
     }
-    texts = files(shown.figures) | {"summary.json": to_json(plain(content))}
-    texts["index.html"] = (
-        environment()
-        .get_template("suite.html.j2")
-        .render(
-            name=name,
-            level=level,
-            experiments=content["experiments"],
-            claims=shown,
-            svg=inlined(shown.figures),
-        )
+    template = environment().get_template("suite.html.j2")
+    texts = files(page.figures) | {"summary.json": to_json(plain(content))}
+    texts["index.html"] = template.render(
+        name=name, level=level, experiments=content["experiments"], claims=page, svg=inlined(page.figures)
     )
     for file, text in texts.items():
         write_bytes(out / file, text.encode())
