@@ -17,15 +17,14 @@ from mc.estimate.rare.study import RareStudy, rare_study
 from mc.estimate.widths.crossings import CROSSINGS
 from mc.experiment.experiment import Experiment
 from mc.report.citations import Citation, for_experiment
-from mc.report.claims import ClaimsPage, claims_page, source_of
-from mc.report.detail_tables import pairs_table, thresholds_table
+from mc.report.claims import ClaimsPage, claims_page, claims_rows, source_of
 from mc.report.figures import Figure, ladder, margins, outcomes, trials_words
 from mc.report.flow_figures import times, trajectories
 from mc.report.html import environment, files, inlined, try_folder
 from mc.report.rare_figures import rare_failures, rare_summary, rare_table
 from mc.report.scaling_figures import ScalingPage, scaling
 from mc.report.summary import plain, summary, to_json
-from mc.report.tables import Threshold, medians_table, notes, pairs_table, thresholds_table, undecided_share
+from mc.report.tables import medians_table, notes, pairs_table, thresholds_table, undecided_share
 from mc.store.files import write_bytes
 from mc.store.results import Results, load
 
@@ -83,7 +82,7 @@ def cell_page(
         "medians": medians_table(cell),
         "thresholds": thresholds_table(cell, detail),
         "pairs": pairs_table(detail, study.level),
-        "claims": claims_table(findings, figure_names(figures)),
+        "claims": tuple(claims_rows(findings)),
         "rare": rare_table(rare),
         "notes": notes(study, cell),
     }
@@ -98,7 +97,7 @@ def cited(experiment_text: str) -> tuple[Citation, ...]:
 
 
 def render(
-    results: ResultsLike,
+    results: Results,
     study: Study,
     cells: Sequence[Mapping[str, Any]],
     across: ScalingPage | None,
@@ -147,7 +146,7 @@ class Report:
     names: Mapping[int, Mapping[str, str]]  # file names of figures by cell (-1: over the cells), see `claim_entry`
 
 
-def report_study(results: ResultsLike, study: Study, run: RunFindings, out: Path) -> Report:
+def report_study(results: Results, study: Study, run: RunFindings, out: Path) -> Report:
     """Write the report of a study with its findings; files of an earlier report in the folder are overwritten."""
     try_folder(out)
     details, pages, rare, figures = [], [], {}, {}
@@ -171,7 +170,7 @@ def report_study(results: ResultsLike, study: Study, run: RunFindings, out: Path
     return Report(out / "index.html", names)
 
 
-def report_results(results: ResultsLike, out: Path) -> Path:
+def report_results(results: Results, out: Path) -> Path:
     """Write the report of results in memory, such as those of `mc.load`; see `write_report`."""
     try_folder(out)
     study = study_run(results)

@@ -49,8 +49,8 @@ def _row(law: ScalingLaw) -> Mapping[str, Any]:
         }
         for exponent in law.exponents
     }
-    fitted = int(np.isfinite(law.log_widths).sum())
-    return {"event": law.event, "mode": law.mode, "cells": f"{fitted} of {len(law.log_widths)}", "exponents": exponents}
+    fitted = int(np.isfinite(law.fitted).sum())
+    return {"event": law.event, "mode": law.mode, "cells": f"{fitted} of {len(law.fitted)}", "exponents": exponents}
 
 
 def _curves(study: Study, event: str, mode: str) -> dict[str, CellCurve]:

@@ -72,7 +72,7 @@ def _entries(member: Member, findings: Sequence[Finding], page: ClaimsPage) -> I
 def _experiment(member: Member, findings: Sequence[Finding]) -> dict[str, Any]:
     """Return the entry of an experiment in the list of the page."""
     trials = sum(cell.trials for cell in member.study.cells)
-    bad = sum(finding.verdict in ("violated", "contradicted") for finding in findings)
+    bad = sum(finding.bad for finding in findings)
     counts = f"{len(member.study.cells)} cell(s), {spaced(trials)} trials, {len(findings)} verdicts"
     return {
         "name": member.name,
