@@ -33,7 +33,7 @@ from mc.runner.plan import gaps, run_plan
 from mc.store.blocks import read_header
 from mc.store.results import load
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 TESTS = Path(__file__).parents[1]
 

@@ -312,6 +312,7 @@ def begun(log: Path) -> list[tuple[str, int, int]]:
 
 
 @pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.usefixtures("cluster")
 def test_a_cancelled_array_stops_in_order_and_is_not_requeued(invoke: Invoke, tmp_path: Path) -> None:
     command = array_of(tmp_path, tmp_path / "r", HOOK.replace("CANCELLED", "True"))
@@ -331,6 +332,7 @@ def test_a_cancelled_array_stops_in_order_and_is_not_requeued(invoke: Invoke, tm
 
 
 @pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.usefixtures("cluster")
 def test_an_array_is_killed_warned_and_timed_out_and_nothing_is_lost(invoke: Invoke, tmp_path: Path) -> None:
     log, run = tmp_path / "log", tmp_path / "a run"
@@ -382,6 +384,7 @@ def test_an_array_is_killed_warned_and_timed_out_and_nothing_is_lost(invoke: Inv
 
 
 @pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.usefixtures("cluster")
 def test_the_report_of_all_studies_is_made_by_a_job_array(invoke: Invoke, here: Path, studies_folder: Path) -> None:
     shutil.copytree(studies_folder, here / "studies")

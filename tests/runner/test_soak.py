@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 def test_kills_lose_no_block_and_repeat_only_those_in_work(tmp_path: Path) -> None:
     # one kill while the run starts, four while it computes, one while it merges
