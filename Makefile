@@ -1,5 +1,6 @@
 # make demo    a study of about a minute, and where its report is
-# make test    the tests, with coverage of mc held at the level of pyproject.toml
+# make test    the tests on every core, with coverage of mc held at the level of pyproject.toml
+# make test-cluster    the tests that start real SLURM and Dask daemons
 # make reproduce    every study of the paper, about 45 minutes on 2 cores: reports/paper/index.html
 # make check   lint, format, types, import layers, links of the documentation, and its site
 # make docs    the documentation as a site: site/index.html
@@ -11,10 +12,10 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo reproduce test check docs bench lock clean
+.PHONY: help demo reproduce test test-cluster check docs bench lock clean
 
 help:
-	@echo "make demo | reproduce | test | check | docs | bench | lock | clean      (PYTHON=$(PYTHON), JOBS=$(JOBS))"
+	@echo "make demo | reproduce | test | test-cluster | check | docs | bench | lock | clean      (PYTHON=$(PYTHON), JOBS=$(JOBS))"
 
 demo: $(INSTALLED)
 	$(BIN)/dipmc run experiments/quickstart.toml -j $(JOBS)
@@ -25,8 +26,12 @@ demo: $(INSTALLED)
 reproduce: $(INSTALLED)
 	$(BIN)/dipmc reproduce --scale laptop -j $(JOBS)
 
+# The site is built by `make check` alone, and the daemons are started by `make test-cluster` alone.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --cov=mc
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not cluster" --ignore=tests/test_site.py --cov=mc
+
+test-cluster: $(INSTALLED)
+	$(BIN)/python -m pytest -m cluster
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
