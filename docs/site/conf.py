@@ -30,7 +30,7 @@ exclude_patterns = ["data/*/**", "reports/*/**", "mc", "tests", "benchmarks", ".
 MENU = {
     "Start": "docs/README docs/tutorial docs/howto docs/reproduce experiments/README",
     "Theory": "docs/theory docs/claims docs/glossary docs/references",
-    "Method": "docs/statistics docs/rare docs/performance docs/reliability",
+    "Method": "docs/architecture docs/statistics docs/rare docs/performance docs/reliability",
     "Reference": "docs/api docs/format data/README reports/README docs/cluster CHANGELOG",
 }
 
