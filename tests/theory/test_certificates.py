@@ -4,38 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cases import block_task
 from scipy.integrate import quad
 
 from mc.model import activations, losses
 from mc.model.draws import draw_network, draw_problem, get_law
 from mc.model.network import Network
 from mc.theory.certificates import Branch, ObservedPath
+from mc.theory.codes import LADDER, MODES
 from mc.theory.lipschitz import TrialLipschitz
 from mc.trial.block import BlockTask, compute_block
 
 CELL = (11, 12)
-LADDER = ("paper", "trial", "sharp", "exact", "conserved")
+SHAPE = {"operator": "gaussian", "n": 6, "m": 4, "signal": "gaussian", "noise": 0.1, "resample": "trial"}
+ALL_RUNGS = {"seed": 5, "cell": CELL, "problem": SHAPE, "modes": MODES, "ladder": LADDER, "n_trials": 3}
 
 
 def task(**changes: object) -> BlockTask:
-    values = {
-        "seed": 5,
-        "cell": CELL,
-        "problem": {"operator": "gaussian", "n": 6, "m": 4, "signal": "gaussian", "noise": 0.1, "resample": "trial"},
-        "activation": "sigmoid",
-        "output_law": "uniform",
-        "modes": ("hidden", "both"),
-        "d": 10,
-        "loss": "mse",
-        "p": 2.0,
-        "ladder": LADDER,
-        "flow": None,
-        "first_trial": 0,
-        "n_trials": 3,
-        "widths": (5, 40, 1024, 1500, 2600),
-        "flow_widths": (),
-    }
-    return BlockTask(**{**values, **changes})
+    return block_task(**{**ALL_RUNGS, "widths": (5, 40, 1024, 1500, 2600), **changes})
 
 
 @pytest.mark.parametrize(
