@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from mc.estimate.claims.finding import Finding
-from mc.estimate.claims.points import Judgement
+from mc.estimate.claims.points import Points
 from mc.estimate.claims.published import EVENTS, Constant
 from mc.report.figures import Figure, Panel, Row, csv_text, mode_name
 from mc.report.style import (
@@ -129,12 +129,11 @@ TAILS = {
 }
 
 
-def _points(finding: Finding, judged: Judgement) -> list[Row]:
-    points = judged.points
+def _points(finding: Finding, judged: Points) -> list[Row]:
     columns = (
-        points.parts, points.parameters.tolist(), points.widths.tolist(), points.counts.trials.tolist(),
-        points.counts.holds.tolist(), points.counts.undecided.tolist(), points.frequency.tolist(),
-        judged.lower.tolist(), judged.upper.tolist(), points.bound.tolist(), [v.value for v in judged.verdicts],
+        judged.parts, judged.parameters.tolist(), judged.widths.tolist(), judged.counts.trials.tolist(),
+        judged.counts.holds.tolist(), judged.counts.undecided.tolist(), judged.frequency.tolist(),
+        judged.lower.tolist(), judged.upper.tolist(), judged.bound.tolist(), [v.value for v in judged.verdicts],
     )  # fmt: skip
     return [(finding.name, finding.hypothesis, finding.cell, *row) for row in zip(*columns, strict=True)]
 
@@ -204,16 +203,15 @@ def law(findings: Sequence[Finding]) -> Figure | None:
     words = "Probability that softplus reaches zero loss against the width, with the law P(Bin(k, 1/2) >= r)."
     with panel(height=3.9) as (figure, axes):
         for _, judged in shown:
-            points = judged.points
-            for rank in np.unique(points.parameters).tolist():
-                at, label = points.parameters == rank, None if rank in numbers else f"rank {rank:g}"
+            for rank in np.unique(judged.parameters).tolist():
+                same_rank, label = judged.parameters == rank, None if rank in numbers else f"rank {rank:g}"
                 number = numbers.setdefault(rank, len(numbers))
                 colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-                axes.plot(points.widths[at], points.bound[at], color=colour, linewidth=1.2)
+                axes.plot(judged.widths[same_rank], judged.bound[same_rank], color=colour, linewidth=1.2)
                 axes.errorbar(
-                    points.widths[at], points.frequency[at],
-                    np.abs(np.array([judged.lower[at], judged.upper[at]]) - points.frequency[at]), color=colour,
-                    marker=marker, markersize=4.0, linestyle="", elinewidth=0.8, label=label,
+                    judged.widths[same_rank], judged.frequency[same_rank],
+                    np.abs(np.array([judged.lower[same_rank], judged.upper[same_rank]]) - judged.frequency[same_rank]),
+                    color=colour, marker=marker, markersize=4.0, linestyle="", elinewidth=0.8, label=label,
                 )  # fmt: skip
         axes.set_ylim(-0.02, 1.02)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

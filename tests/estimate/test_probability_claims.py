@@ -21,9 +21,10 @@ from mc.estimate.claims.points import Points, Side, judge
 from mc.estimate.claims.published import constant, constants, published
 from mc.estimate.claims.run_findings import run_findings, theory_finding
 from mc.estimate.claims.tails import DELTAS, chernoff, concentration, initial_error, smallest_eigenvalue
-from mc.estimate.claims.zero_loss import HEURISTIC, half_width, heuristic_width, orthant, orthant_law
+from mc.estimate.claims.zero_loss import HEURISTIC, half_width, orthant, orthant_law
 from mc.estimate.flows.protocol import zero_loss
 from mc.estimate.probability.counts import Counts, Decision
+from mc.estimate.widths.contour import heuristic_width
 from mc.estimate.widths.predicted import Ensemble
 from mc.experiment.experiment import Experiment
 from mc.model import activations, losses
@@ -151,7 +152,7 @@ def test_concentration_is_not_contradicted_and_half_its_deviation_is(linear: Cel
     parts = {
         part
         for found in (low,)
-        for part, verdict in zip(found.judgement.points.parts, found.judgement.verdicts, strict=True)
+        for part, verdict in zip(found.judgement.parts, found.judgement.verdicts, strict=True)
         if verdict == "contradicted"
     }
     assert parts == {"s < lower end"}
@@ -160,13 +161,13 @@ def test_concentration_is_not_contradicted_and_half_its_deviation_is(linear: Cel
 def test_an_end_that_nothing_can_pass_is_vacuous(sigmoid: CellResults) -> None:
     found = only(concentration(sigmoid, ensemble("sigmoid", "uniform")))
     assert found.judgement is not None
-    points = found.judgement.points
+    points = found.judgement
     # sup|phi| = 1 = C_phi + B1 sqrt(2 log(1/delta)/k) at k = 3, delta = 0.01: 0.54 + 0.25 * 1.75 = 0.98 says something,
     # and the lower end sqrt(0.293 - 0.0208) - 0.44 = 0.08 too; at k = 3 no lower end of delta = 0.001 would
     says = points.says.reshape(len(DELTAS), 2, len(sigmoid.widths))
     assert says.all()
     narrow = replace(sigmoid, widths=np.array([1, 10, 30]))
-    says = only(concentration(narrow, ensemble("sigmoid", "uniform"))).judgement.points.says
+    says = only(concentration(narrow, ensemble("sigmoid", "uniform"))).judgement.says
     assert not says.reshape(len(DELTAS), 2, 3)[-1, :, 0].any()
 
 
@@ -262,9 +263,9 @@ def test_limits_and_p_values_give_the_same_verdicts() -> None:
     """A point is contradicted exactly where its own limit passes the bound, and supported where the other has not."""
     for side in (Side.AT_MOST, Side.AT_LEAST):
         found = judge(points(side, [0, 3, 10, 30, 90, 97, 100], 100, [0.05, 0.2, 0.1, 0.1, 0.95, 0.5, 0.999]))
-        above, below = found.lower > found.points.bound, found.upper < found.points.bound
-        against, support = (above, found.upper <= found.points.bound) if side is Side.AT_MOST else (
-            below, found.lower >= found.points.bound,
+        above, below = found.lower > found.bound, found.upper < found.bound
+        against, support = (above, found.upper <= found.bound) if side is Side.AT_MOST else (
+            below, found.lower >= found.bound,
         )  # fmt: skip
         for verdict, bad, good in zip(found.verdicts, against, support, strict=True):
             assert verdict == ("contradicted" if bad else "supported" if good else "undecided")

@@ -9,10 +9,11 @@ from typing import Any
 from mc.estimate.cells.study import method_for
 from mc.estimate.claims.implications import CHAIN
 from mc.estimate.flows.survival import ConvergenceTimes, cell_convergence_times
-from mc.estimate.probability.counts import EVENTS, CellLike, Counts, decisions, event_widths
+from mc.estimate.probability.counts import EVENTS, Counts, decisions, event_widths
 from mc.estimate.probability.paired import Comparison, compare
 from mc.estimate.widths.crossings import CROSSINGS, CrossingWidth, crossing_width
 from mc.model.arrays import IntArray
+from mc.store.results import CellResults
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class CellDetail:
     times: Mapping[str, tuple[ConvergenceTimes, ...]]  # by mode
 
 
-def cell_detail(cell: CellLike, experiment: Mapping[str, Any], level: float = 0.95) -> CellDetail:
+def cell_detail(cell: CellResults, experiment: Mapping[str, Any], level: float = 0.95) -> CellDetail:
     """Estimate in one cell what `mc.estimate.study_cell` leaves out, each estimate at `level` on its own."""
     method = method_for(experiment)
     by_event = {(mode, event): decisions(cell, event, mode) for mode in cell.modes for event in EVENTS}

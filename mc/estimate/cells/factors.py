@@ -11,9 +11,10 @@ import numpy as np
 
 from mc.errors import InputError
 from mc.estimate.cells.study import CellStudy
-from mc.estimate.probability.counts import CellLike, dataset
+from mc.estimate.probability.counts import dataset
 from mc.estimate.widths.crossings import CrossingWidth, crossing_width
 from mc.estimate.widths.scaling import CellCurve, Exponent, ScalingLaw, cell_curve, scaling_law
+from mc.store.results import CellResults
 
 ORDER = ("exact", "conserved", "sharp", "trial", "paper")
 """The rungs, from the necessary one to the crudest sufficient one."""
@@ -143,7 +144,7 @@ def widest(exponent: Exponent) -> tuple[float, float]:
     return float(np.nanmin(ends[:, 0])), float(np.nanmax(ends[:, 1]))
 
 
-def residual_along(cell: CellLike, widths: Sequence[int]) -> tuple[float, ...]:
+def residual_along(cell: CellResults, widths: Sequence[int]) -> tuple[float, ...]:
     """Return the median over the trials of psi(L_0) at the nearest widths of the grid; NaN where not stored."""
     psi = dataset(cell, "psi_0")
     if psi is None or not len(cell.widths):

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from mc.estimate.flows.protocol import Protocol, protocol
-from mc.estimate.probability.counts import CellLike, Counts, Decision, dataset, decisions, event_widths
+from mc.estimate.probability.counts import Counts, Decision, dataset, decisions, event_widths
 from mc.estimate.probability.intervals import clopper_pearson
 from mc.estimate.widths.contour import Shift, contour, gaussian_heuristic, shift
 from mc.estimate.widths.crossings import CrossingWidth
 from mc.estimate.widths.predicted import named
 from mc.model.arrays import Array, IntArray, Mask
+from mc.store.results import CellResults
 from mc.theory.codes import Outcome
 from mc.theory.constants import published_width
 
@@ -58,10 +59,10 @@ class ProtocolRow:
     value: int
     max_steps: int
     widths: IntArray
-    said: Counts  # called converged
+    converged: Counts  # called converged
     truth: Counts  # zero loss is reached
-    crossing: CrossingWidth  # of `said`; its interval is one of all rows together
-    shift: Shift  # contour of `said` over that of `truth`; its interval is one of all rows together
+    crossing: CrossingWidth  # of `converged`; its interval is one of all rows together
+    shift: Shift  # contour of `converged` over that of `truth`; its interval is one of all rows together
     near: Late
     too_soon: IntArray  # by width: called converged though zero loss is out of reach
     too_late: IntArray  # by width: called not converged though zero loss is reached
@@ -95,7 +96,9 @@ class Plane:
         return float(self.rows[nearest].value), tuple(factor * width for width in raw)
 
 
-def map_rows(axis: str, cells: Sequence[CellLike], experiment: Mapping[str, Any], level: float) -> tuple[MapRow, ...]:
+def map_rows(
+    axis: str, cells: Sequence[CellResults], experiment: Mapping[str, Any], level: float
+) -> tuple[MapRow, ...]:
     """Return the rows of the exact map over `axis` ("n" or "m"), one per cell that has trials.
 
     The level is that of the contour, all rows together. Needs exact, psi_0, sigma_A.
@@ -118,7 +121,7 @@ def map_rows(axis: str, cells: Sequence[CellLike], experiment: Mapping[str, Any]
     return tuple(rows)
 
 
-def _heuristic(cell: CellLike, experiment: Mapping[str, Any]) -> float:
+def _heuristic(cell: CellResults, experiment: Mapping[str, Any]) -> float:
     """Return theory (7.9) for a bounded activation and a Gaussian signal without noise; NaN for others."""
     ensemble, problem = named(experiment), cell.problem
     noisy = problem.get("noise", 0.0) or problem.get("noise_norm")
@@ -129,7 +132,7 @@ def _heuristic(cell: CellLike, experiment: Mapping[str, Any]) -> float:
     return gaussian_heuristic(rank, low, high) if math.isfinite(low) and math.isfinite(high) else math.nan
 
 
-def _ratio(cell: CellLike) -> float:
+def _ratio(cell: CellResults) -> float:
     """Return the median of psi(L_0)/sigma_A; NaN where not stored."""
     psi, sigma = dataset(cell, "psi_0"), dataset(cell, "sigma_A")
     if psi is None or sigma is None:
@@ -140,7 +143,7 @@ def _ratio(cell: CellLike) -> float:
 
 
 def protocol_rows(
-    axis: str, runs: Sequence[tuple[Mapping[str, Any], Sequence[CellLike]]], level: float
+    axis: str, runs: Sequence[tuple[Mapping[str, Any], Sequence[CellResults]]], level: float
 ) -> tuple[ProtocolRow, ...]:
     """Return the rows of the map of a protocol over `axis`, one per cell that has trials.
 
@@ -167,7 +170,7 @@ def protocol_rows(
                 value=value,
                 max_steps=answers.max_steps,
                 widths=answers.widths,
-                said=answers.counts,
+                converged=answers.counts,
                 truth=Counts.of(answers.truth),
                 crossing=one,
                 shift=shift(answers.widths, answers.said, answers.truth, 1.0 - (1.0 - level) / len(protocols)),
@@ -185,7 +188,7 @@ def protocol_rows(
 
 
 def _deceived(answers: Protocol) -> tuple[Mask, Mask]:
-    """Return the trials that are called converged where zero loss is out of reach, and those that may be."""
+    """Return the trials that are called converged where zero loss is out of reach, and the trials that may be."""
     sure = (answers.truth == Decision.FAILS) & (answers.said == Decision.HOLDS)
     may = np.isin(answers.truth, (Decision.FAILS, Decision.UNDECIDED))
     may &= np.isin(answers.said, (Decision.HOLDS, Decision.UNDECIDED))
@@ -197,12 +200,12 @@ def _near(answers: Protocol, level: float) -> Late:
     counts = Counts.of(answers.truth)
     share = counts.holds / np.maximum(counts.trials, 1)
     nearest = int(np.argmin(np.abs(share - 0.5)))
-    truth, said = answers.truth[:, nearest], answers.said[:, nearest]
+    truth, answer = answers.truth[:, nearest], answers.said[:, nearest]
     late, reaching = int(answers.too_late[nearest]), int(counts.holds[nearest])
-    open_, doubtful = truth == Decision.UNDECIDED, said == Decision.UNDECIDED
+    unknown, doubtful = truth == Decision.UNDECIDED, answer == Decision.UNDECIDED
     # the lower limit takes every undecided draw as in time, the upper one as late or as never reaching zero loss
-    in_time = int((open_ & (said != Decision.FAILS)).sum())
-    too_late = int((open_ & (said != Decision.HOLDS)).sum())
+    in_time = int((unknown & (answer != Decision.FAILS)).sum())
+    too_late = int((unknown & (answer != Decision.HOLDS)).sum())
     more = int(((truth == Decision.HOLDS) & doubtful).sum())
     low = float(clopper_pearson(late, reaching + in_time, level)[0])
     high = float(clopper_pearson(late + more + too_late, reaching + too_late, level)[1])

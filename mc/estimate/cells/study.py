@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mc.errors import InputError
-from mc.estimate.probability.counts import EVENTS, CellLike, dataset, failed
+from mc.estimate.probability.counts import EVENTS, dataset, failed
 from mc.estimate.sampling.adaptive import AdaptivePlan, Progress
 from mc.estimate.sampling.goals import progress_of
 from mc.estimate.widths.crossings import CrossingWidth, median_width
@@ -19,7 +19,7 @@ from mc.estimate.widths.curves import Curve, curve
 from mc.estimate.widths.predicted import CellTheory, TheoryCurve, cell_theory
 from mc.model.arrays import IntArray
 from mc.store.layout import Computed
-from mc.store.results import Results
+from mc.store.results import CellResults, Results
 from mc.theory.claims import TRAJECTORY_CLAIMS
 from mc.theory.codes import FORMS, Outcome
 
@@ -36,7 +36,7 @@ ModeEvent = tuple[str, str]
 class CellStudy:
     """Estimates of one cell."""
 
-    cell: CellLike
+    cell: CellResults
     trials: int  # trials attempted at every width
     most: int  # trials attempted at some width
     failed: int  # trials that failed at some width, of certificates or of the flow
@@ -77,7 +77,7 @@ class Study:
         return "sampling" in self.experiment
 
 
-def trials_present(cell: CellLike) -> int:
+def trials_present(cell: CellResults) -> int:
     """Return the number of trials of a cell that are present at every width."""
     computed = dataset(cell, "computed")
     if computed is not None and computed.size:
@@ -86,7 +86,7 @@ def trials_present(cell: CellLike) -> int:
     return 0 if scale is None else int(np.isfinite(scale).sum())
 
 
-def attempted(cell: CellLike) -> tuple[int, int]:
+def attempted(cell: CellResults) -> tuple[int, int]:
     """Return the number of trials that were attempted, failed ones included: at every width, and at some width."""
     computed = dataset(cell, "computed")
     if computed is None or not computed.size:
@@ -95,7 +95,7 @@ def attempted(cell: CellLike) -> tuple[int, int]:
     return int(tried.all(axis=1).sum()), int(tried.sum(axis=0).max(initial=0))
 
 
-def failed_trials(cell: CellLike) -> int:
+def failed_trials(cell: CellResults) -> int:
     """Return the number of trials that failed at some width, of certificates or of the flow."""
     lost, outcome = failed(cell), dataset(cell, "outcome")
     rows = np.zeros(1, dtype=np.bool_) if lost is None else lost.any(axis=1)
@@ -104,7 +104,7 @@ def failed_trials(cell: CellLike) -> int:
     return int(rows.sum())
 
 
-def failures_of(cell: CellLike, attrs: Mapping[str, Any]) -> tuple[str, ...]:
+def failures_of(cell: CellResults, attrs: Mapping[str, Any]) -> tuple[str, ...]:
     """Return place and error of the failed blocks of a cell, from the attributes of results.h5."""
     failures = json.loads(attrs.get("failures", "[]"))
     return tuple(f"{one['place']}: {one['error']}" for one in failures if one["key"] == cell.key)
@@ -130,7 +130,7 @@ def in_claims(name: str, experiment: Mapping[str, Any]) -> bool:
 
 
 def study_cell(
-    cell: CellLike,
+    cell: CellResults,
     experiment: Mapping[str, Any],
     level: float,
     simultaneous: bool,

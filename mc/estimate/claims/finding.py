@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mc.estimate.claims.points import Judgement, Side
+from mc.estimate.claims.points import Points, Side
 from mc.estimate.probability.methods import get_method
 from mc.estimate.probability.support import Support
 from mc.estimate.probability.tests import holm
@@ -32,77 +32,39 @@ at no width.
 
 @dataclass(frozen=True)
 class Finding:
-    """The answer to one claim under one hypothesis; a row of a page and of summary.json.
+    """The answer to one claim under one hypothesis; a row of a page and of summary.json."""
 
-    Parameters
-    ----------
-    name : str
-        Name of the claim (``dipmc claims``).
-    modes : tuple of str
-        "hidden", "both".
-    hypothesis : str
-        Hypothesis under which the claim is checked; empty where it was not checked.
-    cell : int
-        Index of the cell, of `address` where the finding is over several cells; -1 for none.
-    trials, hypothesis_true : int
-        Distinct draws that were checked, and those with the hypothesis true at some width.
-    verdict : str
-        A `Support`, `NOT_CONTRADICTED`, "violated", "not violated in N", or the label of a `Verdict`.
-    lower, upper : float
-        One-sided limits: of the share of draws (with the hypothesis true) that violate the claim, every undecided draw
-        standing against both; or of the probability at the tightest point.
-    slack_min, slack_error, slack_median : float
-        Smallest slack, the amount by which the integration error may lower it, and the median slack.
-    address : (trial or None, width) or None
-        Of the first violation, else of the tightest place.
-    violations, undecided : int
-        Draws that violate the claim, and undecided draws; of a claim on probabilities contradictions, and 0.
-    checks : int
-        Pairs of trial and width with a slack; of a claim on probabilities cells and modes.
-    p_against, p_support : float
-        P-values behind the verdict; NaN where it needs no test.
-    detail : str
-        A remark beside the verdict.
-    points : (int, int, int)
-        Of a claim made at several points: how many are supported (of an equality: not contradicted), how many there
-        are, and how many of the others so few trials cannot support.
-    run : str
-        Name of the run of `cell`; empty for a single run.
-    runs : tuple of str
-        Names of all runs.
-    draws : mapping of str to ndarray of bool, shape (trials,)
-        Of an implication: the properties `DRAWS` of each draw.
-    slacks : ndarray
-        All slacks: of each decided pair of trial and width, or of each point.
-    judgement : Judgement or None
-        Of a claim on probabilities: point by point.
-    """
-
-    name: str
-    modes: tuple[str, ...]
-    hypothesis: str
-    cell: int
-    trials: int
-    hypothesis_true: int
-    verdict: str
+    name: str  # of the claim (``dipmc claims``)
+    modes: tuple[str, ...]  # "hidden", "both"
+    hypothesis: str  # hypothesis under which the claim is checked; empty where it was not checked
+    cell: int  # index of the cell, of `address` where the finding is over several cells; -1 for none
+    trials: int  # distinct draws that were checked
+    hypothesis_true: int  # distinct draws with the hypothesis true at some width
+    verdict: str  # a `Support`, `NOT_CONTRADICTED`, "violated", "not violated in N", or the label of a `Verdict`
     lower: float = math.nan
+    """One-sided limit (with `upper`) of the share of draws with the hypothesis true that violate the claim, where every
+    undecided draw stands against both limits; or of the probability at the tightest point."""
     upper: float = math.nan
     slack_min: float = math.nan
-    slack_error: float = math.nan
+    slack_error: float = math.nan  # amount by which the integration error may lower `slack_min`
     slack_median: float = math.nan
-    address: tuple[int | None, int] | None = None
-    violations: int = 0
-    undecided: int = 0
-    checks: int = 0
-    p_against: float = math.nan
+    address: tuple[int | None, int] | None = None  # (trial or None, width) of the first violation, else of `slack_min`
+    violations: int = 0  # draws that violate the claim; of a claim on probabilities, contradictions
+    undecided: int = 0  # undecided draws; of a claim on probabilities, 0
+    checks: int = 0  # pairs of trial and width with a slack; of a claim on probabilities, cells and modes
+    p_against: float = math.nan  # p-values behind the verdict; NaN where the verdict needs no test
     p_support: float = math.nan
-    detail: str = ""
+    detail: str = ""  # a remark beside the verdict
     points: tuple[int, int, int] = (0, 0, 0)
-    run: str = ""
-    runs: tuple[str, ...] = ()
+    """Of a claim made at several points: how many are supported (of an equality: not contradicted), the number of
+    points, and how many of the unsupported points so few trials cannot support."""
+    run: str = ""  # name of the run of `cell`; empty for a single run
+    runs: tuple[str, ...] = ()  # names of all runs
     draws: Mapping[str, Mask] = field(default_factory=dict, repr=False, compare=False)
+    """Of an implication: the properties `DRAWS` of each draw, shape (trials,)."""
     slacks: Array = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
-    judgement: Judgement | None = field(default=None, repr=False, compare=False)
+    """All slacks: of each decided pair of trial and width, or of each point."""
+    judgement: Points | None = field(default=None, repr=False, compare=False)  # of a claim on probabilities
 
     @property
     def mode(self) -> str:
@@ -174,10 +136,10 @@ def implication_finding(
 
 
 def probability_finding(
-    name: str, mode: str, hypothesis: str, cell: int, judged: Judgement, trials: int | None = None
+    name: str, mode: str, hypothesis: str, cell: int, judged: Points, trials: int | None = None
 ) -> Finding:
     """Return the finding of a claim on probabilities; `trials` were checked where the hypothesis is false of some."""
-    tightest, counts, equality = judged.tightest, judged.points.counts.trials, judged.points.side is Side.EQUAL
+    tightest, counts, equality = judged.tightest, judged.counts.trials, judged.side is Side.EQUAL
     verdicts = judged.verdicts
     met = judged.tests - verdicts.count(Support.CONTRADICTED) if equality else verdicts.count(Support.SUPPORTED)
     points = (met, judged.tests, judged.beyond)
@@ -199,14 +161,14 @@ def probability_finding(
     )
     if tightest is None:
         return finding
-    claimed = judged.slack[judged.points.says]
+    claimed = judged.slack[judged.says]
     return replace(
         finding,
         lower=float(judged.lower[tightest]),
         upper=float(judged.upper[tightest]),
         slack_min=float(judged.slack[tightest]),
         slack_median=float(np.median(claimed)) if not np.isnan(claimed).any() else math.nan,
-        address=(None, int(judged.points.widths[tightest])),
+        address=(None, int(judged.widths[tightest])),
     )
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc.estimate.claims.finding import Finding, implication_finding
-from mc.estimate.probability.counts import CellLike, Decision, Decisions, dataset, decisions, mode_index
+from mc.estimate.probability.counts import Decision, Decisions, dataset, decisions, mode_index
 from mc.model.arrays import Array, IntArray, Mask
+from mc.store.results import CellResults
 from mc.theory.codes import NOT_COMPUTED, Outcome, Verdict
 
 CHAIN = (("paper", "trial"), ("trial", "sharp"), ("sharp", "exact"))
@@ -91,7 +92,7 @@ def _first(mask: Mask, widths: IntArray) -> tuple[int, int] | None:
 
 
 def ladder_implications(
-    cell: CellLike, mode: str, alpha: float = 0.05, method: str = "clopper-pearson"
+    cell: CellResults, mode: str, alpha: float = 0.05, method: str = "clopper-pearson"
 ) -> Iterator[Finding]:
     """Yield the implications between the certificates of a cell; the slack is the logarithm of the stronger margin."""
     for weak, strong in CHAIN:
@@ -122,7 +123,7 @@ def implied(premise: Decisions, conclusion: Decisions) -> NDArray[np.int8]:
 
 
 def flow_implications(
-    cell: CellLike, mode: str, alpha: float = 0.05, method: str = "clopper-pearson", claimed: int | None = None
+    cell: CellResults, mode: str, alpha: float = 0.05, method: str = "clopper-pearson", claimed: int | None = None
 ) -> Iterator[Finding]:
     """Yield the claims checked along trajectories, one per dataset ``verdict_<claim>_<hypothesis>``.
 

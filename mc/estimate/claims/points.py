@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -18,6 +18,10 @@ from mc.estimate.probability.methods import get_method
 from mc.estimate.probability.support import Support
 from mc.estimate.probability.tests import p_value
 from mc.model.arrays import Array, IntArray, Mask
+
+
+def _empty() -> Array:
+    return np.empty(0)
 
 
 class Side(StrEnum):
@@ -30,7 +34,7 @@ class Side(StrEnum):
 
 @dataclass(frozen=True)
 class Points:
-    """P points at which a claim is made; every array has shape (P,)."""
+    """P points at which a claim is made, with the limits and p-values that `judge` adds; every array has shape (P,)."""
 
     side: Side
     parts: tuple[str, ...]  # label of the part of the claim that a point belongs to
@@ -39,6 +43,16 @@ class Points:
     counts: Counts
     bound: Array  # the probability is claimed to be at most, at least or equal to it; NaN claims nothing
     error: Array | float = 0.0  # error of a bound that is itself estimated
+    alpha: float = math.nan  # error probability of all points together; this and the arrays below are set by `judge`
+    lower: Array = field(default_factory=_empty)
+    """One-sided limits of the probability, each at alpha/tests; of an equality two-sided ones."""
+    upper: Array = field(default_factory=_empty)
+    against: Array = field(default_factory=_empty)
+    """Unadjusted p-values of "the claim is true at this point"; NaN where nothing is claimed."""
+    support: Array = field(default_factory=_empty)
+    """Unadjusted p-values of "the claim is false at this point"; NaN also for every equality."""
+    slack: Array = field(default_factory=_empty)
+    """log(bound/observed share) of the bad event, infinite where it was never observed."""
 
     @property
     def says(self) -> Mask:
@@ -52,6 +66,53 @@ class Points:
         """Observed share, an undecided trial counted half; NaN without trials."""
         with np.errstate(invalid="ignore"):
             return np.asarray((self.counts.holds + 0.5 * self.counts.undecided) / self.counts.trials)
+
+    @property
+    def tests(self) -> int:
+        """Number of points that claim something."""
+        return int(self.says.sum())
+
+    @property
+    def p_against(self) -> float:
+        """P-value of the claim at all its points; NaN when vacuous."""
+        return min(self.tests * float(np.nanmin(self.against)), 1.0) if self.tests else math.nan
+
+    @property
+    def p_support(self) -> float:
+        """P-value of "the claim is false at some point", each point at its share of alpha; NaN when vacuous."""
+        if not self.tests:
+            return math.nan
+        return min(self.tests * float(np.max(self.support[self.says], initial=0.0)), 1.0)
+
+    @property
+    def verdicts(self) -> tuple[Support, ...]:
+        """Verdicts point by point; an equality is never `supported`."""
+        verdicts = np.full(len(self.against), Support.VACUOUS, dtype=object)
+        share = self.alpha / max(self.tests, 1)
+        verdicts[self.says] = Support.UNDECIDED
+        verdicts[self.support <= share] = Support.SUPPORTED
+        verdicts[self.against < share] = Support.CONTRADICTED
+        return tuple(map(Support, verdicts.tolist()))
+
+    @property
+    def beyond(self) -> int:
+        """Number of unsupported points that these trials could not have supported with any outcome."""
+        if self.side is Side.EQUAL:
+            return 0
+        # with N trials that all support the claim: P(Bin(N, bound) = 0), or P(Bin(N, bound) = N)
+        safest = 1.0 - self.bound + self.error if self.side is Side.AT_MOST else self.bound + self.error
+        least = np.power(np.clip(np.where(self.says, safest, 0.0), 0.0, 1.0), self.counts.trials)
+        share = self.alpha / max(self.tests, 1)
+        return int((self.says & (least > share) & ~(self.support <= share)).sum())
+
+    @property
+    def tightest(self) -> int | None:
+        """Index of the point that is nearest to failing; None when vacuous."""
+        claimed = np.flatnonzero(self.says)
+        if not len(claimed):
+            return None
+        distance = self.against if self.side is Side.EQUAL else self.slack
+        return int(claimed[np.argmin(distance[claimed])])
 
 
 def stacked(points: Sequence[Points]) -> Points:
@@ -67,68 +128,7 @@ def stacked(points: Sequence[Points]) -> Points:
     return Points(side, labels, widths, parameters, Counts(holds, fails, undecided), bound)
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """Limits and tests of a claim at its points; every array has shape (P,)."""
-
-    points: Points
-    lower: Array  # one-sided limits of the probability, each at alpha/tests; of an equality two-sided ones
-    upper: Array
-    against: Array  # unadjusted p-values of "the claim is true at this point"; NaN where nothing is claimed
-    support: Array  # unadjusted p-values of "the claim is false at this point"; NaN also for every equality
-    slack: Array  # log(bound/observed share) of the bad event, infinite where it was never seen
-    alpha: float
-
-    @property
-    def tests(self) -> int:
-        """Number of points that claim something."""
-        return int(self.points.says.sum())
-
-    @property
-    def p_against(self) -> float:
-        """P-value of the claim at all its points; NaN when vacuous."""
-        return min(self.tests * float(np.nanmin(self.against)), 1.0) if self.tests else math.nan
-
-    @property
-    def p_support(self) -> float:
-        """P-value of "the claim is false at some point", each point at its share of alpha; NaN when vacuous."""
-        if not self.tests:
-            return math.nan
-        return min(self.tests * float(np.max(self.support[self.points.says], initial=0.0)), 1.0)
-
-    @property
-    def verdicts(self) -> tuple[Support, ...]:
-        """Verdicts point by point; an equality is never `supported`."""
-        verdicts = np.full(len(self.against), Support.VACUOUS, dtype=object)
-        share = self.alpha / max(self.tests, 1)
-        verdicts[self.points.says] = Support.UNDECIDED
-        verdicts[self.support <= share] = Support.SUPPORTED
-        verdicts[self.against < share] = Support.CONTRADICTED
-        return tuple(map(Support, verdicts.tolist()))
-
-    @property
-    def beyond(self) -> int:
-        """Number of unsupported points that these trials could not have supported with any outcome."""
-        points = self.points
-        if points.side is Side.EQUAL:
-            return 0
-        # with N trials that all support the claim: P(Bin(N, bound) = 0), or P(Bin(N, bound) = N)
-        safest = 1.0 - points.bound + points.error if points.side is Side.AT_MOST else points.bound + points.error
-        least = np.power(np.clip(np.where(points.says, safest, 0.0), 0.0, 1.0), points.counts.trials)
-        share = self.alpha / max(self.tests, 1)
-        return int((points.says & (least > share) & ~(self.support <= share)).sum())
-
-    @property
-    def tightest(self) -> int | None:
-        """Index of the point that is nearest to failing; None when vacuous."""
-        claimed = np.flatnonzero(self.points.says)
-        if not len(claimed):
-            return None
-        distance = self.against if self.points.side is Side.EQUAL else self.slack
-        return int(claimed[np.argmin(distance[claimed])])
-
-
-def judge(points: Points, alpha: float = 0.05, method: str = "clopper-pearson") -> Judgement:
+def judge(points: Points, alpha: float = 0.05, method: str = "clopper-pearson") -> Points:
     """Judge a claim at all its points together; an undecided trial stands against every verdict.
 
     `alpha` is the error probability of all contradictions together, and of all supports. `method` is a name of
@@ -153,4 +153,4 @@ def judge(points: Points, alpha: float = 0.05, method: str = "clopper-pearson") 
             slack, tail = np.full(says.shape, np.nan), tail / 2.0
     against, support, slack = (np.where(says, values, np.nan) for values in (against, support, slack))
     lower, upper = limits.lower(counts.holds, trials, tail), limits.upper(most, trials, tail)
-    return Judgement(points, lower, upper, against, support, slack, alpha)
+    return replace(points, alpha=alpha, lower=lower, upper=upper, against=against, support=support, slack=slack)

@@ -16,9 +16,10 @@ import numpy as np
 from mc.estimate.claims.finding import Finding
 from mc.estimate.flows.protocol import zero_loss
 from mc.estimate.numbers import short
-from mc.estimate.probability.counts import CellLike, Counts, dataset, decisions
+from mc.estimate.probability.counts import Counts, dataset, decisions
 from mc.estimate.probability.support import Support
 from mc.estimate.widths.crossings import CrossingWidth, crossing_width
+from mc.store.results import CellResults
 from mc.theory.constants import published_probability, published_width
 
 EVENTS = ("zero loss", "sharp", "trial", "paper")
@@ -47,7 +48,7 @@ class Constant:
 
 
 def constant(
-    cell: CellLike, mode: str, event: str, d: int, level: float, method: str = "clopper-pearson"
+    cell: CellResults, mode: str, event: str, d: int, level: float, method: str = "clopper-pearson"
 ) -> Constant | None:
     """Return C' of one cell, from the width at which P reaches the promise; None where vacuous or not computed."""
     n = int(cell.problem["n"])
@@ -72,7 +73,7 @@ def constant(
 
 
 def constants(
-    cells: Sequence[CellLike], mode: str, event: str, d: int, alpha: float = 0.05, method: str = "clopper-pearson"
+    cells: Sequence[CellResults], mode: str, event: str, d: int, alpha: float = 0.05, method: str = "clopper-pearson"
 ) -> tuple[Constant, ...]:
     """Return C' of every cell, their intervals at confidence 1 - alpha together (Bonferroni)."""
     level = 1.0 - alpha / len(cells)
@@ -102,7 +103,7 @@ def _finding(estimates: Sequence[Constant]) -> Finding:
 
 
 def published(
-    cells: Sequence[CellLike], experiment: Mapping[str, Any], alpha: float = 0.05, method: str = "clopper-pearson"
+    cells: Sequence[CellResults], experiment: Mapping[str, Any], alpha: float = 0.05, method: str = "clopper-pearson"
 ) -> Iterator[tuple[Finding, tuple[Constant, ...]]]:
     """Yield the finding over the cells of a run with the C' of each cell, by mode, for zero loss and each certificate.
 

@@ -44,7 +44,7 @@ def theory_finding(curve: Curve, alpha: float, method: str) -> Finding:
     nothing, error = np.full(len(widths), math.nan), THEORY_ERRORS * theory.standard_error
     points = Points(Side.AT_LEAST, (curve.event,) * len(widths), widths, nothing, curve.counts, theory.p, error)
     judged = judge(points, alpha, method)
-    judged = replace(judged, slack=np.where(points.says, judged.lower - theory.p, math.nan))
+    judged = replace(judged, slack=np.where(judged.says, judged.lower - theory.p, math.nan))
     finding = probability_finding(f"theory-{theory.form}", curve.mode, "P_theory > 0", curve.cell, judged)
     tightest = judged.tightest
     return replace(

@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike
 
 from mc.estimate.claims.finding import Finding, probability_finding
 from mc.estimate.claims.points import Points, Side, judge, stacked
-from mc.estimate.probability.counts import CellLike, Counts, Decision, Decisions, dataset
+from mc.estimate.probability.counts import Counts, Decision, Decisions, dataset
 from mc.estimate.widths.predicted import Ensemble, named
 from mc.model.arrays import Array, Mask
 from mc.model.draws import CHUNK
+from mc.store.results import CellResults
 from mc.theory import constants
 
 Bound = Callable[..., Array]
@@ -45,7 +46,7 @@ def below(values: Array, threshold: Array | float, error: Array | float, compute
     return decided
 
 
-def _points(label: str, cell: CellLike, parameter: float, event: Decisions, bound: ArrayLike) -> Points:
+def _points(label: str, cell: CellResults, parameter: float, event: Decisions, bound: ArrayLike) -> Points:
     widths = np.asarray(cell.widths, dtype=np.int64)
     return Points(
         Side.AT_MOST,
@@ -57,12 +58,12 @@ def _points(label: str, cell: CellLike, parameter: float, event: Decisions, boun
     )
 
 
-def _computed(cell: CellLike, values: Array) -> Mask:
+def _computed(cell: CellResults, values: Array) -> Mask:
     stored = dataset(cell, "computed")
     return ~np.isnan(values) if stored is None else np.asarray(stored > 0)
 
 
-def smallest_eigenvalue(cell: CellLike, ensemble: Ensemble) -> tuple[str, Array, Array] | None:
+def smallest_eigenvalue(cell: CellResults, ensemble: Ensemble) -> tuple[str, Array, Array] | None:
     """Return the mode, lambda_min(V Dphi^2 V^T/k) and its error, (trial, width), from the Jacobian's singular value.
 
     In mode `hidden` the eigenvalue is its square, in mode `both` its square less s^2 (theory §4); None where neither is
@@ -84,7 +85,7 @@ def smallest_eigenvalue(cell: CellLike, ensemble: Ensemble) -> tuple[str, Array,
 
 
 def chernoff(
-    cell: CellLike,
+    cell: CellResults,
     ensemble: Ensemble,
     alpha: float = 0.05,
     method: str = "clopper-pearson",
@@ -113,7 +114,7 @@ def chernoff(
 
 
 def concentration(
-    cell: CellLike,
+    cell: CellResults,
     ensemble: Ensemble,
     alpha: float = 0.05,
     method: str = "clopper-pearson",
@@ -141,7 +142,7 @@ def concentration(
 
 
 def initial_error(
-    cell: CellLike,
+    cell: CellResults,
     ensemble: Ensemble,
     alpha: float = 0.05,
     method: str = "clopper-pearson",
@@ -168,7 +169,7 @@ def initial_error(
 
 
 def ingredients(
-    cell: CellLike, experiment: Mapping[str, Any], alpha: float = 0.05, method: str = "clopper-pearson"
+    cell: CellResults, experiment: Mapping[str, Any], alpha: float = 0.05, method: str = "clopper-pearson"
 ) -> Iterator[Finding]:
     """Test all three in one cell; yield nothing where the activation or the law is the user's own object."""
     ensemble = named(experiment)

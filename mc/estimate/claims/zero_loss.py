@@ -12,7 +12,6 @@ from mc.estimate.claims.finding import Finding, probability_finding
 from mc.estimate.claims.points import Points, Side, judge, stacked
 from mc.estimate.numbers import significant, spaced
 from mc.estimate.probability.counts import (
-    CellLike,
     Counts,
     dataset,
     decisions,
@@ -21,9 +20,11 @@ from mc.estimate.probability.counts import (
 )
 from mc.estimate.probability.support import Support
 from mc.estimate.probability.tests import exact_p_value
+from mc.estimate.widths.contour import heuristic_width
 from mc.estimate.widths.crossings import crossing_width
 from mc.estimate.widths.predicted import named
 from mc.model.arrays import Array, IntArray
+from mc.store.results import CellResults
 
 Law = Callable[[IntArray, int], Array]
 
@@ -40,7 +41,7 @@ def orthant_law(widths: IntArray, rank: int) -> Array:
 
 
 def orthant(
-    cell: CellLike,
+    cell: CellResults,
     experiment: Mapping[str, Any],
     alpha: float = 0.05,
     method: str = "clopper-pearson",
@@ -78,13 +79,8 @@ def orthant(
         yield probability_finding("orthant", "hidden", HYPOTHESIS, cell.index, judged, trials)
 
 
-def heuristic_width(rank: float, square: float, low: float, high: float) -> float:
-    """Return r + 2 pi (|A^+ y|^2 + r (a + b)^2/4)/(b - a)^2 of r, |A^+ y|^2 and the range (a, b) of the activation."""
-    return rank + 2.0 * math.pi * (square + rank * (low + high) ** 2 / 4.0) / (high - low) ** 2
-
-
 def half_width(
-    cell: CellLike, experiment: Mapping[str, Any], alpha: float = 0.05, method: str = "clopper-pearson"
+    cell: CellResults, experiment: Mapping[str, Any], alpha: float = 0.05, method: str = "clopper-pearson"
 ) -> Iterator[Finding]:
     """Yield the ratio of the measured 50 % width of `exact` to the heuristic, with its interval.
 

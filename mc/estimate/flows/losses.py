@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binom
 
-from mc.estimate.probability.counts import CellLike, mode_index
+from mc.estimate.probability.counts import mode_index
 from mc.model import losses
 from mc.model.arrays import Array, Mask
 from mc.model.losses import Loss
 from mc.store.layout import Computed, field_of
+from mc.store.results import CellResults
 from mc.theory.codes import Outcome
 
 
@@ -21,7 +22,7 @@ from mc.theory.codes import Outcome
 class Saved:
     """T saved trajectories; arrays are asked for by the name of their dataset."""
 
-    cell: CellLike
+    cell: CellResults
     mode: str
     width: int
 
@@ -70,7 +71,7 @@ class Saved:
             return np.where(self[f"margin_{hypothesis}"] > 1.0, sigma, np.nan)
 
 
-def saved_of(cell: CellLike) -> Iterator[Saved]:
+def saved_of(cell: CellResults) -> Iterator[Saved]:
     """Every mode and flow width of a cell of which trajectories were kept."""
     if "loss" not in cell.data or not len(cell.saved_trials):
         return

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from mc.estimate.probability.counts import CellLike, Counts, Decision, Decisions, dataset, decisions, mode_index
+from mc.estimate.probability.counts import Counts, Decision, Decisions, dataset, decisions, mode_index
 from mc.estimate.probability.paired import Comparison, compare
 from mc.model.arrays import Array, IntArray, Mask
+from mc.store.results import CellResults
 from mc.theory.codes import NOT_COMPUTED, Outcome
 
 FAILED = (Outcome.STEP_BUDGET, Outcome.HORIZON, Outcome.NON_FINITE, Outcome.NOT_CONVERGED_CERTIFIED)
@@ -25,7 +26,7 @@ The last takes no steps: no network whatever comes within the tolerance, hence n
 """
 
 
-def zero_loss(cell: CellLike, mode: str) -> Decisions | None:
+def zero_loss(cell: CellResults, mode: str) -> Decisions | None:
     """Whether training reaches zero loss: exactly for `hidden`; proved or open for `both` (theory §7.4, §7.5)."""
     if mode == "hidden":
         return decisions(cell, "exact", mode)
@@ -80,7 +81,7 @@ class Protocol:
         return Counts.of(self.said)
 
 
-def answers(cell: CellLike, mode: str) -> Decisions | None:
+def answers(cell: CellResults, mode: str) -> Decisions | None:
     """What the protocol says of every trial: out of steps is an answer to it, not an open question."""
     stored = dataset(cell, "outcome")
     if stored is None or stored.size == 0:
@@ -93,7 +94,7 @@ def answers(cell: CellLike, mode: str) -> Decisions | None:
     return said
 
 
-def _median_steps(cell: CellLike, mode: str, converged: Mask) -> Array:
+def _median_steps(cell: CellResults, mode: str, converged: Mask) -> Array:
     steps = dataset(cell, "steps")
     if steps is None:
         return np.full(converged.shape[1], np.nan)
@@ -112,12 +113,12 @@ def _step_words(flow: Mapping[str, Any]) -> str:
     return "largest stable step" if share == 1.0 else f"{share:g} of the largest stable step"
 
 
-def protocol(cell: CellLike, mode: str, experiment: Mapping[str, Any], level: float = 0.95) -> Protocol | None:
+def protocol(cell: CellResults, mode: str, experiment: Mapping[str, Any], level: float = 0.95) -> Protocol | None:
     """Compare the protocol of a run with what is known of the same trials.
 
     Parameters
     ----------
-    cell : CellLike
+    cell : CellResults
         Of a run with the rule gd; needs outcome, and exact (hidden) or sigma_low (both).
     mode : str
     experiment : mapping
@@ -186,18 +187,18 @@ class Stepped:
     name : str
     draws : tuple
         What must be equal for two runs to share every draw and the problem of optimisation: seed, activation, loss.
-    cells : sequence of CellLike
+    cells : sequence of CellResults
     descends : bool
         Whether its rule is gradient descent.
     """
 
     name: str
     draws: tuple[object, ...]
-    cells: Sequence[CellLike]
+    cells: Sequence[CellResults]
     descends: bool
 
 
-def stepped(name: str, experiment: Mapping[str, Any], cells: Sequence[CellLike]) -> Stepped:
+def stepped(name: str, experiment: Mapping[str, Any], cells: Sequence[CellResults]) -> Stepped:
     """A run of a suite, by its experiment file."""
     loss, network = experiment.get("loss", {}), experiment.get("network", {})
     kind = loss.get("kind", "mse")
@@ -210,7 +211,7 @@ def stepped(name: str, experiment: Mapping[str, Any], cells: Sequence[CellLike])
     return Stepped(name, draws, cells, experiment.get("flow", {}).get("rule") == "gd")
 
 
-def _answers_at(run: Stepped, cell: CellLike, mode: str, widths: IntArray) -> Decisions | None:
+def _answers_at(run: Stepped, cell: CellResults, mode: str, widths: IntArray) -> Decisions | None:
     """What the run says: its protocol, or for a flow whether zero loss is reached."""
     if run.descends:
         said = answers(cell, mode)

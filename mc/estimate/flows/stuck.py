@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mc.estimate.probability.counts import CellLike, Counts, Decision, dataset, decisions, mode_index
+from mc.estimate.probability.counts import Counts, Decision, dataset, decisions, mode_index
 from mc.model.arrays import IntArray
+from mc.store.results import CellResults
 from mc.theory.codes import NOT_COMPUTED, Outcome, Verdict
 
 ARRIVED = (Outcome.CONVERGED_CERTIFIED, Outcome.CONVERGED_TOLERANCE, Outcome.CONVERGED_GD)
@@ -50,18 +51,18 @@ class Stuck:
     examples: tuple[tuple[int, int], ...]
 
 
-def exact_counts(cell: CellLike) -> Counts | None:
+def exact_counts(cell: CellResults) -> Counts | None:
     """How many draws reach zero loss with the hidden layer trained, at every width; None where it was not decided."""
     found = decisions(cell, "exact", "hidden") if "hidden" in cell.modes else None
     return None if found is None else Counts.of(found)
 
 
-def stuck(cell: CellLike, mode: str) -> Stuck | None:
+def stuck(cell: CellResults, mode: str) -> Stuck | None:
     """How the trajectories of a cell ended.
 
     Parameters
     ----------
-    cell : CellLike
+    cell : CellResults
         Needs outcome; verdict_zonotope_always for the comparison with the exact verdict.
     mode : {"hidden", "both"}
 
@@ -93,7 +94,7 @@ def _count(held: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> IntArray:
     return np.asarray(held.sum(axis=0), dtype=np.int64)
 
 
-def _examples(cell: CellLike) -> tuple[tuple[int, int], ...]:
+def _examples(cell: CellResults) -> tuple[tuple[int, int], ...]:
     found = decisions(cell, "exact", "hidden")
     if found is None:
         return ()

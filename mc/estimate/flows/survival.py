@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from mc.estimate.probability.counts import CONVERGED, CellLike, dataset, mode_index
+from mc.estimate.probability.counts import CONVERGED, dataset, mode_index
 from mc.estimate.probability.intervals import checked_level
 from mc.model.arrays import Array, IntArray
+from mc.store.results import CellResults
 from mc.theory.codes import NOT_COMPUTED, Outcome
 
 NEVER = (Outcome.NOT_CONVERGED_CERTIFIED,)
@@ -149,12 +150,12 @@ def _kaplan_meier(events: Array, censored: Array, times: Array, level: float) ->
     )
 
 
-def cell_convergence_times(cell: CellLike, mode: str, level: float = 0.95) -> tuple[ConvergenceTimes, ...]:
+def cell_convergence_times(cell: CellResults, mode: str, level: float = 0.95) -> tuple[ConvergenceTimes, ...]:
     """Times to convergence at every flow width of a cell, empty where the run integrated nothing.
 
     Parameters
     ----------
-    cell : CellLike
+    cell : CellResults
     mode : {"hidden", "both"}
     level : float
         Of each width alone.

@@ -19,10 +19,6 @@ from mc.theory.codes import NOT_COMPUTED, Exact, Outcome
 Decisions = NDArray[np.int8]
 
 
-CellLike = CellResults
-"""The cells that the analysis reads."""
-
-
 class Decision(IntEnum):
     """Verdict of one trial on one event at one width."""
 
@@ -37,8 +33,8 @@ class Counts:
     """Numbers of trials per width; adding is associative and commutative.
 
     A trial that was not attempted is in none of them. An undecided trial stands against every limit: lower limits are
-    made of `holds`, upper limits of `most_holds`. Every limit is monotone in the holds, so the interval contains the
-    one that knowing the undecided trials would have given.
+    computed from `holds`, upper limits from `most_holds`. Every limit is monotone in the holds, so the interval
+    contains every interval that decided trials could give.
 
     Attributes
     ----------
@@ -77,19 +73,19 @@ class Counts:
         return cls(*(np.zeros(widths, dtype=np.int64) for _ in range(3)))
 
 
-def dataset(cell: CellLike, name: str) -> NDArray[Any] | None:
+def dataset(cell: CellResults, name: str) -> NDArray[Any] | None:
     """Return a dataset of the cell, or None where the run did not store it."""
     return np.asarray(cell.data[name]) if name in cell.data else None
 
 
-def mode_index(cell: CellLike, mode: str) -> int:
+def mode_index(cell: CellResults, mode: str) -> int:
     """Return the position of a mode on the mode axis; raise InputError if the run does not have the mode."""
     if mode not in cell.modes:
         raise InputError(f"mode {mode!r} is not in this run: it has {', '.join(cell.modes)}")
     return cell.modes.index(mode)
 
 
-def computed_trials(cell: CellLike) -> Mask | None:
+def computed_trials(cell: CellResults) -> Mask | None:
     """Return which trials are present at every width, shape (trial, width); None if the run stored neither."""
     computed = dataset(cell, "computed")
     if computed is not None:
@@ -98,7 +94,7 @@ def computed_trials(cell: CellLike) -> Mask | None:
     return None if psi is None else ~np.isnan(psi)
 
 
-def failed(cell: CellLike) -> Mask | None:
+def failed(cell: CellResults) -> Mask | None:
     """Return which trials failed at each width, shape (trial, width); None where none did."""
     computed = dataset(cell, "computed")
     if computed is None or not (computed == Computed.FAILED).any():
@@ -106,7 +102,7 @@ def failed(cell: CellLike) -> Mask | None:
     return np.asarray(computed == Computed.FAILED)
 
 
-def mark_failed(cell: CellLike, decided: Decisions) -> Decisions:
+def mark_failed(cell: CellResults, decided: Decisions) -> Decisions:
     """Set failed trials to undecided, except at widths where the event applies to none of the present trials."""
     failed_trials, present = failed(cell), computed_trials(cell)
     if failed_trials is None or present is None:
@@ -116,8 +112,8 @@ def mark_failed(cell: CellLike, decided: Decisions) -> Decisions:
     return np.where(failed_trials & applies, Decision.UNDECIDED, decided).astype(np.int8)
 
 
-def _from_margin(name: str) -> Callable[[CellLike, str], Decisions | None]:
-    def decide(cell: CellLike, mode: str) -> Decisions | None:
+def _from_margin(name: str) -> Callable[[CellResults, str], Decisions | None]:
+    def decide(cell: CellResults, mode: str) -> Decisions | None:
         stored = dataset(cell, name)
         if stored is None:
             return None
@@ -133,7 +129,7 @@ def _from_margin(name: str) -> Callable[[CellLike, str], Decisions | None]:
     return decide
 
 
-def _conserved(cell: CellLike, mode: str) -> Decisions | None:
+def _conserved(cell: CellResults, mode: str) -> Decisions | None:
     low, psi = dataset(cell, "sigma_low"), dataset(cell, "psi_0")
     if mode != "both" or low is None or psi is None:
         return None
@@ -141,7 +137,7 @@ def _conserved(cell: CellLike, mode: str) -> Decisions | None:
     return np.where(np.isnan(low), Decision.NOT_COUNTED, holds).astype(np.int8)
 
 
-def _exact(cell: CellLike, mode: str) -> Decisions | None:
+def _exact(cell: CellResults, mode: str) -> Decisions | None:
     stored = dataset(cell, "exact")
     if mode != "hidden" or stored is None:
         return None
@@ -155,7 +151,7 @@ def _exact(cell: CellLike, mode: str) -> Decisions | None:
 CONVERGED = (Outcome.CONVERGED_CERTIFIED, Outcome.CONVERGED_TOLERANCE, Outcome.CONVERGED_GD)
 
 
-def _converged(cell: CellLike, mode: str) -> Decisions | None:
+def _converged(cell: CellResults, mode: str) -> Decisions | None:
     stored = dataset(cell, "outcome")
     if stored is None or stored.size == 0:
         return None
@@ -167,7 +163,7 @@ def _converged(cell: CellLike, mode: str) -> Decisions | None:
     return decisions
 
 
-EVENTS: Mapping[str, Callable[[CellLike, str], Decisions | None]] = {
+EVENTS: Mapping[str, Callable[[CellResults, str], Decisions | None]] = {
     "paper": _from_margin("margin_paper"),
     "trial": _from_margin("margin_trial"),
     "sharp": _from_margin("margin_sharp"),
@@ -178,12 +174,12 @@ EVENTS: Mapping[str, Callable[[CellLike, str], Decisions | None]] = {
 """The events whose probabilities are estimated: each maps (cell, mode) to decisions, None where not computed."""
 
 
-def decisions(cell: CellLike, event: str, mode: str) -> Decisions | None:
+def decisions(cell: CellResults, event: str, mode: str) -> Decisions | None:
     """Decide an event on every trial of a cell.
 
     Parameters
     ----------
-    cell : CellLike
+    cell : CellResults
         A cell of the results.
     event : str
         A name of `EVENTS`: a certificate of the ladder (theory §5) or ``converged``, the outcome of the flow.
@@ -208,6 +204,6 @@ def decisions(cell: CellLike, event: str, mode: str) -> Decisions | None:
     return decided if decided is not None and (decided != Decision.NOT_COUNTED).any() else None
 
 
-def event_widths(cell: CellLike, event: str) -> IntArray:
+def event_widths(cell: CellResults, event: str) -> IntArray:
     """Return the widths an event is observed at: those of the flow for ``converged``, all otherwise."""
     return np.asarray(cell.flow_widths if event == "converged" else cell.widths, dtype=np.int64)

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
-from mc.estimate.probability.counts import CellLike, dataset, failed, mode_index
+from mc.estimate.probability.counts import dataset, failed, mode_index
 from mc.estimate.probability.intervals import clopper_pearson
 from mc.model.arrays import Array, IntArray
+from mc.store.results import CellResults
 from mc.theory.codes import Exact
 from mc.trial.rare.settings import carriers
 
@@ -103,7 +104,7 @@ class RareWidth:
 
 
 def counted_failures(
-    cell: CellLike, table: Mapping[str, Any], moment_dphi: float, column: int, level: float
+    cell: CellResults, table: Mapping[str, Any], moment_dphi: float, column: int, level: float
 ) -> Counted | None:
     """Count the failures among the run's own trials in a column of widths; None where no stored dataset decides them.
 
@@ -131,13 +132,13 @@ def counted_failures(
     return Counted.of(int((values <= limit).sum()), trials, level, lost) if trials else None
 
 
-def _failed_at(cell: CellLike, column: int) -> int:
+def _failed_at(cell: CellResults, column: int) -> int:
     """Count the trials that failed at a width."""
     lost = failed(cell)
     return 0 if lost is None else int(lost[:, column].sum())
 
 
-def _lost_repetitions(cell: CellLike, table: Mapping[str, Any], block_size: int | None) -> IntArray:
+def _lost_repetitions(cell: CellResults, table: Mapping[str, Any], block_size: int | None) -> IntArray:
     """Count the repetitions carried by failed trials, at every width of the cell."""
     lost = failed(cell)
     if lost is None:
@@ -151,7 +152,7 @@ def _lost_repetitions(cell: CellLike, table: Mapping[str, Any], block_size: int 
 
 
 def rare_widths(
-    cell: CellLike,
+    cell: CellResults,
     table: Mapping[str, Any],
     level: float,
     moment_dphi: float = np.nan,
@@ -173,7 +174,7 @@ def rare_widths(
     return tuple(_at_width(cell, table, moment_dphi, int(i), level, int(lost[i])) for i in columns)
 
 
-def unreached(cell: CellLike) -> tuple[int, ...]:
+def unreached(cell: CellResults) -> tuple[int, ...]:
     """Return the widths at which the pilot did not reach the threshold."""
     stored, levels = dataset(cell, "rare_probability"), dataset(cell, "rare_levels")
     if stored is None or levels is None:
@@ -183,7 +184,7 @@ def unreached(cell: CellLike) -> tuple[int, ...]:
 
 
 def _at_width(
-    cell: CellLike, table: Mapping[str, Any], moment_dphi: float, column: int, level: float, lost: int
+    cell: CellResults, table: Mapping[str, Any], moment_dphi: float, column: int, level: float, lost: int
 ) -> RareWidth:
     columns = {name: np.asarray(cell.data[name])[:, column] for name in cell.data if name.startswith("rare_")}
     rows = np.isfinite(columns["rare_probability"])

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from mc.estimate.probability.counts import CellLike, dataset
+from mc.estimate.probability.counts import dataset
 from mc.estimate.rare.predicted import RareTheory, rare_theory
 from mc.estimate.rare.probability import RareWidth, rare_widths, unreached
 from mc.estimate.widths.predicted import CellTheory
 from mc.estimate.widths.regression import weighted_line
 from mc.model.arrays import Array
+from mc.store.results import CellResults
 
 DENSE = 60
 """Widths at which the bound is drawn."""
@@ -78,7 +79,7 @@ class RareStudy:
 
 
 def rare_study(
-    cell: CellLike, experiment: Mapping[str, Any], level: float, theory: CellTheory | None
+    cell: CellResults, experiment: Mapping[str, Any], level: float, theory: CellTheory | None
 ) -> RareStudy | None:
     """Estimate the rare failure of a cell; None without [rare], or before its first repetition is stored."""
     table = experiment.get("rare")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mc.errors import InputError
-from mc.estimate.probability.counts import EVENTS, CellLike, Counts, Decision, dataset, decisions, event_widths
+from mc.estimate.probability.counts import EVENTS, Counts, Decision, dataset, decisions, event_widths
 from mc.estimate.sampling.adaptive import (
     AdaptivePlan,
     Goal,
@@ -24,10 +24,11 @@ from mc.estimate.sampling.adaptive import (
 from mc.estimate.sampling.planning import smallest_whole
 from mc.estimate.widths.predicted import cell_theory
 from mc.model.arrays import Array, IntArray, Mask
+from mc.store.results import CellResults
 from mc.theory.codes import FORMS, NOT_COMPUTED, ONE_MODE
 
 
-def cell_events(cell: CellLike, ladder: Sequence[str]) -> Iterator[tuple[str, str]]:
+def cell_events(cell: CellResults, ladder: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield (mode, event) of every estimate in a cell: the rungs of the ladder, and convergence where it integrates."""
     flows = ("converged",) if len(cell.flow_widths) else ()
     for mode in cell.modes:
@@ -36,7 +37,7 @@ def cell_events(cell: CellLike, ladder: Sequence[str]) -> Iterator[tuple[str, st
                 yield mode, event
 
 
-def _claims(cell: CellLike, experiment: Mapping[str, Any], mode: str, event: str) -> Array:
+def _claims(cell: CellResults, experiment: Mapping[str, Any], mode: str, event: str) -> Array:
     theory = cell_theory(cell, experiment)
     if theory is None or theory.outside:
         why = theory.outside if theory is not None else "the activation, loss or output law has no explicit constants"
@@ -44,7 +45,7 @@ def _claims(cell: CellLike, experiment: Mapping[str, Any], mode: str, event: str
     return theory.curve(mode, event, cell.widths).p
 
 
-def adaptive_plan(experiment: Mapping[str, Any], cells: Sequence[CellLike]) -> AdaptivePlan:
+def adaptive_plan(experiment: Mapping[str, Any], cells: Sequence[CellResults]) -> AdaptivePlan:
     """Return the plan that [sampling] fixes before the first trial.
 
     Parameters
@@ -83,7 +84,7 @@ def adaptive_plan(experiment: Mapping[str, Any], cells: Sequence[CellLike]) -> A
     return plan
 
 
-def cell_decisions(cell: CellLike, ladder: Sequence[str]) -> Stored:
+def cell_decisions(cell: CellResults, ladder: Sequence[str]) -> Stored:
     """Return the decisions of every event in a cell and which trials are computed, by (cell, mode, event)."""
     stored = {}
     for mode, event in cell_events(cell, ladder):
@@ -101,7 +102,7 @@ def cell_decisions(cell: CellLike, ladder: Sequence[str]) -> Stored:
     return stored
 
 
-def progress_of(experiment: Mapping[str, Any], cells: Sequence[CellLike]) -> tuple[AdaptivePlan, Progress]:
+def progress_of(experiment: Mapping[str, Any], cells: Sequence[CellResults]) -> tuple[AdaptivePlan, Progress]:
     """Return the plan of an adaptive run and the state of its stored trials."""
     plan = adaptive_plan(experiment, cells)
     ladder = tuple(experiment.get("certificates", {}).get("ladder", EVENTS))

@@ -14,7 +14,6 @@ import numpy as np
 from scipy.stats import chi2
 from scipy.stats import t as student
 
-from mc.estimate.claims.zero_loss import heuristic_width
 from mc.estimate.probability.counts import Counts, Decision, Decisions
 from mc.estimate.probability.intervals import checked_level
 from mc.estimate.widths.crossings import CrossingWidth, interpolated, interpolated_width, pooled
@@ -84,6 +83,11 @@ def _limits(log_ratios: Array, level: float) -> tuple[float, float]:
     error = math.sqrt((GROUPS - 1) / GROUPS * float(np.sum(np.square(without - without.mean()))))
     reach = float(student.ppf(0.5 + level / 2.0, GROUPS - 1)) * error
     return math.exp(whole - reach), math.exp(whole + reach)
+
+
+def heuristic_width(rank: float, square: float, low: float, high: float) -> float:
+    """Return r + 2 pi (|A^+ y|^2 + r (a + b)^2/4)/(b - a)^2 of r, |A^+ y|^2 and the range (a, b) of the activation."""
+    return rank + 2.0 * math.pi * (square + rank * (low + high) ** 2 / 4.0) / (high - low) ** 2
 
 
 def gaussian_heuristic(rank: int, low: float, high: float) -> float:

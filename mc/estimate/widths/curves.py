@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mc.errors import InputError
-from mc.estimate.probability.counts import CellLike, Counts, decisions, event_widths
+from mc.estimate.probability.counts import Counts, decisions, event_widths
 from mc.estimate.probability.methods import get_method
 from mc.estimate.probability.support import Support, at_least
 from mc.estimate.widths.predicted import TheoryCurve
 from mc.model.arrays import Array, IntArray
+from mc.store.results import CellResults
 
 THEORY_ERRORS = 3.0
 """Standard errors of a mean P_theory that a verdict allows for."""
@@ -41,7 +42,7 @@ class Estimate:
     theory: float | None  # P_theory at this width; 0 is vacuous, None means that no bound is compared
     theory_source: str | None
     verdict: Support | None  # on "P >= theory"
-    policy: str = "bracket"  # undecided trials stand against both ends
+    policy: str = "bracket"  # undecided trials stand against both ends; a column of summary.json
     undecided_share: float = 0.0  # undecided out of all trials; 0 without trials
 
 
@@ -136,7 +137,7 @@ def curve_of_counts(
 
 
 def curve(
-    cell: CellLike,
+    cell: CellResults,
     event: str,
     mode: str,
     level: float = 0.95,

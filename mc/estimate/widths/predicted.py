@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mc.errors import InputError
-from mc.estimate.probability.counts import CellLike, dataset
+from mc.estimate.probability.counts import dataset
 from mc.model import activations, losses
 from mc.model.activations import Activation
 from mc.model.arrays import Array, IntArray
 from mc.model.draws import OutputLaw, get_law
 from mc.model.losses import Loss
+from mc.store.results import CellResults
 from mc.theory import bounds
 from mc.theory.constants import Setting
 
@@ -105,7 +106,7 @@ def named(experiment: Mapping[str, Any]) -> Ensemble | None:
         return None
 
 
-def cell_theory(cell: CellLike, experiment: Mapping[str, Any]) -> CellTheory | None:
+def cell_theory(cell: CellResults, experiment: Mapping[str, Any]) -> CellTheory | None:
     """Return the bounds for the problems of a cell, which needs the datasets `SCALES`.
 
     None when there is nothing to compare with: an activation, a loss or an output law that is not built in, or a run

@@ -9,11 +9,12 @@ import numpy as np
 from scipy.special import stdtrit
 
 from mc.errors import InputError
-from mc.estimate.probability.counts import CellLike, Decision, Decisions, dataset, decisions, event_widths
+from mc.estimate.probability.counts import Decision, Decisions, dataset, decisions, event_widths
 from mc.estimate.probability.intervals import checked_level
 from mc.estimate.widths.regression import fit_curve
 from mc.model.arrays import Array, IntArray
 from mc.model.draws import SHARED_TRIAL, What, generator
+from mc.store.results import CellResults
 
 NAMES = ("n", "m", "sigma_A", "psi")
 THEORY: Mapping[str, Mapping[str, float]] = {
@@ -75,7 +76,7 @@ def _values(decided: Decisions, undecided: float) -> Array:
     return np.asarray((decided == Decision.HOLDS) + undecided * (decided == Decision.UNDECIDED))
 
 
-def cell_curve(cell: CellLike, event: str, mode: str) -> CellCurve | None:
+def cell_curve(cell: CellResults, event: str, mode: str) -> CellCurve | None:
     """Return the data of a cell for a scaling law; None where the event or a scale was not computed."""
     decided = decisions(cell, event, mode)
     sigma, psi = dataset(cell, "sigma_A"), dataset(cell, "psi_0")

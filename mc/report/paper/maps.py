@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mc.estimate.cells.planes import Late, MapRow, Plane, ProtocolRow, map_rows, protocol_rows
-from mc.estimate.claims.points import Judgement, Points, Side, judge, stacked
+from mc.estimate.claims.points import Points, Side, judge, stacked
 from mc.estimate.claims.zero_loss import orthant_law
 from mc.estimate.numbers import significant, spaced
 from mc.estimate.probability.counts import Counts
@@ -37,7 +37,7 @@ FLAT, LINE, WITHIN = (80.0, 92.0), (8.85, -4.0), 0.1
 LEAST_N, LATER = 30, 1.05
 """Expected before the runs: from this n on the protocol's contour is at most so many times the exact one."""
 
-Softplus = tuple[tuple[MapRow, ...], Judgement]
+Softplus = tuple[tuple[MapRow, ...], Points]
 """The map of softplus, and its law tested at all cells of the map together."""
 
 
@@ -284,7 +284,7 @@ def _shift_claim(rows: Sequence[ProtocolRow], level: float) -> PaperClaim:
     return TEXTS.claim(
         "shift_claim",
         verdict=verdict,
-        trials=_trials(row.said for row in rows),
+        trials=_trials(row.converged for row in rows),
         figure="maps-plane",
         experiment=DESCENT["n"][0],
         n=LEAST_N,
@@ -295,11 +295,11 @@ def _shift_claim(rows: Sequence[ProtocolRow], level: float) -> PaperClaim:
     )
 
 
-def _law_claim(rows: Sequence[MapRow], judged: Judgement, level: float) -> PaperClaim:
+def _law_claim(rows: Sequence[MapRow], judged: Points, level: float) -> PaperClaim:
     """Judge the exact law of softplus at all cells of the map."""
     tightest, address = judged.tightest, None
     if tightest is not None:
-        m, width = int(judged.points.parameters[tightest]), int(judged.points.widths[tightest])
+        m, width = int(judged.parameters[tightest]), int(judged.widths[tightest])
         address = (next(i for i, row in enumerate(rows) if row.m == m), None, width)
     return TEXTS.claim(
         "law_claim",

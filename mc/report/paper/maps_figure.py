@@ -142,7 +142,9 @@ def map_table(plane: Plane, anchor: int) -> Iterator[Sequence[object]]:
         yield from cells("exact", row, row.counts, row.frequency)
     for protocol in plane.protocols:
         with np.errstate(invalid="ignore"):
-            yield from cells("protocol", protocol, protocol.said, protocol.said.holds / protocol.said.trials)
+            yield from cells(
+                "protocol", protocol, protocol.converged, protocol.converged.holds / protocol.converged.trials
+            )
     _, theorem = plane.scaling(anchor)
     for row, scaled in zip(plane.rows, theorem, strict=True):
         yield plane.axis, "contour, exact", row.n, row.m, *[None] * 5, *_numbers(row.crossing)
@@ -171,7 +173,7 @@ def rows_figure(plane: Plane, rows: Sequence[ProtocolRow], level: float) -> Figu
         with drawn(panels, name, words, ncols=1) as axes:
             for counts, colour, marker, label in (
                 (row.truth, INK, "D", "exact: zero loss is reached"),
-                (row.said, VERMILLION, "o", f"protocol: converged within {spaced(row.max_steps)} steps"),
+                (row.converged, VERMILLION, "o", f"protocol: converged within {spaced(row.max_steps)} steps"),
             ):
                 low, high = get_method("clopper-pearson").two_sided(
                     counts.holds, counts.holds + counts.undecided, counts.trials, (1.0 - level) / len(row.widths)
