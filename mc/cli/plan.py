@@ -13,7 +13,7 @@ from mc.estimate.sampling.goals import most_trials
 from mc.estimate.sampling.planning import MOST_TRIALS, trials_needed, undecidable
 from mc.estimate.widths.predicted import cell_theory
 from mc.experiment.experiment import Experiment
-from mc.runner.adaptive import sampling_plan, tables, unseen_cell
+from mc.runner.adaptive import sampling_plan, unseen_cell
 from mc.runner.cost import estimate_cost, peak_memory
 from mc.store.results import RESULTS
 from mc.theory.codes import FORMS
@@ -35,7 +35,7 @@ def plan_lines(experiment: Experiment, tasks: int | None = None) -> Iterator[str
     InputError
         When [sampling] asks for what cannot be known; see `mc.runner.adaptive.sampling_plan`.
     """
-    plan = None if experiment.sampling is None else sampling_plan(experiment)
+    plan = None if experiment.document.sampling is None else sampling_plan(experiment)
     trials = experiment.trials if plan is None else most_trials(plan)
     cells, widths, flows = experiment.cells(), experiment.widths, experiment.flow_widths
     cost = estimate_cost(experiment, trials=trials)
@@ -69,9 +69,9 @@ def plan_lines(experiment: Experiment, tasks: int | None = None) -> Iterator[str
 
 
 def _rare_line(experiment: Experiment, blocks: int) -> Iterator[str]:
-    if experiment.rare is None:
+    if experiment.document.rare is None:
         return
-    rare = experiment.rare
+    rare = experiment.document.rare
     size = experiment.block_size
     carriers = min(blocks, rare.blocks(size))
     own = sum(len(rare.trials(range(block * size, (block + 1) * size))) for block in range(carriers))
@@ -88,7 +88,8 @@ def _count(p: float, share: float, method: str) -> str:
 
 
 def _trials_needed(experiment: Experiment) -> Iterator[str]:
-    alpha, tests = 1.0 - experiment.estimate.level, len(experiment.widths) if experiment.estimate.simultaneous else 1
+    estimate = experiment.document.estimate
+    alpha, tests = 1.0 - estimate.level, len(experiment.widths) if estimate.simultaneous else 1
     over = f"over {tests} widths (Bonferroni)" if tests > 1 else "at one width"
     yield f"  trials that support P >= 1 - delta if all of them hold, at error {alpha:.3g} {over}:"
     yield "    delta  " + "".join(f"{name:>17}" for name in METHODS)
@@ -99,8 +100,8 @@ def _trials_needed(experiment: Experiment) -> Iterator[str]:
 
 def _own_claims(experiment: Experiment, plan: AdaptivePlan | None, trials: int) -> Iterator[str]:
     """P >= P_theory where it says something: how many trials that takes, and whether there are so many."""
-    settings, cells = tables(experiment), experiment.cells()
-    alpha = 1.0 - experiment.estimate.level if plan is None else plan.goal.alpha
+    settings, cells = experiment.frozen_tables(), experiment.cells()
+    alpha = 1.0 - experiment.document.estimate.level if plan is None else plan.goal.alpha
     method = "clopper-pearson" if plan is None else "beta-binomial"
     said, warned = False, []
     for cell in cells[:MOST_CELLS]:

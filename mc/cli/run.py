@@ -97,7 +97,7 @@ def _print_summary(experiment: Experiment, summary: RunSummary, merging: bool) -
             f"  {summary.killed} of them lost their worker process (out of memory?) and were computed again, alone"
         )
     missing = f"{summary.run}: not complete, other shards are missing"
-    if experiment.sampling is not None:
+    if experiment.document.sampling is not None:
         missing += "; when their blocks are there the same command goes on"
     if not merging:
         missing = f"{summary.run}: not merged; `dipmc merge {summary.run}` does"

@@ -92,7 +92,7 @@ def _prepared(job: slurm.ArrayJob, asked: list[tuple[Experiment, Path]], *, subm
     hours = max(shares[shard] for shard in open_shards) / job.cpus / 3600
     yield f"{job.script}: tasks {slurm.array(open_shards)} of {job.tasks}, {job.mem} and {job.cpus} cpu(s) each"
     yield f"  forecast: {sum(shares[s] for s in open_shards) / 3600:.3g} core-hours, {hours:.3g} h the longest task"
-    if any(each.sampling is not None for each, _ in asked):
+    if any(each.document.sampling is not None for each, _ in asked):
         yield "  [sampling] goes round by round: give this command again when these tasks have ended"
     if submit:
         number = slurm.submit(job.script)

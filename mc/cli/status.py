@@ -47,7 +47,7 @@ def run_lines(folder: Path) -> Iterator[str]:
         more = f"{len(failed) - MOST_FAILURES} more failed; " if len(failed) > MOST_FAILURES else ""
         yield f"  {more}`dipmc run` computes failed blocks again"
     seen = observed(folder, plan)
-    if experiment.sampling is None:
+    if experiment.document.sampling is None:
         yield from _fixed_lines(experiment, seen)
     else:
         yield from _adaptive_lines(experiment, plan, seen)
@@ -71,7 +71,8 @@ def _widest(widths: IntArray, half: Array, trials: IntArray) -> str:
 
 
 def _fixed_lines(experiment: Experiment, seen: Mapping[int, ObservedCell]) -> Iterator[str]:
-    level, together = experiment.estimate.level, experiment.estimate.simultaneous
+    estimate = experiment.document.estimate
+    level, together = estimate.level, estimate.simultaneous
     kind = "at all widths together" if together else "at each width"
     yield f"  intervals now (clopper-pearson, {level:g} {kind}):"
     for own in seen.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -18,26 +18,15 @@ from mc.experiment.arrays import ArrayFacts, object_token
 from mc.experiment.cells import Cell, block_size, canonical_json, resolve_cells
 from mc.experiment.flow import check_saved
 from mc.experiment.messages import Refusal, explain
-from mc.experiment.problem import Problem, StoredArray
+from mc.experiment.problem import StoredArray
 from mc.experiment.reading import absolute_paths, one_line, parse, plain_values, problem_files, read_text
-from mc.experiment.schema import (
-    KEYS,
-    Claims,
-    Document,
-    Estimate,
-    Loss,
-    Network,
-    Sampling,
-    SuiteDocument,
-)
+from mc.experiment.schema import KEYS, Document, SuiteDocument
 from mc.experiment.tables import plain
-from mc.flow.settings import FlowSettings
 from mc.theory.claims import TRAJECTORY_CLAIMS
 from mc.theory.codes import LADDER, ONE_MODE
-from mc.trial.rare.settings import RareSettings
 from mc.version import NUMERICS_VERSION, SCHEMA_VERSION
 
-__all__ = ["Cell", "Experiment", "Suite", "block_size", "differing_fields", "load_file"]
+__all__ = ["Cell", "Experiment", "Suite", "block_size", "load_file"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +66,7 @@ class Experiment:
     def from_text(
         cls, text: str, source: str = "experiment.toml", folder: str | os.PathLike[str] = ".", *, reading: bool = False
     ) -> Experiment:
-        """The experiment in a TOML text; `source` names it in messages, relative paths start from `folder`."""
+        """Read an experiment from a TOML text; `source` names it in messages, relative paths start from `folder`."""
         return cls.from_dict(parse(text, source), source, folder, reading=reading)
 
     @classmethod
@@ -89,7 +78,7 @@ class Experiment:
         *,
         reading: bool = False,
     ) -> Experiment:
-        """The experiment in nested dictionaries, as TOML gives them.
+        """Read an experiment from nested dictionaries, as TOML gives them.
 
         An activation, a loss, an output law or an operator (a NumPy matrix) of the user's own may stand where its
         name would. See `from_toml` for `reading` and errors.
@@ -117,22 +106,26 @@ class Experiment:
             raise InputError(one_line(refusal.line(source))) from None
 
     def to_dict(self) -> dict[str, Any]:
-        """The tables as plain dictionaries with every default; Python objects stay objects."""
-        tables = plain(self.document)
-        chosen = self.document.problem.operator
-        operators = [choice.array if isinstance(choice, ArrayFacts) else choice for choice in chosen]
-        tables["problem"]["operator"] = operators[0] if len(operators) == 1 else operators
+        """Return the tables as plain dictionaries with every default; Python objects stay objects."""
+        return self._tables(lambda choice: choice.array if isinstance(choice, ArrayFacts) else choice)
+
+    def frozen_tables(self) -> dict[str, Any]:
+        """Return the tables of the frozen copy: every default, Python objects as ``object:<name>:<digest>``."""
+        tables = self._tables(str)
+        tables["network"] |= {key: self._tokens[key] for key in ("activation", "output_law")}
+        tables["loss"]["kind"] = self._tokens["loss"]
         return tables
 
     def to_toml(self) -> str:
-        """The frozen copy: every default written out; Python objects as ``object:<name>:<digest>``."""
+        """Return the frozen copy of the experiment, a TOML text (see `frozen_tables`)."""
+        return tomli_w.dumps(self.frozen_tables())
+
+    def _tables(self, written: Callable[[Any], Any]) -> dict[str, Any]:
+        """Return the tables as plain dictionaries, with `written(choice)` for each operator."""
         tables = plain(self.document)
-        operators = [str(choice) for choice in self.document.problem.operator]
+        operators = [written(choice) for choice in self.document.problem.operator]
         tables["problem"]["operator"] = operators[0] if len(operators) == 1 else operators
-        tokens = self._tokens
-        tables["network"] |= {key: tokens[key] for key in ("activation", "output_law")}
-        tables["loss"]["kind"] = tokens["loss"]
-        return tomli_w.dumps(tables)
+        return tables
 
     @property
     def name(self) -> str:
@@ -162,7 +155,8 @@ class Experiment:
     @property
     def flow_widths(self) -> tuple[int, ...]:
         """The widths that are integrated, increasing; empty without [flow]."""
-        return () if self.flow is None else self.flow.widths
+        flow = self.document.flow
+        return () if flow is None else flow.widths
 
     @property
     def ladder(self) -> tuple[str, ...]:
@@ -170,56 +164,17 @@ class Experiment:
         return tuple(name for name in LADDER if name in (self.document.certificates.ladder or ()))
 
     @property
-    def problem(self) -> Problem:
-        """The table [problem]; its values are in the cells."""
-        return self.document.problem
-
-    @property
-    def network(self) -> Network:
-        """The table [network]."""
-        return self.document.network
-
-    @property
-    def loss(self) -> Loss:
-        """The table [loss]."""
-        return self.document.loss
-
-    @property
-    def flow(self) -> FlowSettings | None:
-        """The table [flow], if there is one."""
-        return self.document.flow
-
-    @property
-    def claims(self) -> Claims:
-        """The table [claims]."""
-        return self.document.claims
-
-    @property
     def followed(self) -> tuple[str, ...]:
         """The claims to check along every trajectory, sorted; none without [flow]."""
-        names = self.claims.check
+        names = self.document.claims.check
         named = TRAJECTORY_CLAIMS if "all" in names else tuple(name for name in names if name in TRAJECTORY_CLAIMS)
-        return () if self.flow is None else tuple(sorted(named))
-
-    @property
-    def rare(self) -> RareSettings | None:
-        """The table [rare], if there is one."""
-        return self.document.rare
-
-    @property
-    def sampling(self) -> Sampling | None:
-        """The table [sampling], if there is one."""
-        return self.document.sampling
+        return () if self.document.flow is None else tuple(sorted(named))
 
     @property
     def sampling_rule(self) -> str:
-        """How the number of trials comes about: "fixed", or "adaptive" with its rule."""
-        return "fixed" if self.sampling is None else f"adaptive: {self.sampling.words()}"
-
-    @property
-    def estimate(self) -> Estimate:
-        """The table [estimate]."""
-        return self.document.estimate
+        """How the number of trials is chosen: "fixed", or "adaptive" with its rule."""
+        sampling = self.document.sampling
+        return "fixed" if sampling is None else f"adaptive: {sampling.sentence()}"
 
     @property
     def block_size(self) -> int:
@@ -229,38 +184,39 @@ class Experiment:
     @property
     def n_blocks(self) -> int:
         """Blocks of a cell, the last one computed whole; with [sampling] the most there may be."""
-        trials = self.trials if self.sampling is None else self.sampling.max_trials
+        sampling = self.document.sampling
+        trials = self.trials if sampling is None else sampling.max_trials
         return -(-(trials or 0) // self.block_size)
 
     def cells(self) -> tuple[Cell, ...]:
-        """The cells of the grid: the last listed key of [problem] varies fastest."""
+        """Return the cells of the grid: the last listed key of [problem] varies fastest."""
         return self._cells
 
     def with_block_size(self, size: int) -> Self:
-        """The same experiment cut into blocks of `size` trials, as the frozen copy of a run has it."""
+        """Return the experiment cut into blocks of `size` trials, as the frozen copy of a run has it."""
         header = self.document.experiment.model_copy(update={"block_size": size})
         return replace(self, document=self.document.model_copy(update={"experiment": header}))
 
     def identity_fields(self, cell: Cell) -> dict[str, Any]:
-        """All that changes a number at a given (cell, trial, width), nested as in the file (plain JSON values)."""
-        tokens = self._tokens
-        network = {**plain(self.network), "activation": tokens["activation"], "output_law": tokens["output_law"]}
+        """Return all that changes a number at a given (cell, trial, width), nested as in the file (JSON values)."""
+        document, tokens = self.document, self._tokens
+        network = plain(document.network) | {key: tokens[key] for key in ("activation", "output_law")}
         fields = {
             "seed": self.seed,
             "problem": json.loads(cell.canonical)["problem"],
             "network": {**network, "mode": list(self.modes)},
-            "loss": {**plain(self.loss), "kind": tokens["loss"]},
+            "loss": {**plain(document.loss), "kind": tokens["loss"]},
             "schema_version": SCHEMA_VERSION,
             "numerics_version": NUMERICS_VERSION,
         }
-        if self.flow is not None:
-            fields["flow"] = {key: value for key, value in plain(self.flow).items() if key != "widths"}
-        if self.rare is not None:
-            fields["rare"] = plain(self.rare)
+        if document.flow is not None:
+            fields["flow"] = {key: value for key, value in plain(document.flow).items() if key != "widths"}
+        if document.rare is not None:
+            fields["rare"] = plain(document.rare)
         return fields
 
     def identity(self, cell: Cell) -> str:
-        """SHA-256 of the canonical JSON of `identity_fields`, 64 hexadecimal digits."""
+        """Return the SHA-256 of the canonical JSON of `identity_fields`, 64 hexadecimal digits."""
         return hashlib.sha256(canonical_json(self.identity_fields(cell)).encode()).hexdigest()
 
 
@@ -301,18 +257,6 @@ def load_file(path: str | os.PathLike[str], *, reading: bool = False) -> Experim
     if "suite" in parse(read_text(path), str(path)):
         return Suite.from_toml(path, reading=reading)
     return Experiment.from_toml(path, reading=reading)
-
-
-def differing_fields(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return the sorted dotted names that differ between two `Experiment.identity_fields`, e.g. ``["loss.p"]``."""
-    names = []
-    for key in sorted(a.keys() | b.keys()):
-        first, second = a.get(key), b.get(key)
-        if isinstance(first, Mapping) and isinstance(second, Mapping):
-            names += differing_fields(first, second, f"{prefix}{key}.")
-        elif first != second or (key in a) != (key in b):
-            names.append(prefix + key)
-    return names
 
 
 def _complete(document: Document, facts: Mapping[str, ArrayFacts]) -> Document:

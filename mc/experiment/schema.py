@@ -215,8 +215,8 @@ class Sampling(Table):
             raise Refusal(f"{self.max_trials} is below min_trials = {self.min_trials}; use at least that", "max_trials")
         return self
 
-    def words(self) -> str:
-        """Return the rule as a sentence."""
+    def sentence(self) -> str:
+        """Return the rule in words."""
         goal = f"every interval has a half-width of at most {self.target_half_width:g}" if not self.decide else ""
         return (
             f"rounds of whole blocks until {goal or 'every claim P >= P_theory is supported or contradicted'}, from "

@@ -14,8 +14,9 @@ from importlib.resources import files
 
 from mc.errors import InputError
 from mc.experiment.experiment import Experiment
+from mc.experiment.schema import Document
 
-Uses = Callable[[Experiment], bool]
+Uses = Callable[[Document], bool]
 
 ENTRY = re.compile(r"^@\w+\{(\w+),\n.*?^\}$", re.DOTALL | re.MULTILINE)
 FIELD = re.compile(r"^  (\w+) = \{(.*)\},$", re.MULTILINE)
@@ -110,17 +111,17 @@ REFERENCES: Mapping[str, Reference] = {
 """Every publication by the key of its BibTeX entry."""
 
 
-def _always(_: Experiment) -> bool:
+def _always(_: Document) -> bool:
     return True
 
 
-def _has_exact(experiment: Experiment) -> bool:
-    return "exact" in experiment.ladder
+def _has_exact(document: Document) -> bool:
+    return "exact" in (document.certificates.ladder or ())
 
 
-def _has_bounds(experiment: Experiment) -> bool:
+def _has_bounds(document: Document) -> bool:
     """Whether the experiment has a certificate whose probability the theory bounds from below."""
-    return bool({"paper", "trial"} & set(experiment.ladder))
+    return bool({"paper", "trial"} & set(document.certificates.ladder or ()))
 
 
 def _integrates(*methods: str) -> Uses:
@@ -140,7 +141,7 @@ _METHODS: tuple[tuple[str, str, str, Uses], ...] = (
      _has_bounds),
     ("hsu-kakade-zhang", "P_theory: initial observation, delta_3 (theory §7.3)", "hsu2012 laurent2000", _has_bounds),
     ("mirror-flow", "hidden layer: mirror flow and its limit (theory §3.3, §7.4)",
-     "bregman1967 nemirovski1983 alvarez2004", lambda e: "hidden" in e.modes),
+     "bregman1967 nemirovski1983 alvarez2004", lambda e: "hidden" in e.network.mode),
     ("linear-programme", "exact rung: what cheaper arguments leave open (theory §7.4)", "huangfu2018", _has_exact),
     ("orthant-law", "softplus, hidden layer: law of zero loss at every width (theory §7.4)",
      "wendel1962 zaslavsky1975", lambda e: _has_exact(e) and e.network.activation == "softplus"),
@@ -149,7 +150,7 @@ _METHODS: tuple[tuple[str, str, str, Uses], ...] = (
     ("wright-omega", "softplus and sigmoid: inverses of the primitives (theory §3.3, §7.5)",
      "corless1996 corless2002 fritsch1973", lambda e: e.network.activation in ("sigmoid", "softplus")),
     ("exponential-rosenbrock", "integration of the hidden layer in the dual variable: exprb43",
-     "hochbruck2009 hochbruck2010 gustafsson1994", lambda e: "hidden" in e.modes and _integrates("dual")(e)),
+     "hochbruck2009 hochbruck2010 gustafsson1994", lambda e: "hidden" in e.network.mode and _integrates("dual")(e)),
     ("exponential-runge-kutta", "integration of stiff flows: ETDRK4 with a split of low rank",
      "krogstad2005 whalen2015 hochbruck2010 gustafsson1994", _integrates("lowrank")),
     ("dormand-prince", "integration of flows that are not stiff: the pair 5(4) and its interpolant",
@@ -191,7 +192,7 @@ def for_experiment(experiment: Experiment) -> tuple[Citation, ...]:
     tuple of Citation
         In the order of `CITATIONS`. Of an integration by ``method = "auto"`` all the methods that it chooses from.
     """
-    return tuple(CITATIONS[key] for key, _, _, uses in _METHODS if uses(experiment))
+    return tuple(CITATIONS[key] for key, _, _, uses in _METHODS if uses(experiment.document))
 
 
 def named(keys: Iterable[str]) -> tuple[Citation, ...]:

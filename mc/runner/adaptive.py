@@ -6,11 +6,9 @@ resumed, or divided among machines takes the same decisions and gives the same n
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,11 +22,6 @@ from mc.runner.progress import ObservedCell, Observer, trials_of_folder
 from mc.store.failures import Failures, failed_blocks
 from mc.store.plan import RunPlan
 from mc.store.results import CellResults
-
-
-def tables(experiment: Experiment) -> Mapping[str, Any]:
-    """Return the frozen copy of an experiment as the analysis reads it."""
-    return tomllib.loads(experiment.to_toml())
 
 
 def unseen_cell(experiment: Experiment, cell: Cell, problems: int) -> CellResults:
@@ -53,10 +46,10 @@ def sampling_plan(experiment: Experiment) -> AdaptivePlan:
 
     Raises InputError when ``decide = true`` and no claim is known before the first trial.
     """
-    assert experiment.sampling is not None
-    decide = experiment.sampling.decide
+    assert experiment.document.sampling is not None
+    decide = experiment.document.sampling.decide
     cells = [unseen_cell(experiment, cell, int(decide)) for cell in experiment.cells()]
-    return adaptive_plan(tables(experiment), cells)
+    return adaptive_plan(experiment.frozen_tables(), cells)
 
 
 def largest_trials(experiment: Experiment) -> int:
@@ -122,8 +115,8 @@ class AdaptiveRounds:
 
     def _requests(self, state: Progress) -> Sequence[Request]:
         """Return the requests of the next round; where claims are decided, with a flow at each of its widths."""
-        assert self.experiment.sampling is not None
-        if not self.experiment.sampling.decide:
+        assert self.experiment.document.sampling is not None
+        if not self.experiment.document.sampling.decide:
             return state.requests
         flows = set(self.experiment.flow_widths)
         return [replace(r, flow_widths=tuple(k for k in r.widths if k in flows)) for r in state.requests]
@@ -170,7 +163,7 @@ def missing(experiment: Experiment, folder: Path) -> tuple[RunPlan, Sequence[Gap
     """Return the plan and the blocks that the next `run` computes: all missing ones, or with [sampling] of a round."""
     experiment = agreed(experiment, folder)
     digests = stream_digests(experiment)
-    if experiment.sampling is not None:
+    if experiment.document.sampling is not None:
         return AdaptiveRounds(experiment, folder, digests).missing()
     plan = run_plan(experiment)
     return plan, gaps(folder, plan, digests)

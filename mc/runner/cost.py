@@ -81,16 +81,16 @@ def _block_seconds(gap: Gap, plan: RunPlan) -> float:
 
 def _rare_seconds(experiment: Experiment, plan: RunPlan, missing: Sequence[Gap] | None) -> float:
     """Forecast the repetitions of [rare] in the blocks that carry them."""
-    if experiment.rare is None:
+    if experiment.document.rare is None:
         return 0.0
-    settings, size, total = experiment.rare, plan.block_size, 0.0
+    settings, size, total = experiment.document.rare, plan.block_size, 0.0
     if missing is None:
         carriers = range(min(plan.n_blocks, settings.blocks(size)))
         missing = [Gap(cell, block, plan.widths, ()) for cell in plan.cells for block in carriers]
     for gap in missing:
         repetitions = len(settings.trials(range(gap.block * size, (gap.block + 1) * size)))
         n, m = int(gap.cell.problem["n"]), int(gap.cell.problem["m"])
-        widths = set(gap.all_widths) & set(experiment.rare.widths) if repetitions else ()
+        widths = set(gap.all_widths) & set(experiment.document.rare.widths) if repetitions else ()
         total += sum(settings.seconds(repetitions, n, min(n, m), k) for k in widths)
     return total
 
@@ -125,7 +125,7 @@ def estimate_cost(experiment: Experiment, missing: Sequence[Gap] | None = None, 
     orders of magnitude with the problem.
     """
     plan = run_plan(experiment, trials, limited=False)
-    save = Save() if experiment.flow is None else experiment.flow.save
+    save = Save() if experiment.document.flow is None else experiment.document.flow.save
     if missing is None:
         last = plan.n_blocks - 1
         saving = min(last, -(-plan.save_trials // plan.block_size))
@@ -174,7 +174,7 @@ def peak_memory(experiment: Experiment) -> float:
     the particles of a rare failure.
     """
     trials, widths, flows = experiment.block_size, experiment.widths, experiment.flow_widths
-    save = None if experiment.flow is None else experiment.flow.save
+    save = None if experiment.document.flow is None else experiment.document.flow.save
     sizes = {"mode": len(experiment.modes), "trial": trials, "width": len(widths), "flow_width": len(flows)}
     sizes |= {"saved_trial": 0, "time": 0, "entry": 0}
     if save is not None:
@@ -190,6 +190,10 @@ def peak_memory(experiment: Experiment) -> float:
         flow = max(STAGES * 8.0 * max(flows) * (1.0 + rank), 2.0 * BATCH_BYTES) if flows else 0.0
         # a neuron that the subset leaves undecided is drawn again whole, one trial at a time
         whole = 8.0 * widths[-1] * (n + 2.0 * rank + 2.0) if decides else 0.0
-        rare = 0.0 if experiment.rare is None else experiment.rare.bytes(int(n), experiment.rare.widths[-1])
+        rare = (
+            0.0
+            if experiment.document.rare is None
+            else experiment.document.rare.bytes(int(n), experiment.document.rare.widths[-1])
+        )
         most = max(most, kept + stream + max(flow, whole), rare)
     return START_BYTES + _bytes(BLOCK_LAYOUT, sizes) + most

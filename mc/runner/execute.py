@@ -120,7 +120,7 @@ def merge(run: str | Path, trials: int | None = None) -> Path:
 
 def check(experiment: Experiment, folder: Path, *, trials: int | None = None, yes: bool = False) -> None:
     """Raise InputError for a run that is impossible or, without `yes`, too costly; nothing is written."""
-    if experiment.sampling is not None and trials is None:
+    if experiment.document.sampling is not None and trials is None:
         # the statistics take half a second to import: only a run that looks at its own numbers pays for it
         from mc.runner.adaptive import largest_trials
 
@@ -204,7 +204,7 @@ def run(
     experiment = agreed(experiment, folder)
     digests = stream_digests(experiment)
     adaptive: AdaptiveRounds | None = None
-    if experiment.sampling is not None and trials is None:
+    if experiment.document.sampling is not None and trials is None:
         from mc.runner import adaptive as sampling
 
         rounds: Rounds = (adaptive := sampling.AdaptiveRounds(experiment, folder, digests, sharded=shard is not None))

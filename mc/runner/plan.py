@@ -72,7 +72,7 @@ def run_plan(experiment: Experiment, trials: int | None = None, *, limited: bool
         flow_widths=experiment.flow_widths,
         modes=experiment.modes,
         ladder=experiment.ladder,
-        save_trials=0 if experiment.flow is None else experiment.flow.save.trials,
+        save_trials=0 if experiment.document.flow is None else experiment.document.flow.save.trials,
         cells=cells,
         sampling=experiment.sampling_rule,
         claims=experiment.followed,
@@ -166,7 +166,7 @@ def requested_blocks(plan: RunPlan, requests: Sequence[Request] | None = None) -
 
 def stream_digests(experiment: Experiment) -> dict[str, str]:
     """Return by cell key the digest of chunk 0 of trial 0 as this machine's NumPy draws it."""
-    law = experiment.network.output_law
+    law = experiment.document.network.output_law
     return {cell.key: stream_digest(experiment.seed, cell.id, cell.problem["n"], law) for cell in experiment.cells()}
 
 

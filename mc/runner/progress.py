@@ -41,10 +41,10 @@ def trials_there(run: Path, keys: Collection[str], block_size: int) -> int:
 
 def trials_of_folder(experiment: Experiment, folder: Path) -> int | None:
     """Return the length of the axis `trial` of the results, where [sampling] left it open; else None."""
-    if experiment.sampling is None:
+    if experiment.document.sampling is None:
         return None
     present = trials_there(folder, {cell.key for cell in experiment.cells()}, experiment.block_size)
-    return max(min(present, experiment.sampling.max_trials), 1)
+    return max(min(present, experiment.document.sampling.max_trials), 1)
 
 
 def pieces_of(cell: CellPlan, held: Parts) -> tuple[Gap, ...]:

@@ -48,7 +48,7 @@ def export_trial(run: Path, cell: int, trial: int, width: int, out: Path) -> Pat
         raise InputError(f"{out}: is a folder; give the name of a file to write (.npz)")
     for table, key, value in (
         ("problem", "operator", cells[cell].problem["operator"]),
-        ("network", "output_law", experiment.network.output_law),
+        ("network", "output_law", experiment.document.network.output_law),
     ):
         if str(value).startswith(OBJECT):
             raise InputError(
@@ -78,12 +78,13 @@ def write_export(experiment: Experiment, cell: int, trial: int, width: int, out:
         cell, trial, width.
     """
     where = experiment.cells()[cell]
-    network = experiment.network
+    network = experiment.document.network
     problem = draw_problem(where.problem, experiment.seed, where.id, trial)
     law = get_law(network.output_law)
     h, V = draw_network(experiment.seed, where.id, trial, width, law, problem.A.shape[1])
     activation = network.activation if isinstance(network.activation, str) else network.activation.name
-    kind = experiment.loss.kind if isinstance(experiment.loss.kind, str) else experiment.loss.kind.kind
+    loss = experiment.document.loss
+    kind = loss.kind if isinstance(loss.kind, str) else loss.kind.kind
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -96,7 +97,7 @@ def write_export(experiment: Experiment, cell: int, trial: int, width: int, out:
         activation=activation,
         output_law=law.name,
         loss=kind,
-        p=2.0 if experiment.loss.p is None else experiment.loss.p,
+        p=2.0 if loss.p is None else loss.p,
         cell=cell,
         trial=trial,
         width=width,

@@ -166,7 +166,7 @@ def replay_trial(run: Path, cell: int, trial: int, width: int | None = None, *, 
         lines.append(_summary(block, wrong))
         if follow and trial >= plan.save_trials:
             followed = recompute(experiment, plan, header, trial + 1) if header.flow_widths else {}
-        promised = experiment.flow is None or experiment.flow.rule != "gd"
+        promised = experiment.document.flow is None or experiment.document.flow.rule != "gd"
         drawn = tuple(_trajectories(followed, header, row, widths, promised=promised))
         lines += _trial_lines(block, again, row, widths, drawn)
         lines += sides.lines()

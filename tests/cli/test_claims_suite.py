@@ -38,7 +38,7 @@ def test_the_suite_lists_every_file_and_every_claim() -> None:
     assert {experiment.name for experiment in suite.experiments} == {path.stem for path in FILES}
     followed = {name for experiment in suite.experiments for name in experiment.followed}
     assert followed == set(TRAJECTORY_CLAIMS)
-    asked = {name for experiment in suite.experiments for name in experiment.claims.check}
+    asked = {name for experiment in suite.experiments for name in experiment.document.claims.check}
     named = {name for name, claim in CLAIMS.items() if claim.kind != "implication"}
     assert named <= asked | set(TRAJECTORY_CLAIMS)
 

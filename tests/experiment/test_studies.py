@@ -37,7 +37,7 @@ def test_a_scale_replaces_keys_for_all_then_for_one_and_skips_tables_that_are_no
     assert [e.widths for e in rungs.experiments] == [(4, 60)] * 2  # from, to and per_decade are gone
     assert [e.flow_widths for e in rungs.experiments] == [(60,)] * 2
     assert [e.cells()[0].problem["noise"] for e in rungs.experiments] == [0.0, 0.5]
-    assert alone.experiments[0].flow is None
+    assert alone.experiments[0].document.flow is None
     assert [e.trials for e in load_studies(folder, "cluster")[0].experiments] == [12, 12]
 
 

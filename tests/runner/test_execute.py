@@ -143,7 +143,7 @@ def test_name_claims_and_estimates_may_change(tmp_path: Path) -> None:
     run(Experiment.from_dict(tables), tmp_path, compute=counting)
     assert counting.tasks == []
     assert load_frozen(tmp_path).name == "renamed"
-    assert load_frozen(tmp_path).estimate.level == 0.9
+    assert load_frozen(tmp_path).document.estimate.level == 0.9
 
 
 def test_the_block_size_of_the_folder_stays(tmp_path: Path) -> None:

@@ -86,8 +86,8 @@ def test_the_frozen_copy_reads_back_and_the_identity_knows_the_table() -> None:
     cell = made.cells()[0]
     assert again == made
     assert again.identity(cell) == made.identity(cell)
-    assert made.rare is not None
-    assert made.rare.threshold == 0.5
+    assert made.document.rare is not None
+    assert made.document.rare.threshold == 0.5
     other = Experiment.from_dict(tables(rare={"moves": 13}))
     without = Experiment.from_dict(tables(rare=None))
     assert len({e.identity(cell) for e in (made, other, without)}) == 3

@@ -116,7 +116,7 @@ def _cases(run: Run) -> tuple[Case, ...]:
     cases = []
     for cell in results.cells:
         drawn = experiment.cells()[cell.index]
-        trajectories = courses(cell, drawn.problem, experiment.seed, drawn.id, str(experiment.loss.kind))
+        trajectories = courses(cell, drawn.problem, experiment.seed, drawn.id, str(experiment.document.loss.kind))
         if trajectories and "signal" in cell:
             cases.append(Case(run, cell, drawn.problem, drawn.id, experiment.seed, trajectories))
     return tuple(cases)
