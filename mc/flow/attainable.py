@@ -56,7 +56,7 @@ class Decision:
 
     @classmethod
     def undecided(cls, trials: int) -> Decision:
-        """Decision without answers."""
+        """Return the decision without answers."""
         return cls(
             np.full(trials, Exact.UNDECIDED, np.int8), np.full(trials, -1, np.int8), np.full(trials, np.nan, float)
         )
@@ -99,7 +99,7 @@ class _Iterate:
         self.step = -np.linalg.solve(K, self.residual[:, :, None])[:, :, 0]
 
     def evaluate_at(self, dual: Array, rows: Index) -> tuple[Array, Array]:
-        """Pre-activations and residual at a dual variable, for given rows of the undecided trials."""
+        """Return the pre-activations and residual at a dual variable, for given rows of the undecided trials."""
         t = self.target.take(rows)
         h = self.activation.primitive_inverse(self.start[rows] - _apply_t(t.Q, dual) / np.sqrt(t.width), self.h[rows])
         return h, t.a - _apply(t.Q, self.activation.phi(h)) / np.sqrt(t.width)
@@ -147,7 +147,7 @@ class _Iterate:
         self.evaluate()
 
     def inside(self) -> Mask:
-        """Whether a point of the open box fits the data, rounding included, (T,).
+        """Return whether a point of the open box fits the data, rounding included, (T,).
 
         The candidates are the next point of Newton's method and, where a neuron equals its bound to all digits, points
         at a distance from the bounds.
@@ -161,7 +161,7 @@ class _Iterate:
         return proved
 
     def _inner(self, rows: Index, delta: float) -> Array:
-        """Solution nearest to z clipped ``delta`` inside the bounds, distances measured in units of the slack."""
+        """Return the solution nearest to z clipped ``delta`` inside the bounds, in units of the slack."""
         t, lower, upper = self.target.take(rows), self.box[0][rows], self.box[1][rows]
         inset = delta * np.fmin(upper - lower, 1.0)
         z = np.clip(self.z[rows], lower + inset, upper - inset)
@@ -174,7 +174,7 @@ class _Iterate:
         return z + _apply_t(weighted, np.linalg.solve(gram, missing[:, :, None])[:, :, 0])
 
     def _fits(self, w: Array, rows: Index) -> Mask:
-        """Whether points that solve the equation up to rounding can be corrected to solve it inside the open box."""
+        """Return whether points that solve the equation up to rounding can be corrected inside the open box."""
         t, lower, upper = self.target, self.box[0][rows], self.box[1][rows]
         proved = np.asarray((_slack(w, lower, upper) > 0.0).all(axis=1))
         if not proved.any():
@@ -197,14 +197,14 @@ class _Iterate:
         return proved
 
     def outside(self) -> tuple[Mask, Array]:
-        """Whether a hyperplane separates the data from the box, and its lower bound of |A g - y| over the box, (T,)."""
+        """Return whether a hyperplane separates data and box, and its lower bound of |A g - y| over the box, (T,)."""
         best = np.zeros(self.rows.size)
         for normal in (-self.dual, self.residual):
             best = np.maximum(best, self._separation(normal))
         return best > 0.0, best
 
     def _separation(self, normal: Array) -> Array:
-        """Distance in the observation between the data and the closed box along a normal, (T,); 0 if none is proved."""
+        """Return the distance between the data and the closed box along a normal, (T,); 0 if none is proved."""
         t, (lower, upper) = self.target, self.box
         g = _apply_t(t.Q, normal)
         # a product smaller than its rounding may have the wrong sign
@@ -226,12 +226,12 @@ class _Iterate:
 
 
 def _slack(w: Array, lower: Array, upper: Array) -> Array:
-    """Distance to the nearer bound."""
+    """Return the distance to the nearer bound."""
     return np.minimum(w - lower, upper - w)
 
 
 def _product_rounding(normal: Array, Q: Array, lower: Array, upper: Array) -> Array:
-    """Largest change of the support function by rounding in g = Q^T v, (T,)."""
+    """Return the largest change of the support function by rounding in g = Q^T v, (T,)."""
     size = np.where(np.isfinite(lower), np.abs(lower), 0.0) + np.where(np.isfinite(upper), np.abs(upper), 0.0)
     products = _apply_t(np.abs(Q), np.abs(normal))
     return np.asarray(2.0 * (Q.shape[1] + 2) * UNIT * (products * size).sum(axis=1))
@@ -306,7 +306,7 @@ def _decide_by_programme(decision: Decision, row: int, target: Target, activatio
 
 
 def box_margin(Q: Array, level: Array, lower: Array, upper: Array, cap: float = 1.0) -> float:
-    """Largest t <= cap with Q w = level for a w in [lower + t, upper - t], by linear programming.
+    """Return the largest t <= cap with Q w = level for a w in [lower + t, upper - t], by linear programming.
 
     Q is (r, k), ``level`` (r,), the bounds (k,), possibly infinite. -inf if no t fits, NaN if the solver fails.
     """
@@ -332,7 +332,7 @@ def box_margin(Q: Array, level: Array, lower: Array, upper: Array, cap: float = 
 
 
 def limit_point(target: Target, activation: Activation, steps: int = NEWTON_STEPS) -> tuple[Array, Array, Array]:
-    """theta_inf of trials that reach zero loss: the Bregman projection of z(0) (theory §7.4).
+    """Return theta_inf of trials that reach zero loss: the Bregman projection of z(0) (theory §7.4).
 
     Returns the pre-activations h at the limit (T, k), the dual variable (T, r) with Phi(h) = Phi(h(0)) - Q^T
     dual/sqrt(k), and the remaining norm of a - Q z/sqrt(k), (T,).

@@ -21,7 +21,7 @@ OnIterate = Callable[[Index, int, Array], None]
 
 
 def stable_step(flow: ReducedFlow, h: Array) -> Array:
-    """Half the largest step that is stable for the linearisation at the start h (T, k): 1/lambda_max(H K), (T,).
+    """Return half the largest step stable for the linearisation at the start h (T, k): 1/lambda_max(H K), (T,).
 
     An estimate, not a proof: K changes along the way. H is bounded over the losses below L_0 (theory §9).
     """
@@ -31,7 +31,7 @@ def stable_step(flow: ReducedFlow, h: Array) -> Array:
 
 
 def curvature(flow: ReducedFlow, h: Array, rho: Array) -> Array:
-    """Beta of theory §9, (T,): a Lipschitz constant of the gradient in the ball of radius rho (T,) with loss <= L_0.
+    """Return beta of theory §9, (T,): a Lipschitz constant of the gradient for radius rho (T,) and loss <= L_0.
 
     Infinite where no bound is known. A acts on Z^T J alone, so the norm and Lipschitz constant of Z^T J suffice.
     """
@@ -42,7 +42,7 @@ def curvature(flow: ReducedFlow, h: Array, rho: Array) -> Array:
     width = np.full(psi.shape, float(k))
     lipschitz = TrialLipschitz(mode, flow.activation.sup_dphi, flow.activation.lip_dphi, c_Z, width)
     with np.errstate(invalid="ignore", over="ignore"):
-        slope = lipschitz.at(rho)
+        slope = lipschitz.on_ball(rho)
         norm_J = np.sqrt((np.trace(point.gram, axis1=1, axis2=2) + (point.square_z if mode == "both" else 0.0)) / k)
         beta = flow.loss.curvature_upper(psi) * np.square(norm_A * (norm_J + slope * rho))
         beta = beta + flow.loss.slope_upper(psi) * norm_A * slope
@@ -50,7 +50,7 @@ def curvature(flow: ReducedFlow, h: Array, rho: Array) -> Array:
 
 
 def step_quality(flow: ReducedFlow, h: Array, gamma: Array, radius: Array) -> Array:
-    """Largest kappa of a grid with gamma beta/2 <= 1 - kappa, beta over the ball of radius R'/kappa (theory §9), (T,).
+    """Return the largest kappa of a grid with gamma beta/2 <= 1 - kappa, beta over radius R'/kappa (theory §9), (T,).
 
     ``gamma`` and ``radius`` R' are (T,); NaN where no kappa of the grid qualifies.
     """
@@ -84,12 +84,12 @@ def descend(flow: ReducedFlow, h: Array, settings: FlowSettings, on_iterate: OnI
         outcome = np.where(np.isfinite(point.loss), outcome, Outcome.NON_FINITE)
         if step == settings.max_steps:
             outcome = np.where(outcome == NOT_COMPUTED, Outcome.STEP_BUDGET, outcome)
-        done = outcome != NOT_COMPUTED
-        if done.any():
-            rows = running[done]
-            ending.outcome[rows], ending.loss[rows], ending.steps[rows] = outcome[done], point.loss[done], step
-            ending.time[rows], ending.state[rows] = step * gamma[done], state[done]
-            active = np.flatnonzero(~done)
+        ended = outcome != NOT_COMPUTED
+        if ended.any():
+            rows = running[ended]
+            ending.outcome[rows], ending.loss[rows], ending.steps[rows] = outcome[ended], point.loss[ended], step
+            ending.time[rows], ending.state[rows] = step * gamma[ended], state[ended]
+            active = np.flatnonzero(~ended)
             if not active.size:
                 break
             flow, state, running, gamma = flow.take(active), state[active], running[active], gamma[active]

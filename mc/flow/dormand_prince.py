@@ -64,7 +64,7 @@ class DormandPrince:
         return self.flow.Q_start if self.flow.mode == "hidden" else self._state[:, 1:]
 
     def speed(self) -> Array:
-        """|d theta/dt| at the current state, (T,)."""
+        """Return |d theta/dt| at the current state, (T,)."""
         return norm(self._stages[0])
 
     def attempt(self, dt: Array) -> Attempt:
@@ -102,7 +102,7 @@ class DormandPrince:
         return np.ones(accepted.size)
 
     def interpolate(self, rows: Index, fractions: Array) -> Array:
-        """States (N, rows, k) of given trials at fractions (N,) of the attempted step."""
+        """Return the states (N, rows, k) of given trials at fractions (N,) of the attempted step."""
         powers = fractions[:, None] ** np.arange(1, 5)[None, :]
         weights = self._dt[rows, None] * (powers @ DENSE_WEIGHTS.T)
         states = self._state[rows]
@@ -111,11 +111,11 @@ class DormandPrince:
         return states
 
     def stiff(self) -> Mask:
-        """Whether several consecutive steps ended near the boundary of stability, (T,)."""
+        """Return whether several consecutive steps ended near the boundary of stability, (T,)."""
         return self._limited >= PATIENCE
 
     def states(self) -> Array:
-        """Current states, (T, rows, k)."""
+        """Return the current states, (T, rows, k)."""
         return self._state
 
     def keep(self, rows: Index) -> None:

@@ -83,7 +83,7 @@ class LowRankExponential:
         self._spectrum = KernelSpectrum.of(self._kernel, flow.curvature_root(self.point.residual))
 
     def speed(self) -> Array:
-        """|d theta/dt| at the current state, (T,)."""
+        """Return |d theta/dt| at the current state, (T,)."""
         square = np.einsum("tr,trs,ts->t", self._slope, self._kernel, self._slope)
         return np.asarray(np.sqrt(np.maximum(square, 0.0)))
 
@@ -91,12 +91,12 @@ class LowRankExponential:
         return np.asarray(np.matmul(self._kernel, v[:, :, None])[:, :, 0])
 
     def _adjoint(self, c: Array) -> tuple[Array, Array]:
-        """J^T c: its component in h (T, k), and S c/sqrt(k), whose product with z is its component in Q."""
+        """Return J^T c: its component in h (T, k), and S c/sqrt(k), whose product with z is its component in Q."""
         scaled = self.flow.problems.S * c / np.sqrt(self.flow.width)
         return np.matmul(scaled[:, None, :], self._Q)[:, 0, :] * self.point.dphi, scaled
 
     def _move(self, change: _Change) -> tuple[Array, list[tuple[Array, Array]]]:
-        """h after a change, and the change of Q as pairs (r-vector, k-vector)."""
+        """Return h after a change, and the change of Q as pairs (r-vector, k-vector)."""
         h, scaled = self._adjoint(change.along)
         h += self._h
         pairs = [(scaled, self.point.z)]
@@ -107,7 +107,7 @@ class LowRankExponential:
         return h, pairs if self.flow.mode == "both" else []
 
     def _flow_at(self, h: Array, pairs: list[tuple[Array, Array]]) -> tuple[Point, Array, Array]:
-        """Point, pull and dh/dt at h and Q plus pairs."""
+        """Return the point, pull and dh/dt at h and Q plus pairs."""
         flow, root = self.flow, np.sqrt(self.flow.width)
         z, dphi = flow.activation.phi_dphi(h)
         signal = np.matmul(self._Q, z[:, :, None])[:, :, 0]
@@ -164,7 +164,7 @@ class LowRankExponential:
         return Attempt(error, distance, sound & ~crossed(self.flow, self._h, self._new.h))
 
     def _within(self, fraction: Array, phi: list[Array] | None = None) -> _Change:
-        """Change from the start of the step to a fraction of it."""
+        """Return the change from the start of the step to a fraction of it."""
         s, dt = fraction[:, None], self._dt[:, None]
         phi = phi_functions(-s * dt * self._spectrum.rates, 4) if phi is None else phi
         linear = -s * dt * self._slope - self._spectrum.combine(np.square(s * dt) * phi[2] * self._x)
@@ -173,7 +173,7 @@ class LowRankExponential:
         return _Change(weights, linear + first.along + second.along)
 
     def _terms(self, fraction: Array, phi: list[Array]) -> tuple[_Change, _Change]:
-        """int_0^s exp((s - u) L) (c_1 u) du and the same with c_2 u^2, s in units of dt.
+        """Return int_0^s exp((s - u) L) (c_1 u) du and the same with c_2 u^2, s in units of dt.
 
         c_1 u + c_2 u^2 goes through D_half = (D_a + D_b)/2 at 1/2 and D_c at 1.
         """
@@ -205,7 +205,7 @@ class LowRankExponential:
         return stages + 0.5 * square**4 / np.maximum((linear + square) ** 3, 1e-300)
 
     def _length(self, change: _Change) -> Array:
-        """Norm in theta of a change of the state."""
+        """Return the norm in theta of a change of the state."""
         h, scaled = self._adjoint(change.along)
         vectors, values = [scaled], [self.point.z]
         for stage, weight in change.weights:
@@ -221,7 +221,7 @@ class LowRankExponential:
         return np.asarray(np.sqrt(np.maximum(square, 0.0)))
 
     def _distance(self) -> Array:
-        """|theta - theta(0)| after the step."""
+        """Return |theta - theta(0)| after the step."""
         square = np.square(norm(self._new.h - self._h_start))
         if self.flow.mode == "both":
             self._new_Q = self._Q + _products(self._new.pairs)
@@ -241,7 +241,7 @@ class LowRankExponential:
         return np.ones(accepted.size)
 
     def interpolate(self, rows: Index, fractions: Array) -> Array:
-        """States (N, rows, k) of given trials at fractions (N,) of the attempted step."""
+        """Return the states (N, rows, k) of given trials at fractions (N,) of the attempted step."""
         part = self._copy(rows)
         h, pairs = part._move(part._within(fractions))
         if not pairs:
@@ -265,7 +265,7 @@ class LowRankExponential:
         return np.zeros(self.point.loss.size, dtype=bool)
 
     def states(self) -> Array:
-        """Current states, (T, rows, k)."""
+        """Return the current states, (T, rows, k)."""
         h = self._h[:, None, :]
         return h if self.flow.mode == "hidden" else np.concatenate([h, self._Q], axis=1)
 

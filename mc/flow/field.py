@@ -42,7 +42,7 @@ class Point:
 
     @cached_property
     def gram(self) -> Array:
-        """(T, r, r) Gram matrix Q Dphi^2 Q^T, unscaled."""
+        """Return the Gram matrix Q Dphi^2 Q^T, unscaled, (T, r, r)."""
         trials, r, k = self.Q.shape
         weight, gram = np.square(self.dphi)[:, None, :], np.empty((trials, r, r))
         # in parts, so that the weighted copy of Q stays in a cache
@@ -56,7 +56,7 @@ class Point:
 
     @cached_property
     def square_z(self) -> Array:
-        """(T,) |z|^2."""
+        """Return |z|^2, (T,)."""
         return np.asarray(np.einsum("tk,tk->t", self.z, self.z))
 
     def take(self, rows: Index) -> Point:
@@ -71,14 +71,14 @@ class Point:
         return part
 
     def with_slowest(self, slowest: Array) -> Point:
-        """Copy with the smallest eigenvalue of the kernel and the cached properties."""
+        """Return a copy with the smallest eigenvalue of the kernel and the cached properties."""
         other = replace(self, slowest=slowest)
         for name in CACHED & vars(self).keys():
             vars(other)[name] = vars(self)[name]
         return other
 
     def with_Q(self, Q: Array) -> Point:
-        """Copy with another Q, without the cached properties."""
+        """Return a copy with another Q, without the cached properties."""
         return replace(self, Q=Q, slowest=None)
 
     def updated(self, accepted: Mask, new: Point) -> Point:
@@ -106,11 +106,11 @@ class ReducedFlow:
 
     @property
     def width(self) -> int:
-        """Number k of neurons."""
+        """Return the number k of neurons."""
         return int(self.Q_start.shape[2])
 
     def start(self, h: Array) -> Array:
-        """State at time 0 from the pre-activations, shape (T, rows, k)."""
+        """Return the state at time 0 from the pre-activations, shape (T, rows, k)."""
         if self.mode == "hidden":
             return h[:, None, :].copy()
         return np.concatenate([h[:, None, :], self.Q_start], axis=1)
@@ -123,40 +123,40 @@ class ReducedFlow:
         return ReducedFlow(self.mode, self.activation, self.loss, self.problems.take(rows), Q)
 
     def evaluate(self, state: Array) -> Point:
-        """Activations, residual and loss of a state."""
+        """Return the activations, residual and loss of a state."""
         Q = self.Q_start if self.mode == "hidden" else state[:, 1:]
         z, dphi = self.activation.phi_dphi(state[:, 0])
         residual = self.residual_of(Q, z)
         return Point(Q, z, dphi, residual, self.loss_of(residual))
 
     def residual_of(self, Q: Array, z: Array) -> Array:
-        """(T, r) residual U^T (y(t) - y) of activations."""
+        """Return the residual U^T (y(t) - y) of activations, (T, r)."""
         signal = np.matmul(Q, z[:, :, None])[:, :, 0] / np.sqrt(self.width)
         return np.asarray(self.problems.S * signal - self.problems.target)
 
     def _lift(self, residual: Array) -> Array:
-        """Residual in the observation, (T, m); in Im(A) where the loss knows only its norm, (T, r)."""
+        """Return the residual in the observation, (T, m); in Im(A) where the loss knows only its norm, (T, r)."""
         if self.loss.radial:
             return residual
         return np.asarray(np.matmul(self.problems.U, residual[:, :, None])[:, :, 0])
 
     def loss_of(self, residual: Array) -> Array:
-        """(T,) loss of a residual in Im(A)."""
+        """Return the loss of a residual in Im(A), (T,)."""
         return self.loss.value(self._lift(residual))
 
     def psi_of(self, residual: Array) -> Array:
-        """(T,) psi(L) of a residual in Im(A)."""
+        """Return psi(L) of a residual in Im(A), (T,)."""
         return self.loss.psi_of(self._lift(residual))
 
     def slope(self, residual: Array) -> Array:
-        """(T, r) gradient of the loss on Im(A): U^T grad L."""
+        """Return the gradient of the loss on Im(A), (T, r): U^T grad L."""
         gradient = self.loss.gradient(self._lift(residual))
         if self.loss.radial:
             return gradient
         return np.asarray(np.matmul(gradient[:, None, :], self.problems.U)[:, 0, :])
 
     def curvature_root(self, residual: Array) -> Array | None:
-        """(T, r, r) factor C with C C^T the Hessian of the loss on Im(A); None for the identity."""
+        """Return the factor C with C C^T the Hessian of the loss on Im(A), (T, r, r); None for the identity."""
         if self.loss.quadratic:
             return None
         hessian = self.loss.hessian(self._lift(residual))
@@ -170,11 +170,11 @@ class ReducedFlow:
         return np.asarray(np.linalg.cholesky(hessian), dtype=float)
 
     def pull(self, residual: Array) -> Array:
-        """(T, r) gradient of the loss in Z^T x: S U^T grad L."""
+        """Return the gradient of the loss in Z^T x, (T, r): S U^T grad L."""
         return self.problems.S * self.slope(residual)
 
     def kernel(self, point: Point) -> Array:
-        """(T, r, r) observed tangent kernel U^T A J J^T A^T U."""
+        """Return the observed tangent kernel U^T A J J^T A^T U, (T, r, r)."""
         kernel = point.gram / self.width
         if self.mode == "both":
             kernel = kernel + (point.square_z / self.width)[:, None, None] * np.eye(kernel.shape[1])
@@ -193,7 +193,7 @@ class ReducedFlow:
 
 
 def conserved_drift(flow: ReducedFlow, h: Array, state: Array) -> Array:
-    """Relative drift of the conserved quantities (theory §3.3-3.4), (T,); NaN where the state is not finite.
+    """Return the relative drift of the conserved quantities (theory §3.3-3.4), (T,); NaN where the state is not finite.
 
     `hidden`: the part of Phi(h(t)) - Phi(h(0)) outside the row space of Q, where the flow keeps it, in units of the
     whole. `both`: the largest change of |Q_i|^2/2 - Pi(h_i) over the neurons, in units of 1 + |Q_i|^2/2.

@@ -47,7 +47,7 @@ class Ending:
 
     @classmethod
     def of(cls, start: Array) -> Ending:
-        """Endings of trials that have not begun."""
+        """Return the endings of trials that have not begun."""
         trials = start.shape[0]
         time, loss, error, first_step = (np.full(trials, np.nan) for _ in range(4))
         outcome, steps = np.full(trials, NOT_COMPUTED, np.int8), np.zeros(trials, np.int64)
@@ -105,13 +105,13 @@ class _Run:
         outcome = self.rule.check(stepper.flow, stepper.point, self.error[trials], trials)
         while True:
             outcome = self.apply_budgets(outcome, stepper, trials)
-            done = outcome != NOT_COMPUTED
-            stiff = ~done & stepper.stiff() if stop_when_stiff else np.zeros_like(done)
-            if done.any() or stiff.any():
-                self.finish(outcome, done, stepper, trials)
+            ended = outcome != NOT_COMPUTED
+            stiff = ~ended & stepper.stiff() if stop_when_stiff else np.zeros_like(ended)
+            if ended.any() or stiff.any():
+                self.finish(outcome, ended, stepper, trials)
                 self.ending.state[trials[stiff]] = stepper.states()[stiff]
                 stopped.append(trials[stiff])
-                rows = np.flatnonzero(~(done | stiff))
+                rows = np.flatnonzero(~(ended | stiff))
                 if not rows.size:
                     return np.concatenate(stopped)
                 stepper.keep(rows)
@@ -131,12 +131,12 @@ class _Run:
             outcome = np.where((outcome == NOT_COMPUTED) & reached, name, outcome).astype(np.int8)
         return outcome
 
-    def finish(self, outcome: NDArray[np.int8], done: Mask, stepper: Stepper, trials: Index) -> None:
+    def finish(self, outcome: NDArray[np.int8], ended: Mask, stepper: Stepper, trials: Index) -> None:
         """Write the endings of the trials that are done."""
-        ending, rows = self.ending, trials[done]
-        ending.outcome[rows], ending.time[rows], ending.steps[rows] = outcome[done], self.t[rows], self.steps[rows]
-        ending.loss[rows], ending.error[rows] = stepper.point.loss[done], self.error[rows]
-        ending.first_step[rows], ending.state[rows] = self.first[rows], stepper.states()[done]
+        ending, rows = self.ending, trials[ended]
+        ending.outcome[rows], ending.time[rows], ending.steps[rows] = outcome[ended], self.t[rows], self.steps[rows]
+        ending.loss[rows], ending.error[rows] = stepper.point.loss[ended], self.error[rows]
+        ending.first_step[rows], ending.state[rows] = self.first[rows], stepper.states()[ended]
 
     def advance(self, stepper: Stepper, trials: Index) -> NDArray[np.int8]:
         """Attempt a step of every trial; return the outcomes of the rule for the trials whose step was accepted."""
@@ -162,7 +162,7 @@ class _Run:
         return np.where(accepted, verdict, NOT_COMPUTED).astype(np.int8)
 
     def next_step(self, trials: Index, dt: Array, ratio: Array, accepted: Mask, order: int) -> Array:
-        """Largest step expected to be accepted if error/dt^order falls as it did from the previous step to this one.
+        """Return the largest step expected to be accepted if error/dt^order falls as it did last.
 
         Near a limit that ratio falls fast: without the trend the step size would lag behind (the predictive controller
         of Gustafsson 1994, for growth alone and at most by a factor of three).
@@ -209,12 +209,12 @@ def methods_of(flow: ReducedFlow, settings: FlowSettings) -> tuple[str, ...]:
 
 
 def growth_is_bounded(flow: ReducedFlow, settings: FlowSettings) -> bool:
-    """Whether the growth of errors is bounded along the run, so that no companion has to measure it."""
+    """Return whether the growth of errors is bounded along the run, so that no companion has to measure it."""
     return flow.loss.convex and methods_of(flow, settings) == ("dual",)
 
 
 def _first_step(stepper: Stepper, rtol: float) -> Array:
-    """Fraction of the time in which the loss would vanish at its first rate, (T,).
+    """Return the fraction of the time in which the loss would vanish at its first rate, (T,).
 
     It depends on the tolerance: two runs that began with the same step would hide each other's first errors.
     """
@@ -225,7 +225,7 @@ def _first_step(stepper: Stepper, rtol: float) -> Array:
 
 
 def _scale(stepper: Stepper) -> Array:
-    """psi(L_0)/|A J(0)|, (T,)."""
+    """Return psi(L_0)/|A J(0)|, (T,)."""
     kernel = stepper.flow.kernel(stepper.point)
     largest = np.sqrt(np.linalg.eigvalsh(np.where(np.isfinite(kernel), kernel, 0.0))[:, -1])
     with np.errstate(divide="ignore", invalid="ignore"):

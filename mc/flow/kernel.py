@@ -54,15 +54,15 @@ class KernelSpectrum:
         return kernel, self
 
     def coordinates(self, v: Array) -> Array:
-        """E^T v, (T, r)."""
+        """Return E^T v, (T, r)."""
         return np.asarray(np.matmul(v[:, None, :], self.basis)[:, 0, :])
 
     def image_of(self, v: Array) -> Array:
-        """E^T K v, (T, r)."""
+        """Return E^T K v, (T, r)."""
         return np.asarray(np.matmul(self.image, v[:, :, None])[:, :, 0])
 
     def combine(self, coordinates: Array) -> Array:
-        """E v, (T, r)."""
+        """Return E v, (T, r)."""
         return np.asarray(np.matmul(self.basis, coordinates[:, :, None])[:, :, 0])
 
     def take(self, rows: Index | Mask) -> KernelSpectrum:
@@ -77,7 +77,7 @@ def _finite(matrices: Array) -> Array:
 
 
 def phi_functions(z: Array, highest: int) -> list[Array]:
-    """Exponential-integrator functions phi_0(z) = exp(z), phi_j(z) = (phi_{j-1}(z) - 1/(j-1)!)/z up to ``highest``.
+    """Return the functions phi_0(z) = exp(z), phi_j(z) = (phi_{j-1}(z) - 1/(j-1)!)/z up to ``highest``.
 
     z is not positive, ``highest`` at most 6; the values have the shape of z and are accurate to some ulp up to phi_5.
     """
@@ -97,7 +97,7 @@ def phi_functions(z: Array, highest: int) -> list[Array]:
 
 
 def _far(z: Array, highest: int) -> list[Array]:
-    """Recursion upwards, for z <= -1."""
+    """Recur upwards, for z <= -1."""
     values = [np.exp(z)]
     for j in range(highest):
         values.append((values[-1] - _RECIPROCALS[j]) / z)

@@ -32,24 +32,24 @@ class Origin:
 
     @cached_property
     def z(self) -> Array:
-        """Activations at the start, (T, k)."""
+        """Return the activations at the start, (T, k)."""
         return np.asarray(self.activation.phi(self.state[:, 0]))
 
     @cached_property
     def primitive(self) -> Array:
-        """Phi(h(0)), (T, k)."""
+        """Return Phi(h(0)), (T, k)."""
         return np.asarray(self.activation.primitive(self.state[:, 0]))
 
     @cached_property
     def ratio_primitive(self) -> Array:
-        """Pi(h(0)), (T, k)."""
+        """Return Pi(h(0)), (T, k)."""
         return np.asarray(self.activation.ratio_primitive(self.state[:, 0]))
 
     @classmethod
     def of(
         cls, flow: ReducedFlow, h: Array, problems: Sequence[Problem], V: Sequence[Array] | None, limit: Array | None
     ) -> Origin:
-        """Origin of a flow; ``V`` are the output layers, or None where no observable needs their kernel components."""
+        """Return the origin of a flow; ``V`` are the output layers, None where no observable needs them."""
         kernel = None
         if V is not None and any(problem.rank < problem.Z.shape[0] for problem in problems):
             kernel = np.stack([v - p.Z @ (p.Z.T @ v) for p, v in zip(problems, V, strict=True)])
@@ -70,53 +70,53 @@ class View:
 
     @cached_property
     def point(self) -> Point:
-        """Activations, residual and loss."""
+        """Return the activations, residual and loss."""
         return self.flow.evaluate(self.states)
 
     @cached_property
     def spectrum(self) -> Array:
-        """Smallest singular value of A J on Im(A), (N,)."""
+        """Return the smallest singular value of A J on Im(A), (N,)."""
         k, mode = self.flow.width, self.flow.mode
         gram = _finite(self.point.gram)
         return observed_spectra(gram, self.point.square_z, self.flow.problems.S, k, mode, k)[1]
 
     @cached_property
     def V(self) -> Array:
-        """Output layer, (N, n, k)."""
+        """Return the output layer, (N, n, k)."""
         V = np.matmul(self.flow.problems.Zt.swapaxes(1, 2), self.point.Q)
         return np.asarray(V if self.origin.V_kernel is None else V + self.origin.V_kernel[self.trials])
 
     @cached_property
     def jacobian(self) -> Array:
-        """Smallest of the n singular values of J, (N,)."""
+        """Return the smallest of the n singular values of J, (N,)."""
         weighted = self.V * np.square(self.point.dphi)[:, None, :]
         gram = _finite(np.matmul(weighted, self.V.swapaxes(1, 2)))
         return signal_spectrum(gram, self.point.square_z, self.flow.width, self.flow.mode, self.flow.width)
 
     @cached_property
     def signal(self) -> Array:
-        """x, (N, n): theory §3.2."""
+        """Return x, (N, n): theory §3.2."""
         return np.asarray(np.matmul(self.V, self.point.z[:, :, None])[:, :, 0] / np.sqrt(self.flow.width))
 
     @cached_property
     def error(self) -> Array:
-        """x - xbar, (N, n)."""
+        """Return x - xbar, (N, n)."""
         return np.asarray(self.signal - self.origin.signal[self.trials])
 
     @cached_property
     def error_in_range(self) -> Array:
-        """Z^T (x - xbar), (N, r)."""
+        """Return Z^T (x - xbar), (N, r)."""
         return np.asarray(np.matmul(self.flow.problems.Zt, self.error[:, :, None])[:, :, 0])
 
     @cached_property
     def error_in_kernel(self) -> Array:
-        """Norm of the component of x - xbar in ker(A), (N,)."""
+        """Return the norm of the component of x - xbar in ker(A), (N,)."""
         inside = np.matmul(self.error_in_range[:, None, :], self.flow.problems.Zt)[:, 0]
         return norm(self.error - inside)
 
     @cached_property
     def kernel_drift(self) -> Array:
-        """|P_ker (x - x(0))|, (N,)."""
+        """Return |P_ker (x - x(0))|, (N,)."""
         if self.origin.V_kernel is None:
             return np.zeros(self.trials.size)
         moved = self.point.z - self.origin.z[self.trials]
@@ -125,7 +125,7 @@ class View:
 
     @cached_property
     def bregman(self) -> Array:
-        """Breg(z, z(0)) of the potential with derivative Phi(phi^-1(.)), (N,): sum dPhi phi(h) - dPi (theory §7.4)."""
+        """Return Breg(z, z(0)) of the potential of Phi(phi^-1(.)), (N,): sum dPhi phi(h) - dPi (theory §7.4)."""
         h, activation = self.states[:, 0], self.flow.activation
         dual = activation.primitive(h) - self.origin.primitive[self.trials]
         ratio = activation.ratio_primitive(h) - self.origin.ratio_primitive[self.trials]
@@ -133,7 +133,7 @@ class View:
 
     @cached_property
     def from_limit(self) -> Array:
-        """|theta - theta_inf|, (N,)."""
+        """Return |theta - theta_inf|, (N,)."""
         if self.origin.limit is None:
             return np.full(self.trials.size, np.nan)
         return norm(self.states - self.origin.limit[self.trials])

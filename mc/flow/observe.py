@@ -171,7 +171,7 @@ class Crossing:
 
 
 def _levels(case: Case, drawn: Drawn, names: Sequence[str]) -> Array:
-    """Loss at which each trajectory may end, (T,): early stopping needs psi(L) below the noise.
+    """Return the loss at which each trajectory may end, (T,): early stopping needs psi(L) below the noise.
 
     Half of the tolerance allows for the error of the loss. A trajectory that begins near zero loss continues until
     psi(L) has fallen by a factor 100.
@@ -186,7 +186,7 @@ def _levels(case: Case, drawn: Drawn, names: Sequence[str]) -> Array:
 
 
 def _times(settings: FlowSettings, ending: Ending) -> Array:
-    """Times to observe of each trial, (T, P)."""
+    """Return the times to observe of each trial, (T, P)."""
     if not isinstance(settings.save.times, int):
         return np.tile(np.array(settings.save.times), (ending.time.size, 1))
     last = np.where(ending.time > 0.0, ending.time, 1.0)
@@ -194,7 +194,7 @@ def _times(settings: FlowSettings, ending: Ending) -> Array:
 
 
 def log_times(count: int, first: Array, last: Array) -> Array:
-    """Time 0 and then ``count - 1`` log-spaced times from ``first`` to ``last`` of each trial, shape (T, count)."""
+    """Return time 0 and then ``count - 1`` log-spaced times from ``first`` to ``last``, (T, count)."""
     times = np.zeros((first.size, count))
     if count > 1:
         fraction = np.linspace(0.0, 1.0, count - 1) if count > 2 else np.ones(1)
@@ -205,7 +205,7 @@ def log_times(count: int, first: Array, last: Array) -> Array:
 
 
 def _apart(values: Array, looser: Array) -> Array:
-    """Error of an observable from a looser run: twice the largest difference at a time and its neighbours, (T, P)."""
+    """Return the error of an observable from a looser run: twice the largest difference nearby, (T, P)."""
     # the difference changes sign along the way: its neighbours in time show its size at a change
     apart = np.abs(values - looser)
     padded = np.pad(apart, ((0, 0), (1, 1)), mode="edge")
@@ -213,6 +213,6 @@ def _apart(values: Array, looser: Array) -> Array:
 
 
 def _start_error(flow: ReducedFlow, origin: Origin) -> Array:
-    """|x(0) - xbar|, (T,)."""
+    """Return |x(0) - xbar|, (T,)."""
     trials = np.arange(origin.signal.shape[0])
     return norm(View(flow, origin, trials, origin.state).error)

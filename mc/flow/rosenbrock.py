@@ -44,11 +44,11 @@ class DualRosenbrock:
             self.point = self.point.with_slowest(self._spectrum.rates[:, 0])
 
     def speed(self) -> Array:
-        """|d theta/dt| at the current state, (T,)."""
+        """Return |d theta/dt| at the current state, (T,)."""
         return self._length(self._slope)
 
     def _length(self, dual: Array) -> Array:
-        """Norm in theta of a small change of Lambda, the norm of K."""
+        """Return the norm in theta of a small change of Lambda, the norm of K."""
         square = np.einsum("tr,tr->t", dual, self._apply(dual))
         return np.asarray(np.sqrt(np.maximum(square, 0.0)))
 
@@ -56,23 +56,23 @@ class DualRosenbrock:
         return np.asarray(np.matmul(self._kernel, v[:, :, None])[:, :, 0])
 
     def _level_at(self, dual: Array) -> Array:
-        """Phi of the pre-activations at a dual variable, (T, k)."""
+        """Return Phi of the pre-activations at a dual variable, (T, k)."""
         scaled = self.flow.problems.S * dual / -np.sqrt(self.flow.width)
         level = np.matmul(scaled[:, None, :], self.flow.Q_start)[:, 0, :]
         level += self._level
         return np.asarray(level)
 
     def _h_at(self, dual: Array) -> Array:
-        """Pre-activations at a dual variable, (T, k)."""
+        """Return the pre-activations at a dual variable, (T, k)."""
         return self.flow.activation.primitive_inverse(self._level_at(dual), self._h)
 
     def _remainder_at(self, change: Array) -> tuple[Array, Array]:
-        """`_remainder` at the point Lambda + change."""
+        """Return `_remainder` at the point Lambda + change."""
         z = self.flow.activation.phi_at_primitive(self._level_at(self._dual + change), self._h)
         return self._remainder(self.flow.slope(self.flow.residual_of(self.flow.Q_start, z)), change)
 
     def _remainder(self, slope: Array, change: Array) -> tuple[Array, Array]:
-        """Nonlinear part D = F(Lambda + change) - F(Lambda) + H K change, and E^T K D."""
+        """Return the nonlinear part D = F(Lambda + change) - F(Lambda) + H K change, and E^T K D."""
         # E E^T = C C^T = H
         remainder = slope - self._slope + self._spectrum.combine(self._spectrum.image_of(change))
         return remainder, self._spectrum.image_of(remainder)
@@ -108,7 +108,7 @@ class DualRosenbrock:
         return Attempt(estimate, distance, sound & ~crossed(self.flow, self._h, self._new_h))
 
     def _quadrature(self, fraction: Array) -> tuple[Array, Array]:
-        """int_0^s exp((s - u) J) a u^2 du and the same with b u^3, a and b fitting the remainders at 1/2 and 1.
+        """Return int_0^s exp((s - u) J) a u^2 du and the same with b u^3, a and b fitting the remainders at 1/2 and 1.
 
         s is in units of dt.
         """
@@ -156,7 +156,7 @@ class DualRosenbrock:
         return np.asarray(np.fmax(self._stretch, 1.0) * np.exp(-slowest * self._dt))
 
     def interpolate(self, rows: Index, fractions: Array) -> Array:
-        """States (N, 1, k) of given trials at fractions (N,) of the attempted step."""
+        """Return the states (N, 1, k) of given trials at fractions (N,) of the attempted step."""
         part = self._copy(rows)
         scale = (part._dt * fractions)[:, None]
         phi = phi_functions(-scale * part._spectrum.rates, 2)
@@ -179,7 +179,7 @@ class DualRosenbrock:
         return np.zeros(self.point.loss.size, dtype=bool)
 
     def states(self) -> Array:
-        """Current states, (T, 1, k)."""
+        """Return the current states, (T, 1, k)."""
         return self._h[:, None, :]
 
     def keep(self, rows: Index) -> None:

@@ -24,7 +24,7 @@ class Save:
 
     @property
     def count(self) -> int:
-        """Number of times of a trajectory."""
+        """Return the number of times of a trajectory."""
         return self.times if isinstance(self.times, int) else len(self.times)
 
 

@@ -30,7 +30,7 @@ class Stepper(Protocol):
     point: Point  # current state
 
     def speed(self) -> Array:
-        """|d theta/dt| at the current state, (T,)."""
+        """Return |d theta/dt| at the current state, (T,)."""
 
     def attempt(self, dt: Array) -> Attempt:
         """Try one step of size dt (T,)."""
@@ -42,20 +42,20 @@ class Stepper(Protocol):
         """
 
     def stiff(self) -> Mask:
-        """Whether stability rather than accuracy limits the step size, (T,)."""
+        """Return whether stability rather than accuracy limits the step size, (T,)."""
 
     def interpolate(self, rows: Index, fractions: Array) -> Array:
-        """States (N, rows, k) of given trials at fractions (N,) of the attempted step, before it is accepted."""
+        """Return the states (N, rows, k) of given trials at fractions (N,) of the attempted step, not yet accepted."""
 
     def states(self) -> Array:
-        """Current states, (T, rows, k)."""
+        """Return the current states, (T, rows, k)."""
 
     def keep(self, rows: Index) -> None:
         """Drop the finished trials."""
 
 
 def crossed(flow: ReducedFlow, old: Array, new: Array) -> Mask:
-    """Whether a neuron has crossed a zero of phi' between two pre-activations (T, k), shape (T,)."""
+    """Return whether a neuron has crossed a zero of phi' between two pre-activations (T, k), shape (T,)."""
     zeros = flow.activation.critical_points
     if not zeros.size:
         return np.zeros(old.shape[0], dtype=bool)
@@ -63,6 +63,6 @@ def crossed(flow: ReducedFlow, old: Array, new: Array) -> Mask:
 
 
 def norm(array: Array) -> Array:
-    """Euclidean norm over all axes but the first."""
+    """Return the Euclidean norm over all axes but the first."""
     flat = array.reshape(array.shape[0], -1)
     return np.asarray(np.sqrt(np.einsum("ti,ti->t", flat, flat)))

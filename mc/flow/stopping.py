@@ -28,7 +28,7 @@ class Never:
     loosest = 0.0
 
     def check(self, flow: ReducedFlow, point: Point, error: Array, trials: Index) -> NDArray[np.int8]:
-        """-1 for every trial: continue."""
+        """Return -1 for every trial: continue."""
         return np.full(error.size, NOT_COMPUTED, np.int8)
 
     def confirms(self, flow: ReducedFlow, point: Point, error: Array) -> Mask:
@@ -44,13 +44,13 @@ class ToleranceRule:
     loosest = 0.0
 
     def check(self, flow: ReducedFlow, point: Point, error: Array, trials: Index) -> NDArray[np.int8]:
-        """`Outcome` of each trial, or -1 to continue."""
+        """Return `Outcome` of each trial, or -1 to continue."""
         level = self.loss_tolerance[trials] if isinstance(self.loss_tolerance, np.ndarray) else self.loss_tolerance
         reached = point.loss <= level
         return np.where(reached, Outcome.CONVERGED_TOLERANCE, NOT_COMPUTED).astype(np.int8)
 
     def confirms(self, flow: ReducedFlow, point: Point, error: Array) -> Mask:
-        """Whether the error adds at most psi(loss_tolerance) to psi(L)."""
+        """Return whether the error adds at most psi(loss_tolerance) to psi(L)."""
         c_Z = np.sqrt(np.einsum("trk,trk->tk", point.Q, point.Q).max(axis=1))
         moved = possible_move(flow, point.gram, point.square_z, error, c_Z)
         return np.asarray(moved <= flow.loss.psi(np.array(self.loss_tolerance)))
@@ -72,7 +72,7 @@ class RestartRule:
         self._columns = np.full((2, trials), np.nan)
 
     def check(self, flow: ReducedFlow, point: Point, error: Array, trials: Index) -> NDArray[np.int8]:
-        """`Outcome` of each trial, or -1 to continue."""
+        """Return `Outcome` of each trial, or -1 to continue."""
         psi = flow.psi_of(point.residual)
         outcome = np.full(psi.size, NOT_COMPUTED, np.int8)
         # V does not move in mode `hidden`
@@ -99,7 +99,7 @@ class RestartRule:
         return outcome
 
     def confirms(self, flow: ReducedFlow, point: Point, error: Array) -> Mask:
-        """Whether the certificate survives the error."""
+        """Return whether the certificate survives the error."""
         error = np.zeros_like(error) if error_is_harmless(flow) else error
         return np.asarray(RestartTest.of(flow, point, error).margin(flow.psi_of(point.residual)) > 1.0)
 
@@ -108,12 +108,12 @@ Rule = Never | ToleranceRule | RestartRule
 
 
 def error_is_harmless(flow: ReducedFlow) -> bool:
-    """Whether zero loss is reached from every point of the boxes or from none (theory §7.4)."""
+    """Return whether zero loss is reached from every point of the boxes or from none (theory §7.4)."""
     return flow.mode == "hidden" and flow.loss.convex
 
 
 def margin_bounds(flow: ReducedFlow, point: Point, columns: Array, psi: Array) -> tuple[Array, Array]:
-    """Lower and upper bound of the margin of `sharp`, (T,), from the stored eigenvalue or else from the diagonals.
+    """Return the lower and upper bound of the margin of `sharp`, (T,), by the stored eigenvalue or the diagonals.
 
     The branch through A J alone is a lower bound, both together are an upper one; lambda_min is at most the least entry
     of a diagonal, and sigma_A sigma_Z <= sigma_obs.
@@ -131,13 +131,13 @@ def margin_bounds(flow: ReducedFlow, point: Point, columns: Array, psi: Array) -
         low, high, square_Z = np.zeros_like(psi), (np.square(S) * diagonal).min(axis=1), diagonal.min(axis=1)
     signal, observed = lipschitz_bounds(flow, columns)
     with np.errstate(divide="ignore", invalid="ignore"):
-        alone = 0.5 / (observed.at(0.0) * psi)
-        most = high * alone + 0.5 * sigma_A * square_Z / (signal.at(0.0) * psi)
+        alone = 0.5 / (observed.on_ball(0.0) * psi)
+        most = high * alone + 0.5 * sigma_A * square_Z / (signal.on_ball(0.0) * psi)
         return np.nan_to_num(low * alone), np.nan_to_num(most)
 
 
 def lipschitz_bounds(flow: ReducedFlow, columns: Array) -> tuple[TrialLipschitz, TrialLipschitz]:
-    """Lipschitz constants of Z^T J and of A J, given the largest columns (2, T)."""
+    """Return the Lipschitz constants of Z^T J and of A J, given the largest columns (2, T)."""
     c_Z, c_A = columns
     norm_A, width = np.broadcast_to(flow.problems.norm_A, c_A.shape), np.full(c_A.shape, float(flow.width))
     B1, B2 = flow.activation.sup_dphi, flow.activation.lip_dphi
@@ -148,20 +148,20 @@ def lipschitz_bounds(flow: ReducedFlow, columns: Array) -> tuple[TrialLipschitz,
 
 
 def column_norms(flow: ReducedFlow, point: Point) -> Array:
-    """Largest |Z^T V_i| and |A V_i| over the neurons, (2, T)."""
+    """Return the largest |Z^T V_i| and |A V_i| over the neurons, (2, T)."""
     squares = np.square(point.Q)
     weights = np.stack([np.ones_like(flow.problems.S), np.square(flow.problems.S)], axis=1)
     return np.asarray(np.sqrt(np.matmul(weights, squares).max(axis=2)).T)
 
 
 def possible_move(flow: ReducedFlow, gram: Array, square_z: Array, error: Array, c_Z: Array) -> Array:
-    """Increase of psi(L) to any state within ``error``, (T,): |A| (|J| + Lip error) error times the slope of psi."""
+    """Bound the increase of psi(L) within ``error``, (T,), by |A| (|J| + Lip error) error times the slope of psi."""
     mode, k, n_obs = flow.mode, flow.width, flow.problems.U.shape[1]
     norm_J = np.trace(gram, axis1=1, axis2=2) + (square_z if mode == "both" else 0.0)
     B1, B2 = flow.activation.sup_dphi, flow.activation.lip_dphi
     signal = TrialLipschitz(mode, B1, B2, c_Z, np.full(error.shape, float(k)))
     with np.errstate(invalid="ignore"):
-        moved = flow.problems.norm_A * (np.sqrt(norm_J / k) + signal.at(error) * error) * error
+        moved = flow.problems.norm_A * (np.sqrt(norm_J / k) + signal.on_ball(error) * error) * error
         # a custom loss may have no slope: then only an exact state is certified
         return np.where(error > 0.0, flow.loss.psi_slope(n_obs) * np.fmax(moved, 1e-300), 0.0)
 
@@ -223,7 +223,7 @@ class RestartTest:
         )
 
     def margin(self, psi: Array) -> Array:
-        """Margin (T,) from psi(L) at the computed state: above one, the flow from the true state reaches zero loss.
+        """Return the margin (T,) from psi(L) at the computed state: above one, the true state reaches zero loss.
 
         A bound of the margin on the same side of one replaces it where that is cheaper.
         """
@@ -233,7 +233,7 @@ class RestartTest:
             if self.signal.lipschitz.mode == "hidden":
                 return np.where(np.isfinite(needed), self._area_of_lines() / needed, 0.0)
             # both branches together bound the area from above, one of them to a point near its end from below
-            most = sum(b.factor * np.square(b.sigma) / (2.0 * b.lipschitz.at(0.0)) for b in branches)
+            most = sum(b.factor * np.square(b.sigma) / (2.0 * b.lipschitz.on_ball(0.0)) for b in branches)
             margin = np.where(np.isfinite(needed) & (most > 0.0), most / needed, 0.0)
             least = np.maximum(*(b.area(b.lipschitz.reach(b.sigma, steps=2)) for b in branches)) / needed
         margin = np.where((margin > 1.0) & (least > 1.0), least, margin)
@@ -244,9 +244,9 @@ class RestartTest:
         return margin
 
     def _area_of_lines(self) -> Array:
-        """Area under the larger of two lines that fall to zero: in mode `hidden` the branches are lines."""
+        """Return the area under the larger of two lines that fall to zero: in mode `hidden` the branches are lines."""
         heights = np.stack([branch.factor * branch.sigma for branch in (self.signal, self.observed)])
-        slopes = np.stack([branch.factor * branch.lipschitz.at(0.0) for branch in (self.signal, self.observed)])
+        slopes = np.stack([branch.factor * branch.lipschitz.on_ball(0.0) for branch in (self.signal, self.observed)])
         whole = np.where(heights > 0.0, np.square(heights) / (2.0 * slopes), 0.0)
         # where the higher line ends first, the other is larger from their intersection on
         order = np.argsort(-heights, axis=0)

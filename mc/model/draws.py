@@ -60,7 +60,7 @@ class OutputLaw:
 
     @property
     def in_theorem(self) -> bool:
-        """Tell whether the entries are bounded, as the theorem requires."""
+        """Return whether the entries are bounded, as the theorem requires."""
         return bool(np.isfinite(self.entry_bound))
 
 

@@ -108,7 +108,7 @@ class Branch:
 
     def slope(self, s: Array) -> Array:
         """Return the derivative of the bound at s."""
-        return -self.factor * self.lipschitz.at(s)
+        return -self.factor * self.lipschitz.on_ball(s)
 
     def take(self, rows: Index) -> Branch:
         """Return the branch of some trials; every array is (T,)."""
@@ -245,7 +245,7 @@ def rungs(
     with np.errstate(divide="ignore", invalid="ignore"):
         needed = np.where(values.sigma_0 > 0.0, 2.0 * psi_0 / (sigma_A * values.sigma_0), np.inf)
         margins = [
-            np.where(values.sigma_0 > 0.0, values.sigma_0 / (2.0 * needed * lip.at(needed)), 0.0)
+            np.where(values.sigma_0 > 0.0, values.sigma_0 / (2.0 * needed * lip.on_ball(needed)), 0.0)
             for lip in (paper, trial)
         ]
     margin_paper, margin_trial = (np.where(np.isnan(margin), 0.0, margin) for margin in margins)

@@ -38,7 +38,7 @@ class TrialLipschitz:
     def _q(self, b: Array) -> Array:
         return np.asarray(0.5 * (b + np.sqrt(b * b + 4.0 * np.square(self.sup_dphi))))
 
-    def at(self, rho: Array | float) -> Array:
+    def on_ball(self, rho: Array | float) -> Array:
         """Return the Lipschitz constant over the ball of radius `rho`."""
         if self.mode == "hidden":
             return np.asarray(self.lip_dphi * self.column_norm / np.sqrt(self.width) + 0.0 * rho)
@@ -48,7 +48,7 @@ class TrialLipschitz:
         """Return R with R = sigma_0/(2 Lip_R); infinite where the Jacobian is constant."""
         with np.errstate(divide="ignore", invalid="ignore"):
             if self.mode == "hidden":
-                radius = sigma_0 / (2.0 * self.at(0.0))
+                radius = sigma_0 / (2.0 * self.on_ball(0.0))
             else:
                 t, b = 0.5 * sigma_0 * np.sqrt(self.width), self.lip_dphi * self.column_norm
                 radius = 2.0 * t / (b + np.sqrt(b * b + 4.0 * (t * self.lip_dphi + np.square(self.sup_dphi))))
@@ -57,7 +57,7 @@ class TrialLipschitz:
     def integrals(self, s: Array) -> tuple[Array, Array]:
         """Return ell(s) = int_0^s Lip, the singular value lost on a path of length s, and int_0^s ell (§5.3)."""
         if self.mode == "hidden" or np.all(np.asarray(self.lip_dphi) == 0.0):
-            slope = self.at(0.0)
+            slope = self.on_ball(0.0)
             # without curvature a path of any length, even infinite, loses nothing
             ell = np.where(slope == 0.0, 0.0, slope * np.where(slope == 0.0, 0.0, s))
             return ell, 0.5 * ell * np.where(slope == 0.0, 0.0, s)
@@ -77,14 +77,14 @@ class TrialLipschitz:
     def reach(self, sigma: Array, steps: int = 60) -> Array:
         """Return the path length at which ell(s) = sigma (ell is convex: Newton from the right is monotone)."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            s = np.asarray(sigma / self.at(0.0))
+            s = np.asarray(sigma / self.on_ball(0.0))
             s = np.where(sigma > 0.0, s, 0.0)
             if self.mode == "hidden" or np.all(np.asarray(self.lip_dphi) == 0.0):
                 return s
             moving = s > 0.0
             for _ in range(steps):
                 # freeze converged elements, so that a result does not depend on the other trials of the batch
-                new = np.clip(s - (self.integrals(s)[0] - sigma) / self.at(s), 0.0, s)
+                new = np.clip(s - (self.integrals(s)[0] - sigma) / self.on_ball(s), 0.0, s)
                 s, moving = np.where(moving, new, s), moving & (s - new > 1e-15 * s)
                 if not moving.any():
                     break
@@ -101,7 +101,7 @@ class PublishedLipschitz:
     n: int
     width: Array
 
-    def at(self, rho: Array | float) -> Array:
+    def on_ball(self, rho: Array | float) -> Array:
         """Return the Lipschitz constant over the ball of radius `rho`."""
         scale = self.bound * np.sqrt(self.n / self.width)
         if self.mode == "hidden":
@@ -111,7 +111,7 @@ class PublishedLipschitz:
     def radius(self, sigma_0: Array) -> Array:
         """Return R with R = sigma_0/(2 Lip_R)."""
         if self.mode == "hidden":
-            return np.asarray(sigma_0 / (2.0 * self.at(0.0)))
+            return np.asarray(sigma_0 / (2.0 * self.on_ball(0.0)))
         t = sigma_0 * np.sqrt(self.width / self.n) / (2.0 * self.bound)
         a = 1.0 + 2.0 * self.entry_bound
         return np.asarray(2.0 * t / (a + np.sqrt(a * a + 8.0 * t)))

@@ -65,13 +65,13 @@ def draw_problems(task: BlockTask) -> list[Problem]:
 
 
 def problem_facts(problems: list[Problem]) -> Arrays:
-    """Datasets of the problems: sigma_A, norm_A, rank, ..., (trial,)."""
+    """Return the datasets of the problems: sigma_A, norm_A, rank, ..., (trial,)."""
     facts = [problem.facts() for problem in problems]
     return {name: np.array([fact[name] for fact in facts]) for name in facts[0]}
 
 
 def initial_loss(group: Group, sums: WidthSums) -> Arrays:
-    """Datasets of the start: psi_0, norm_y0 and activation_scale, (T, widths)."""
+    """Return the datasets of the start: psi_0, norm_y0 and activation_scale, (T, widths)."""
     batch, width = group.batch, np.array(group.task.widths, dtype=float)
     observation = batch.S[:, None, :] * sums.signal / np.sqrt(width)[:, None]
     residual = observation - batch.target[:, None, :]
@@ -85,7 +85,7 @@ def initial_loss(group: Group, sums: WidthSums) -> Arrays:
 
 
 def certificates(group: Group, sums: WidthSums, psi_0: Array) -> Arrays:
-    """Datasets of the ladder: `RUNG_DATASETS`, (modes, T, widths), and sigma_low, (T, widths)."""
+    """Return the datasets of the ladder: `RUNG_DATASETS`, (modes, T, widths), and sigma_low, (T, widths)."""
     width, bound = np.array(group.task.widths, dtype=float), group.law.entry_bound
     ladders = [
         rungs(sums.spectra[mode], mode, group.activation, bound, group.batch, psi_0, sums.columns, width)
@@ -96,7 +96,7 @@ def certificates(group: Group, sums: WidthSums, psi_0: Array) -> Arrays:
 
 
 def exact_limit(group: Group, sums: WidthSums, margin_sharp: Array) -> Arrays:
-    """Datasets of the limit of the hidden layer: exact, exact_by, limit_residual, (T, widths) (theory §7.4)."""
+    """Return the datasets of the hidden limit: exact, exact_by, limit_residual, (T, widths) (theory §7.4)."""
     task, shape = group.task, margin_sharp.shape[1:]
     exact, by = (np.full(shape, NOT_COMPUTED, np.int8) for _ in range(2))
     residual = np.full(shape, np.nan)
@@ -113,7 +113,7 @@ def exact_limit(group: Group, sums: WidthSums, margin_sharp: Array) -> Arrays:
 
 
 def subset_signal(group: Group, sums: WidthSums) -> Array:
-    """Z^T V z over the neurons that decide the limit of wider networks, (T, r); zero where no network is wider."""
+    """Return Z^T V z over the neurons that decide the limit of wider networks, (T, r); zero where none is wider."""
     subset, first = subset_size(group.batch.rank), sums.first
     if first.h.shape[1] < subset:
         return np.zeros((group.rows.size, group.batch.rank))
@@ -171,7 +171,7 @@ def clear_unwanted(out: Arrays, group: Group) -> None:
 
 
 def rare_failures(task: BlockTask, problem: Problem) -> Arrays:
-    """Datasets of rare failures, rare_* (trial, width); none without [rare]."""
+    """Return the datasets of rare failures, rare_* (trial, width); none without [rare]."""
     if task.rare is None:
         return {}
     (group,) = groups(task, [problem])

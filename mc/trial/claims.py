@@ -59,12 +59,12 @@ class Selection:
         return cls(saved, claims, bool(task.claims) and bool(claims), on_claim)
 
     def positions(self, rows: Index) -> Index:
-        """Positions of the observed trials among given rows of the block."""
+        """Return the positions of the observed trials among given rows of the block."""
         return np.arange(rows.size) if self.every_trial else np.flatnonzero(rows < self.saved)
 
     @property
     def observables(self) -> tuple[str, ...]:
-        """Observables that are saved or that a claim needs."""
+        """Return the observables that are saved or that a claim needs."""
         needed = {name for claim in self.claims for name in CLAIMS[claim].observables}
         return tuple(dict.fromkeys((*(OBSERVABLES if self.saved else ()), *sorted(needed))))
 
@@ -84,11 +84,11 @@ class Place:
 
     @property
     def flow(self) -> tuple[int, Index, int]:
-        """Index into (mode, trial, flow_width)."""
+        """Return the index into (mode, trial, flow_width)."""
         return self.mode, self.rows, self.flow_column
 
     def values(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Values (T,) of a dataset on (trial), (trial, width) or (mode, trial, width)."""
+        """Return the values (T,) of a dataset on (trial), (trial, width) or (mode, trial, width)."""
         if array.ndim == 1:
             return np.asarray(array[self.rows])
         values = array[self.rows, self.column] if array.ndim == 2 else array[self.mode, self.rows, self.column]
@@ -138,7 +138,7 @@ def observe(out: Arrays, case: Case, place: Place, drawn: Drawn, selection: Sele
 
 
 def draw_for_observables(group: Group, part: Index, width: int, names: Sequence[str]) -> Drawn:
-    """Problems of given trials of a group, and their output layers where an observable depends on ker(A)."""
+    """Return the problems of given trials of a group, and their output layers where an observable depends on ker(A)."""
     problems = [group.problems[int(row)] for row in part]
     if not NEED_OUTPUT_LAYER & set(names) or all(problem.rank == problem.Z.shape[0] for problem in problems):
         return Drawn(problems, None)
@@ -257,7 +257,7 @@ def _observables(case: Case, facts: Mapping[str, NDArray[Any]], drawn: Drawn, ob
 
 
 def _jacobian_rounding(case: Case, origin: Origin) -> Array:
-    """Root of the rounding error of a Gram matrix of k terms, (T,); the columns of J_W are at most B1 |V_i|/sqrt k."""
+    """Bound the root of the rounding error of a Gram matrix of k terms, (T,): |J_W,i| <= B1 |V_i|/sqrt k."""
     k, square = case.flow.width, np.square(norm(case.flow.Q_start))
     if origin.V_kernel is not None:
         square = square + np.square(norm(origin.V_kernel))
@@ -267,13 +267,13 @@ def _jacobian_rounding(case: Case, origin: Origin) -> Array:
 
 
 def _operator_norms(matrices: Array) -> Array:
-    """Operator norms of (T, n, k) matrices, (T,), from their n x n Gram matrices."""
+    """Return the operator norms of (T, n, k) matrices, (T,), from their n x n Gram matrices."""
     gram = np.matmul(matrices, matrices.swapaxes(1, 2))
     return np.asarray(np.sqrt(np.maximum(np.linalg.eigvalsh(gram)[:, -1], 0.0)))
 
 
 def _signal_reach(case: Case) -> Array:
-    """Norm up to which every signal is V phi(h)/sqrt k with |(V, h)| <= |theta_0|, with equal neurons, (T,)."""
+    """Return the norm up to which every signal is V phi(h)/sqrt k with |(V, h)| <= |theta_0| (equal neurons), (T,)."""
     budget = np.square(norm(case.flow.Q_start)) + np.square(norm(case.h))
     reach = np.zeros(case.h.shape[0])
     for h in np.linspace(-3.0, 3.0, 25):
@@ -283,7 +283,7 @@ def _signal_reach(case: Case) -> Array:
 
 
 def _recovery(mode: str, width: int, drawn: Drawn) -> tuple[Array, Array]:
-    """Lambda of theory §6 and a lower bound of dist(xbar, Sigma'), (T,) each.
+    """Return lambda of theory §6 and a lower bound of dist(xbar, Sigma'), (T,) each.
 
     lambda is sigma_min(A) where A is injective. A narrow hidden layer never leaves range V(0): there it is that of A on
     this range, and xbar is no nearer than to the range.

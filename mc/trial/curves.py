@@ -39,23 +39,23 @@ class Trajectory:
     """
 
     def bounds(self, observable: str) -> tuple[str, ...]:
-        """Names of the bounds of an observable that are proved at some time."""
+        """Return the names of the bounds of an observable that are proved at some time."""
         names = [name for name in self.columns if name.startswith("bound_")]
         bounding = [name for name in names if name.removeprefix("bound_").split("_")[0] in SIDES[observable]]
         return tuple(name for name in bounding if np.isfinite(self.columns[name]).any())
 
     @staticmethod
     def hypothesis(bound: str) -> str:
-        """Hypothesis of a bound: a certificate, or the conserved quantities."""
+        """Return the hypothesis of a bound: a certificate, or the conserved quantities."""
         return RATES.get(bound, bound.rpartition("_")[2])
 
     def observables(self) -> tuple[str, ...]:
-        """The loss, and the other bounded observables."""
+        """Return the loss, and the other bounded observables."""
         return tuple(name for name in SIDES if name == "loss" or (name in self.columns and self.bounds(name)))
 
 
 def constant_bounds(facts: Mapping[str, Array], mode: str, times: int) -> dict[str, Array]:
-    """Bounds of one trajectory that do not change with time, repeated ``times`` times, by column of `Trajectory`.
+    """Return the bounds of one trajectory constant in time, repeated ``times`` times, by column of `Trajectory`.
 
     They bound the path (claim ball) and the Jacobian (claim jacobian) under the hypotheses that hold; ``facts`` are the
     datasets `PROMISED_FROM` of the trial, (1,) each.

@@ -43,7 +43,7 @@ class WidthSums:
 
 
 def subset_size(rank: int) -> int:
-    """Neurons that nearly always suffice to decide the limit of a wider network (theory §7.4): whole chunks."""
+    """Return how many neurons nearly always decide the limit of wider networks (theory §7.4): whole chunks."""
     return CHUNK * max(1, -(-16 * rank // CHUNK))
 
 
@@ -123,7 +123,7 @@ class Sums:
         )
 
     def __add__(self, other: Sums) -> Sums:
-        """Sums over the neurons of both operands."""
+        """Return the sums over the neurons of both operands."""
         scale = np.maximum(self.floor_scale, other.floor_scale)
         base = np.where(np.isfinite(scale), scale, 0.0)
         floors = self.floor_sum * np.exp(2.0 * (self.floor_scale - base))
@@ -139,7 +139,7 @@ class Sums:
         )
 
     def sigma_low(self, width: int) -> Array:
-        """(T,) lower bound of |z(t)|/sqrt(k) for all t in mode `both` (theory §7.5); 0 where there is none."""
+        """Return a lower bound of |z(t)|/sqrt(k) for all t in mode `both`, (T,) (theory §7.5); 0 if none."""
         with np.errstate(divide="ignore", over="ignore"):
             log = np.log(self.floor_sum) - np.log(width)
         return np.asarray(np.exp(self.floor_scale + 0.5 * log))
@@ -177,7 +177,7 @@ class _Chunk:
             self.floor = np.exp(2.0 * (log_floor - base[:, None]))
 
     def sums(self, stop: int) -> Sums:
-        """Sums over the first ``stop`` neurons of the chunk."""
+        """Return the sums over the first ``stop`` neurons of the chunk."""
         trials = self.h.shape[0]
         z = self.z[:, :stop]
         V = self.V[:, :, :stop]

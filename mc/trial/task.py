@@ -42,22 +42,22 @@ class BlockTask:
 
     @property
     def trials(self) -> range:
-        """Trials of the block."""
+        """Return the trials of the block."""
         return range(self.first_trial, self.first_trial + self.n_trials)
 
     @property
     def integrates(self) -> bool:
-        """Whether trajectories are integrated."""
+        """Return whether trajectories are integrated."""
         return self.flow is not None and bool(self.flow_widths)
 
     @property
     def needs_limit(self) -> bool:
-        """Whether the exact limit is computed: for the ladder, or because the outcome of a flow depends on it."""
+        """Return whether the exact limit is computed: for the ladder or for the outcome of a flow."""
         return "exact" in self.ladder or (self.integrates and "hidden" in self.modes)
 
     @property
     def needs_floors(self) -> bool:
-        """Whether the conserved floors are summed: for the ladder, or because the outcome of a flow depends on them."""
+        """Return whether the conserved floors are summed: for the ladder or for the outcome of a flow."""
         return "both" in self.modes and ("conserved" in self.ladder or self.integrates)
 
 

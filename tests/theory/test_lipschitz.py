@@ -28,7 +28,7 @@ def test_integrals_against_quadrature(B1: float, B2: float, c: float, k: float, 
     points = [x for x in B1 / B2 * np.geomspace(1e-2, 1e4, 13) if x < s] or None
 
     def integral(weight):
-        f = lambda u: weight(u) * lipschitz.at(u)[0]  # noqa: E731
+        f = lambda u: weight(u) * lipschitz.on_ball(u)[0]  # noqa: E731
         return quad(f, 0.0, s, points=points, epsabs=0.0, epsrel=1e-12, limit=500)[0]
 
     assert ell[0] == pytest.approx(integral(lambda u: 1.0), rel=1e-11)
@@ -44,7 +44,7 @@ def test_radius_and_reach_solve_their_equations(
     at = np.array([sigma])
     for lipschitz in (trial, paper):
         radius = lipschitz.radius(at)
-        np.testing.assert_allclose(2.0 * radius * lipschitz.at(radius), sigma, rtol=1e-12)
+        np.testing.assert_allclose(2.0 * radius * lipschitz.on_ball(radius), sigma, rtol=1e-12)
     np.testing.assert_allclose(trial.integrals(trial.reach(at))[0], sigma, rtol=1e-9)
 
 
@@ -53,7 +53,7 @@ def test_constant_jacobian() -> None:
     assert none.radius(np.array([1.0]))[0] == np.inf
     assert none.reach(np.array([1.0]))[0] == np.inf
     linear = both(1.0, 0.0, 2.0, 4.0)
-    assert linear.at(7.0)[0] == 0.5
+    assert linear.on_ball(7.0)[0] == 0.5
     np.testing.assert_allclose(linear.integrals(np.array([3.0])), [[1.5], [2.25]])
 
 
@@ -85,8 +85,8 @@ def test_jacobians_differ_by_no_more(rng: np.random.Generator, activation: str, 
         ratio = np.linalg.norm(one.jacobian(mode) - two.jacobian(mode), 2) / distance
         bound = TrialLipschitz(mode, net.activation.sup_dphi, net.activation.lip_dphi, np.array([c]), np.array([k]))
         paper = PublishedLipschitz(mode, net.activation.bound, np.sqrt(3.0), n, np.array([float(k)]))
-        assert ratio <= bound.at(rho)[0] * (1 + 1e-12)
-        assert bound.at(rho)[0] <= paper.at(rho)[0] * (1 + 1e-12)
-        largest = max(largest, ratio / bound.at(rho)[0])
+        assert ratio <= bound.on_ball(rho)[0] * (1 + 1e-12)
+        assert bound.on_ball(rho)[0] <= paper.on_ball(rho)[0] * (1 + 1e-12)
+        largest = max(largest, ratio / bound.on_ball(rho)[0])
     # a bound that were never approached would test nothing
     assert largest > 0.2

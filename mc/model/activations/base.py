@@ -101,7 +101,7 @@ class Activation(ABC):
 
     @cached_property
     def increasing(self) -> bool:
-        """Tell whether phi' > 0 everywhere."""
+        """Return whether phi' > 0 everywhere."""
         return self.critical_points.size == 0 and float(self.dphi(np.zeros(1))[0]) > 0.0
 
     @cached_property

@@ -229,8 +229,8 @@ def _sinh_far(c: Array) -> Array:
     half = 0.5 * c
     h = np.arcsinh(half - np.arcsinh(half))
     for _ in range(3):
-        rest = half - h
-        h = h - (h - np.arcsinh(rest)) / (1.0 + 1.0 / np.hypot(1.0, rest))
+        remainder = half - h
+        h = h - (h - np.arcsinh(remainder)) / (1.0 + 1.0 / np.hypot(1.0, remainder))
     return h
 
 

@@ -69,28 +69,28 @@ class HalfTable:
         flat = np.minimum(np.asarray(integral, dtype=np.float64).reshape(-1), self.total[-1])
         cell = np.clip(np.searchsorted(self.total, flat, side="right") - 1, 0, max(self.edges.size - 2, 0))
         low, high = self.keys[cell], self.keys[np.minimum(cell + 1, self.keys.size - 1)]
-        rest = flat - self.total[cell]
-        start = self._start(cell, rest, low, high)
+        excess = flat - self.total[cell]
+        start = self._start(cell, excess, low, high)
 
         def residual(key: Array, index: Index) -> tuple[Array, Array]:
             h = self.side * key
-            value = self.side * _quadrature(self.integrand, self.edges[cell[index]], h) - rest[index]
+            value = self.side * _quadrature(self.integrand, self.edges[cell[index]], h) - excess[index]
             return value, self.integrand(h)
 
         with np.errstate(all="ignore"):
             # Slopes change over a cell, and near the double zero of Pi over the distance from it.
             key = solve_increasing(residual, low, high, start, np.minimum(high - low, start - self.keys[0]))
-        key = np.where(rest <= 0.0, low, key)
+        key = np.where(excess <= 0.0, low, key)
         return (self.side * key).reshape(np.shape(integral))
 
-    def _start(self, cell: Index, rest: Array, low: Array, high: Array) -> Array:
+    def _start(self, cell: Index, excess: Array, low: Array, high: Array) -> Array:
         """Interpolate the inverse by a cubic; by square roots where that fails, as at the double zero of Pi."""
         following = np.minimum(cell + 1, self.total.size - 1)
         below, above = self.total[cell], self.total[following]
         with np.errstate(all="ignore"):
             slopes = (above - below) / self.density[cell], (above - below) / self.density[following]
-            cubic = hermite(low, high, *slopes, rest / (above - below))
-            root = low + (np.sqrt(below + rest) - np.sqrt(below)) / (np.sqrt(above) - np.sqrt(below)) * (high - low)
+            cubic = hermite(low, high, *slopes, excess / (above - below))
+            root = low + (np.sqrt(below + excess) - np.sqrt(below)) / (np.sqrt(above) - np.sqrt(below)) * (high - low)
         start = np.where((cubic >= low) & (cubic <= high), cubic, root)
         return np.where((start >= low) & (start <= high), start, low)
 
@@ -159,12 +159,12 @@ class IntervalTables:
 
     @cached_property
     def primitive_tables(self) -> tuple[HalfTable, HalfTable]:
-        """Tables of 1/|phi'| left and right of the origin."""
+        """Return the tables of 1/|phi'| left and right of the origin."""
         return self._halves(lambda h: 1.0 / np.abs(self._dphi(h)), self.origin)
 
     @cached_property
     def ratio_tables(self) -> tuple[HalfTable, HalfTable]:
-        """Tables of |phi/phi'| left and right of the origin of Pi."""
+        """Return the tables of |phi/phi'| left and right of the origin of Pi."""
         return self._halves(lambda h: np.abs(self._phi(h) / self._dphi(h)), self.ratio_origin)
 
     def primitive(self, h: Array) -> Array:

@@ -79,7 +79,7 @@ class GaugePopulation:
         return chosen
 
     def _outside(self, Q: Array, level: Array) -> Mask:
-        """Whether the margin of each network is at most its level, (P,)."""
+        """Return whether the margin of each network is at most its level, (P,)."""
         a, b = self.box
         k = Q.shape[2]
         if np.isfinite(b):
@@ -90,13 +90,13 @@ class GaugePopulation:
         return outside(Q, data)
 
     def below(self, level: float) -> Mask:
-        """Whether the margin is at most a level, (P,); undecided networks count as above it."""
+        """Return whether the margin is at most a level, (P,); undecided networks count as above it."""
         if level <= self.threshold:
             return self.failures()[0]
         return self._outside(self.Q, np.full(self.Q.shape[0], level))
 
     def values(self) -> Array:
-        """Margins by bisection, to 1e-3 of their size; 0 for all failures, for no level is below zero."""
+        """Return the margins by bisection, to 1e-3 of their size; 0 for all failures, for no level is below zero."""
         values = np.zeros(self.Q.shape[0])
         rows = np.flatnonzero(~self.failures()[0])
         low, high = np.full(rows.size, np.log(SMALLEST)), np.full(rows.size, np.log(LARGEST))
@@ -108,7 +108,7 @@ class GaugePopulation:
         return values
 
     def failures(self) -> tuple[Mask, Mask]:
-        """Networks that cannot reach zero loss, and networks that are undecided."""
+        """Return the networks that cannot reach zero loss, and networks that are undecided."""
         rows, _, k = self.Q.shape
         h = np.zeros((rows, k))
         a = np.broadcast_to(self.level, (rows, self.level.size))
@@ -128,7 +128,7 @@ class GaugePopulation:
 
 
 def outside(Q: Array, data: Array) -> Mask:
-    """Whether no w in [-1, 1]^k has Q w = data, (T,), for Q (T, r, k) and data (T, r).
+    """Return whether no w in [-1, 1]^k has Q w = data, (T,), for Q (T, r, k) and data (T, r).
 
     The function sum sqrt(1 + g_i^2) - v . data of v, g = Q^T v, is convex. Where it has a minimum the data are
     Q w with w = g/sqrt(1 + g^2) inside the box; where it has none it falls along a direction that separates the data.
@@ -177,7 +177,7 @@ def _newton(Q: Array, weight: Array, residual: Array) -> Array:
 
 
 def _length(g: Array, along: Array, level: Array, slope: Array) -> Array:
-    """Length of the Newton step, halved until the slope along it keeps its sign, (T, 1)."""
+    """Return the length of the Newton step, halved until the slope along it keeps its sign, (T, 1)."""
     length = np.ones((g.shape[0], 1))
     for _ in range(40):
         moved = g + length * along

@@ -19,7 +19,7 @@ from mc.theory.certificates import rungs, sharp_path, spectra
 
 
 def block_slice(number: int, k: int, size: int) -> slice:
-    """Neurons of a block when k neurons are cut into blocks of a size, the last one shorter; numbers wrap around."""
+    """Return the neurons of one block of a size, the last block shorter; numbers wrap around."""
     start = (number % -(-k // size)) * size
     return slice(start, min(start + size, k))
 
@@ -34,18 +34,18 @@ class Margin(abc.ABC):
 
     @abc.abstractmethod
     def sums(self, h: Array, V: Array) -> Array:
-        """Sums over given neurons h (P, b), V (P, n, b), (P, q)."""
+        """Return the sums over given neurons h (P, b), V (P, n, b), (P, q)."""
 
     def tops(self, h: Array, V: Array) -> Array:
-        """Maxima over given neurons, (P, c)."""
+        """Return the maxima over given neurons, (P, c)."""
         return np.zeros((V.shape[0], 0))
 
     @abc.abstractmethod
     def value(self, sums: Array, tops: Array) -> Array:
-        """Margin from the sums and maxima over all neurons, (P,)."""
+        """Return the margin from the sums and maxima over all neurons, (P,)."""
 
     def below(self, sums: Array, tops: Array, level: float) -> Mask:
-        """Whether the margin is at most a level, (P,)."""
+        """Return whether the margin is at most a level, (P,)."""
         return np.asarray(self.value(sums, tops) <= level)
 
 
@@ -61,15 +61,15 @@ class LambdaMin(Margin):
         self.unit = k * activation.moment_dphi**2
 
     def sums(self, h: Array, V: Array) -> Array:
-        """The Gram matrix."""
+        """Return the Gram matrix."""
         return _gram(np.square(self.activation.dphi(h)), V)
 
     def value(self, sums: Array, tops: Array) -> Array:
-        """Smallest eigenvalue."""
+        """Return the smallest eigenvalue."""
         return np.asarray(np.linalg.eigvalsh(sums.reshape(-1, self.n, self.n))[:, 0] / self.unit)
 
     def below(self, sums: Array, tops: Array, level: float) -> Mask:
-        """Whether a pivot of the matrix less level times the identity is not positive (Sylvester), (P,)."""
+        """Return whether a pivot of the matrix less level times the identity is not positive (Sylvester), (P,)."""
         matrix = sums.reshape(-1, self.n, self.n) - level * self.unit * np.eye(self.n)
         below = np.zeros(matrix.shape[0], dtype=bool)
         for _ in range(self.n - 1):
@@ -92,11 +92,11 @@ class ActivationNorm(Margin):
         self.threshold = self.sign * threshold
 
     def sums(self, h: Array, V: Array) -> Array:
-        """|z|^2."""
+        """Return |z|^2."""
         return np.asarray(np.square(self.activation.phi(h)).sum(axis=1)[:, None])
 
     def value(self, sums: Array, tops: Array) -> Array:
-        """Activation norm, or minus the norm where a large one fails."""
+        """Return the activation norm, or minus the norm where a large one fails."""
         return np.asarray(self.sign * np.sqrt(sums[:, 0] / self.k) / self.activation.moment_phi)
 
 
@@ -108,11 +108,11 @@ class OutputNorm(Margin):
         self.operator = problem.A / (np.linalg.norm(problem.A) * activation.moment_phi * np.sqrt(k))
 
     def sums(self, h: Array, V: Array) -> Array:
-        """V z."""
+        """Return V z."""
         return np.asarray(np.matmul(V, self.activation.phi(h)[:, :, None])[:, :, 0])
 
     def value(self, sums: Array, tops: Array) -> Array:
-        """Minus the norm of the initial output."""
+        """Return minus the norm of the initial output."""
         return np.asarray(-np.linalg.norm(sums @ self.operator.T, axis=1))
 
 
@@ -136,20 +136,20 @@ class LadderMargin(Margin):
         self.n = self.problem.n
 
     def sums(self, h: Array, V: Array) -> Array:
-        """Gram matrix, |z|^2 and V z, side by side."""
+        """Return the Gram matrix, |z|^2 and V z, side by side."""
         z, dphi = self.activation.phi_dphi(h)
         signal = np.matmul(V, z[:, :, None])[:, :, 0]
         return np.concatenate([_gram(np.square(dphi), V), np.square(z).sum(axis=1)[:, None], signal], axis=1)
 
     def tops(self, h: Array, V: Array) -> Array:
-        """Largest |V_i|^2, |Z^T V_i|^2 and |A V_i|^2."""
+        """Return the largest |V_i|^2, |Z^T V_i|^2 and |A V_i|^2."""
         observed = np.square(np.matmul(self.problem.Zt, V))
         image = np.matmul(np.square(self.problem.S)[:, None, :], observed)[:, 0]
         squares = (np.square(V).sum(axis=1), observed.sum(axis=1), image)
         return np.stack([square.max(axis=1) for square in squares], axis=1)
 
     def value(self, sums: Array, tops: Array) -> Array:
-        """Logarithm of the margin by `mc.theory.certificates`, as a run stores it."""
+        """Return the logarithm of the margin by `mc.theory.certificates`, as a run stores it."""
         n, problem, rows = self.n, self.problem, sums.shape[0]
         gram, square_z, signal = sums[:, : n * n].reshape(-1, n, n), sums[:, n * n], sums[:, n * n + 1 :]
         values = spectra(gram, square_z, problem, self.k, self.mode, CHUNK + self.k / CHUNK)
@@ -181,7 +181,7 @@ class SummedPopulation:
 
     @property
     def threshold(self) -> float:
-        """The margin at which a network fails."""
+        """Return the margin at which a network fails."""
         return self.margin.threshold
 
     def refresh(self, block: int) -> None:
@@ -200,15 +200,15 @@ class SummedPopulation:
         return chosen
 
     def values(self) -> Array:
-        """The margin of each network."""
+        """Return the margin of each network."""
         return self.margin.value(self.total, self.tops.max(axis=1))
 
     def below(self, level: float) -> Mask:
-        """Whether the margin is at most a level."""
+        """Return whether the margin is at most a level."""
         return self.margin.below(self.total, self.tops.max(axis=1), level)
 
     def failures(self) -> tuple[Mask, Mask]:
-        """Networks that fail, and networks that are undecided (none)."""
+        """Return the networks that fail, and networks that are undecided (none)."""
         fails = self.below(self.threshold)
         return fails, np.zeros_like(fails)
 

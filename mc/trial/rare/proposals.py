@@ -37,7 +37,7 @@ def outputs(rngs: Sequence[Generator], law: OutputLaw, rows: int, n: int, column
 
 
 def _walk(old: Array, correlation: float, rngs: Sequence[Generator]) -> Array:
-    """Preconditioned Crank-Nicolson move, which keeps the normal law."""
+    """Make the preconditioned Crank-Nicolson move, which keeps the normal law."""
     xi = normals(rngs, old.size // old.shape[-1] // len(rngs), old.shape[-1]).reshape(old.shape)
     return np.asarray(correlation * old + np.sqrt(1.0 - correlation**2) * xi)
 

@@ -39,7 +39,7 @@ SECONDS_PER_NET = 4.0
 
 
 def carriers(block: range, per_block: int, repetitions: int) -> range:
-    """Trials of a block that carry one of the repetitions, at most `per_block` of them."""
+    """Return the trials of a block that carry one of the repetitions, at most `per_block` of them."""
     most = min(per_block, len(block))
     before = most * (block.start // len(block))
     return block[: max(0, min(most, repetitions - before))]
@@ -77,11 +77,11 @@ class RareSettings:
     tilted: Annotated[int, Ge(0), Le(10**7), doc("a whole number from 0 to 10^7 (0: no importance sampling)")] = 0
 
     def trials(self, block: range) -> range:
-        """Trials of a block that carry a repetition; each repetition has the address of its trial."""
+        """Return the trials of a block that carry a repetition; each repetition has the address of its trial."""
         return carriers(block, self.per_block, self.repetitions)
 
     def blocks(self, block_size: int) -> int:
-        """Number of blocks that carry a repetition."""
+        """Return the number of blocks that carry a repetition."""
         return -(-self.repetitions // min(self.per_block, block_size))
 
     def seconds(self, repetitions: int, n: int, rank: int, k: int) -> float:
@@ -96,5 +96,5 @@ class RareSettings:
         return splitting + SECONDS_PER_NET + repetitions * self.tilted * k * (n + 1) * SECONDS_PER_TILTED
 
     def bytes(self, n: int, k: int) -> float:
-        """Memory of the networks of a group, their copies and their sums."""
+        """Return the memory of the networks of a group, their copies and their sums."""
         return 3.0 * max(8.0 * self.particles * k * (n + 1), GROUP_BYTES)

@@ -212,7 +212,7 @@ def _variance(share: Array, particles: int) -> Array:
 
 
 def _correlation(before: Mask, after: Mask) -> Array:
-    """Correlation of two indicators over the particles, (R,); NaN where one of them is constant."""
+    """Return the correlation of two indicators over the particles, (R,); NaN where one of them is constant."""
     x, y = before.astype(float), after.astype(float)
     x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):

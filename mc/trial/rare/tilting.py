@@ -51,7 +51,7 @@ class GramTilt:
         self.margin, self.law, self.directions, self.size = margin, law, directions, len(directions)
 
     def log_mean(self, theta: Array) -> Array:
-        """psi(theta) of the first directions, of the shape of theta, from the characteristic function of V.
+        """Return psi(theta) of the first directions, of the shape of theta, from the characteristic function of V.
 
         exp(-t x^2) = E exp(i sqrt(2 t) xi x) with xi standard normal.
         """
@@ -65,12 +65,12 @@ class GramTilt:
         return np.asarray(np.log(np.einsum("jhx,h,x->j", product, WEIGHTS, weights, optimize=True)))
 
     def acceptance(self, h: Array, V: Array, chosen: Index, theta: Array) -> Array:
-        """exp(-theta f_v) of neurons h (b,), V (n, b) whose directions are ``chosen`` (b,)."""
+        """Return exp(-theta f_v) of neurons h (b,), V (n, b) whose directions are ``chosen`` (b,)."""
         along = np.einsum("bn,nb->b", self.directions[chosen], V)
         return np.asarray(np.exp(-theta[chosen] * np.square(self.margin.activation.dphi(h) * along)))
 
     def means(self, sums: Array) -> Array:
-        """v^T H v, the mean of f_v over the neurons of each network, (P, J), from the sums of the margin."""
+        """Return v^T H v, the mean of f_v over the neurons of each network, (P, J), from the sums of the margin."""
         n = self.margin.n
         gram = sums.reshape(-1, n, n)
         along = np.einsum("jn,pnm,jm->pj", self.directions, gram, self.directions, optimize=True)
@@ -92,12 +92,12 @@ class NormTilt:
         return square if self.margin.sign > 0.0 else self.activation.sup_phi**2 - square
 
     def log_mean(self, theta: Array) -> Array:
-        """psi(theta) by the trapezoidal rule."""
+        """Return psi(theta) by the trapezoidal rule."""
         f = self._excess(np.square(self.activation.phi(NODES)))
         return np.asarray(np.log(np.exp(-theta[:, None] * f) @ WEIGHTS))
 
     def acceptance(self, h: Array, V: Array, chosen: Index, theta: Array) -> Array:
-        """exp(-theta f) of neurons."""
+        """Return exp(-theta f) of neurons."""
         return np.asarray(np.exp(-theta[chosen] * self._excess(np.square(self.activation.phi(h)))))
 
     def means(self, sums: Array) -> Array:
@@ -109,7 +109,7 @@ Tilt = GramTilt | NormTilt
 
 
 def closed_form(margin: str, activation: Activation, law: OutputLaw) -> bool:
-    """Whether a tilted law is known for a margin."""
+    """Return whether a tilted law is known for a margin."""
     if margin == "lambda_min":
         return law.name in CHARACTERISTIC
     return margin == "activation_norm_low" or (
@@ -151,11 +151,11 @@ class TiltedLaw:
         return cls(margin, law, tilt, theta, log_mean, exponent - logsumexp(exponent))
 
     def rate(self, mean: float) -> float:
-        """Least large-deviation rate over the directions of the net (Cramér): -log P/k for large k."""
+        """Return the least large-deviation rate over the directions of the net (Cramér): -log P/k for large k."""
         return float(-(self.log_mean + self.theta * mean).max())
 
     def weights(self, rng: Generator, networks: int, n: int) -> Array:
-        """Weights of tilted networks, (networks,), 0 where there is no failure; their mean estimates P."""
+        """Return the weights of tilted networks, (networks,), 0 where there is no failure; their mean estimates P."""
         k, share = self.margin.k, np.exp(self.log_share)
         chosen = rng.choice(self.tilt.size, networks, p=share / share.sum())
         out = np.empty(networks)
