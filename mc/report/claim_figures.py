@@ -57,13 +57,13 @@ def _factor(slack: float) -> float:
 
 
 def _draw_slacks(axes: Axes, rows: Sequence[Finding]) -> None:
-    for at, row in enumerate(rows):
+    for position, row in enumerate(rows):
         colour, marker = HYPOTHESIS_LINES.get(row.hypothesis, (INK, "D"))
         low, left, middle, right, high = (_factor(q) for q in _quantiles(row))
-        axes.plot([low, high], [at, at], color=colour, linewidth=1.0, solid_capstyle="butt")
-        axes.plot([left, right], [at, at], color=colour, linewidth=4.0, alpha=0.45, solid_capstyle="butt")
-        axes.plot([middle], [at], color=colour, marker=marker, markersize=5.0, markeredgewidth=0)
-        axes.plot([_factor(row.slack_min)], [at], color=colour, marker="|", markersize=9.0, markeredgewidth=1.4)
+        axes.plot([low, high], [position, position], color=colour, linewidth=1.0, solid_capstyle="butt")
+        axes.plot([left, right], [position, position], color=colour, linewidth=4.0, alpha=0.45, solid_capstyle="butt")
+        axes.plot([middle], [position], color=colour, marker=marker, markersize=5.0, markeredgewidth=0)
+        axes.plot([_factor(row.slack_min)], [position], color=colour, marker="|", markersize=9.0, markeredgewidth=1.4)
     axes.axvline(1.0, color=INK, linewidth=1.0)
     least = min(_factor(row.slack_min) for row in rows)
     most = max(_factor(_quantiles(row)[-1]) for row in rows)
@@ -76,7 +76,7 @@ def _draw_slacks(axes: Axes, rows: Sequence[Finding]) -> None:
     names = [f"{row.name}, {row.hypothesis}" if row.hypothesis != "always" else row.name for row in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("right side over left side, at its smallest (log scale)")
+    axes.set_xlabel("right side over left side, position its smallest (log scale)")
 
 
 def slacks(rows: Sequence[Finding]) -> Figure | None:
@@ -89,12 +89,12 @@ def slacks(rows: Sequence[Finding]) -> Figure | None:
         shown = [row for row in drawn if (CLAIMS[row.name].kind is Kind.IMPLICATION) is ladder]
         if not shown:
             continue
-        words = f"{title}: factor by which the right side exceeds the left side; violated below 1. Medians: "
-        words += ", ".join(f"{row.name} ({row.hypothesis}) {np.exp(row.slack_median):.3g}" for row in shown) + "."
+        alternative = f"{title}: factor by which the right side exceeds the left side; violated below 1. Medians: "
+        alternative += ", ".join(f"{row.name} ({row.hypothesis}) {np.exp(row.slack_median):.3g}" for row in shown) + "."
         with panel(5.4, 1.2 + 0.27 * len(shown)) as (figure, axes):
             _draw_slacks(axes, shown)
             axes.set_title(title)
-            panels.append(Panel(name, to_svg(figure, words), words))
+            panels.append(Panel(name, to_svg(figure, alternative), alternative))
     caption = (
         "One row for each claim and hypothesis, over all trials and widths with the hypothesis true. Mark: median; "
         "thick: the middle half; thin: the middle 90 %; upright stroke: the tightest. Left of the heavy line the claim "
@@ -175,14 +175,16 @@ def tails(findings: Sequence[Finding]) -> Figure | None:
         table += rows
         claimed = [row for row in rows if row[-1] != "vacuous"]
         above = sum(row[-1] == "contradicted" for row in claimed)
-        words = f"{title} ({name}): measured probability against its bound at {len(claimed)} points, {above} above it "
-        words += "beyond the intervals."
+        alternative = (
+            f"{title} ({name}): measured probability against its bound at {len(claimed)} points, {above} above it "
+        )
+        alternative += "beyond the intervals."
         with panel(height=3.9) as (figure, axes):
             _draw_tails(axes, claimed)
             axes.set_title(title)
             if len(axes.get_legend_handles_labels()[1]) > 1:
                 figure.legend(loc="outside lower left", ncols=2)
-            panels.append(Panel(f"all-tails-{name}", to_svg(figure, words), words))
+            panels.append(Panel(f"all-tails-{name}", to_svg(figure, alternative), alternative))
     if not panels:
         return None
     caption = (
@@ -200,7 +202,7 @@ def law(findings: Sequence[Finding]) -> Figure | None:
     if not shown:
         return None
     numbers: dict[float, int] = {}
-    words = "Probability that softplus reaches zero loss against the width, with the law P(Bin(k, 1/2) >= r)."
+    alternative = "Probability that softplus reaches zero loss against the width, with the law P(Bin(k, 1/2) >= r)."
     with panel(height=3.9) as (figure, axes):
         for _, judged in shown:
             for rank in np.unique(judged.parameters).tolist():
@@ -218,7 +220,7 @@ def law(findings: Sequence[Finding]) -> Figure | None:
         axes.set_xlabel("width k of the hidden layer (neurons)")
         axes.set_ylabel("probability of zero loss")
         figure.legend(loc="outside lower left", ncols=3)
-        drawn = Panel("all-orthant", to_svg(figure, words), words)
+        drawn = Panel("all-orthant", to_svg(figure, alternative), alternative)
     caption = (
         "Line: the law, which depends on the operator through its rank alone. Marks: share of the draws, with limits "
         "that hold at all widths of a cell together; one set of marks a cell. Softplus, hidden layer trained."
@@ -247,12 +249,12 @@ def _draw_constants(axes: Axes, shown: Sequence[tuple[str, Constant]], cells: Se
         line = EVENT_LINES["exact" if event == "zero loss" else event]
         of_event = [member for member in shown if member[1].event == event]
         for run, one in of_event:
-            at = cells.index(_cell(run, one)) + 0.18 * (number - 1.5)
+            position = cells.index(_cell(run, one)) + 0.18 * (number - 1.5)
             left, right = max(one.interval[0], low), min(one.interval[1], high)
-            axes.plot([left, right], [at, at], color=line.colour, linewidth=2.0, solid_capstyle="butt")
+            axes.plot([left, right], [position, position], color=line.colour, linewidth=2.0, solid_capstyle="butt")
             if low < one.estimate < high:
                 axes.plot(
-                    [one.estimate], [at], color=line.colour, marker=line.marker, markersize=4.5, markeredgewidth=0
+                    [one.estimate], [position], color=line.colour, marker=line.marker, markersize=4.5, markeredgewidth=0
                 )
         if of_event:
             axes.plot([], [], color=line.colour, marker=line.marker, markersize=4.5, label=event)
@@ -271,12 +273,12 @@ def constants_figure(constants: Sequence[tuple[str, Constant]]) -> Figure | None
     for mode in dict.fromkeys(one.mode for _, one in constants):
         shown = [member for member in constants if member[1].mode == mode]
         cells = list(dict.fromkeys(_cell(*member) for member in shown))
-        words = f"Smallest constant C' of the published width condition in each cell, {mode_name(mode)}."
+        alternative = f"Smallest constant C' of the published width condition in each cell, {mode_name(mode)}."
         with panel(height=1.6 + 0.36 * len(cells)) as (figure, axes):
             _draw_constants(axes, shown, cells)
             axes.set_title(mode_name(mode).capitalize())
             figure.legend(loc="outside lower left", ncols=4)
-            panels.append(Panel(f"all-published-{mode}", to_svg(figure, words), words))
+            panels.append(Panel(f"all-published-{mode}", to_svg(figure, alternative), alternative))
     if not panels:
         return None
     table: list[Row] = [

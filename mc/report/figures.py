@@ -101,14 +101,14 @@ def draw_curves(
     filling: Any
     drawing, filling = ("steps-post", "post") if steps else ("default", None)
     for name, line in lines.items():
-        own = frame[frame[kind] == name]
-        if own.empty:
+        points = frame[frame[kind] == name]
+        if points.empty:
             continue
         if band is not None:
-            low, high = own[band[0]], own[band[1]]
-            axes.fill_between(own[x], low, high, step=filling, color=line.colour, alpha=0.16, linewidth=0)
+            low, high = points[band[0]], points[band[1]]
+            axes.fill_between(points[x], low, high, step=filling, color=line.colour, alpha=0.16, linewidth=0)
         axes.plot(
-            own[x], own[y], color=line.colour, linestyle=line.dash, marker=line.marker, markersize=4.0,
+            points[x], points[y], color=line.colour, linestyle=line.dash, marker=line.marker, markersize=4.0,
             linewidth=1.4, markeredgewidth=0, drawstyle=drawing, label=line.label,
         )  # fmt: skip
 
@@ -284,14 +284,14 @@ def margins(study: CellStudy) -> Figure | None:
     frames = []
     for mode in study.cell.modes:
         known = [frame for event in MARGIN_LINES if (frame := _margin_frame(study, mode, event)) is not None]
-        own = pd.concat(known) if known else pd.DataFrame()
-        if own.empty:
+        margin_frame = pd.concat(known) if known else pd.DataFrame()
+        if margin_frame.empty:
             continue
-        frames.append(own)
+        frames.append(margin_frame)
         alternative = f"Margin of each certificate against the width, {mode_name(mode)}; certified above 1."
         legend = {"ncols": 3, "handlelength": 2.8}
         with new_panel(panels, f"{cell_prefix(study)}-margins-{mode}", alternative, mode_title(mode), legend) as axes:
-            _draw_margins(axes, study, own)
+            _draw_margins(axes, study, margin_frame)
     if not frames:
         return None
     caption = (
@@ -341,9 +341,9 @@ def outcomes(study: CellStudy) -> Figure | None:
     legend = {"handles": handles, "ncols": 2}
     height = 1.3 + 0.3 * len(widths) + 0.2 * ((len(present) + 1) // 2)
     panels: list[Panel] = []
-    for mode, own in frame.groupby("mode", sort=False):
-        share = own["count"] / own["trials"].clip(lower=1)
-        shares = own.assign(share=share).pivot(index="width", columns="outcome", values="share")
+    for mode, counts in frame.groupby("mode", sort=False):
+        share = counts["count"] / counts["trials"].clip(lower=1)
+        shares = counts.assign(share=share).pivot(index="width", columns="outcome", values="share")
         alternative = f"Shares of the outcomes of the flow per width, {mode_name(mode)}."
         name = f"{cell_prefix(study)}-outcomes-{mode}"
         with new_panel(panels, name, alternative, mode_title(mode), legend, height=height) as axes:

@@ -88,9 +88,9 @@ def _loss_frame(study: CellStudy, bounds: Mapping[str, Any]) -> pd.DataFrame:
 
 def _draw_losses(axes: Axes, frame: pd.DataFrame) -> None:
     # Time 0 has no place on a logarithmic axis: a line starts at the first saved time after it.
-    for _, own in frame[frame["t"] > 0.0].groupby("trial"):
-        line = CERTIFIED_LINES[int(own["certified"].iloc[0])]
-        bound, loss = own[own["envelope"] > LOSS_FLOOR], own[own["loss"] > LOSS_FLOOR]
+    for _, trial in frame[frame["t"] > 0.0].groupby("trial"):
+        line = CERTIFIED_LINES[int(trial["certified"].iloc[0])]
+        bound, loss = trial[trial["envelope"] > LOSS_FLOOR], trial[trial["loss"] > LOSS_FLOOR]
         axes.plot(bound["t"], bound["envelope"], color=INK, linestyle=ENVELOPE_DASH, linewidth=0.8, alpha=0.6)
         axes.plot(loss["t"], loss["loss"], color=line.colour, linestyle=line.dash, linewidth=1.0, alpha=0.85)
     axes.set_xscale("log")
@@ -123,16 +123,16 @@ def trajectories(study: CellStudy) -> Figure | None:
     drawn = frame.assign(envelope=frame[[*bounds]].min(axis=1))[frame["loss"].notna()]
     chosen = [cell.flow_widths[i] for i in _spread(len(cell.flow_widths), MAX_WIDTHS)]
     panels: list[Panel] = []
-    for (mode, width), own in drawn[drawn["width"].isin(chosen)].groupby(["mode", "width"], sort=False):
-        certified = own.drop_duplicates("trial")["certified"]
+    for (mode, width), shown in drawn[drawn["width"].isin(chosen)].groupby(["mode", "width"], sort=False):
+        certified = shown.drop_duplicates("trial")["certified"]
         alternative = (
             f"Loss of {len(certified)} trials against time, {mode_name(mode)}, width {spaced(width)}: "
             f"{(certified == PROMISED).sum()} certified before training."
         )
         name, title = f"{cell_prefix(study)}-loss-{mode}-{width}", f"{mode_title(mode)}, k = {spaced(width)}"
-        legend = {"handles": _loss_legend(own), "ncols": 2, "handlelength": 2.8}
+        legend = {"handles": _loss_legend(shown), "ncols": 2, "handlelength": 2.8}
         with new_panel(panels, name, alternative, title, legend, height=3.2) as axes:
-            _draw_losses(axes, own)
+            _draw_losses(axes, shown)
     flows = drawn.drop_duplicates(["mode", "width", "trial"])["certified"]
     promised, conserved = ((flows == level).sum() for level in (PROMISED, CONSERVED))
     more = f", {conserved} more by the conserved quantity" if conserved else ""
@@ -264,10 +264,10 @@ def _draw_protocols(axes: Axes, members: Sequence[Named], level: float) -> None:
     truth, widths = members[0][2].truth, members[0][2].widths
     frames = [_share_frame("truth", widths, Counts.of(truth), level)]
     lines = {"truth": Line(INK, "D", "-", "zero loss is reached")}
-    for i, (run, _, own) in enumerate(members):
+    for i, (run, _, protocol) in enumerate(members):
         colour, marker = PROTOCOL_LOOKS[i % len(PROTOCOL_LOOKS)]
-        lines[f"{i}"] = Line(colour, marker, "-", f"{run}: {own.gamma}" if run else own.gamma)
-        frames.append(_share_frame(f"{i}", own.widths, own.counts, level))
+        lines[f"{i}"] = Line(colour, marker, "-", f"{run}: {protocol.gamma}" if run else protocol.gamma)
+        frames.append(_share_frame(f"{i}", protocol.widths, protocol.counts, level))
     draw_curves(axes, pd.concat(frames), ("width", "share", "curve"), lines, ("low", "high"))
     log_width_axis(axes, widths[0], widths[-1])
     if len(widths) <= FEW_WIDTHS:
@@ -277,12 +277,12 @@ def _draw_protocols(axes: Axes, members: Sequence[Named], level: float) -> None:
     axes.set_ylabel("probability")
 
 
-def _protocol_frame(run: str, own: Protocol) -> pd.DataFrame:
+def _protocol_frame(run: str, protocol: Protocol) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "run": run, "cell": own.cell, "mode": own.mode, "gamma": own.gamma, "width": own.widths,
-            "trials": own.counts.trials, "converged": own.counts.holds, "too_soon": own.too_soon,
-            "too_late": own.too_late, "median_steps": own.steps,
+            "run": run, "cell": protocol.cell, "mode": protocol.mode, "gamma": protocol.gamma, "width": protocol.widths,
+            "trials": protocol.counts.trials, "converged": protocol.counts.holds, "too_soon": protocol.too_soon,
+            "too_late": protocol.too_late, "median_steps": protocol.steps,
         }
     )  # fmt: skip
 
@@ -303,7 +303,7 @@ def protocols_figure(protocols: Sequence[Named], level: float) -> Figure | None:
             _draw_protocols(axes, members, level)
     if not panels:
         return None
-    frame = pd.concat([_protocol_frame(run, own) for members in groups.values() for run, _, own in members])
+    frame = pd.concat([_protocol_frame(run, protocol) for members in groups.values() for run, _, protocol in members])
     caption = (
         "Diamonds: share of the draws that reach zero loss under the flow. Other marks: share that the protocol calls "
         "converged. Shaded: limits that hold at all widths of a curve together, undecided trials against both."
@@ -324,14 +324,14 @@ def protocols_table(protocols: Iterable[Named]) -> tuple[Mapping[str, str], ...]
     """Return a row per run, cell and mode: how often, where and why the protocol disagrees."""
     return tuple(
         {
-            "run": run or f"cell {own.cell}",
-            "mode": own.mode,
-            "rule": f"{own.gamma}, at most {spaced(own.max_steps)} steps, L < {own.loss_tolerance:g}",
-            "trials": spaced(int(own.counts.trials.sum())),
-            "too_soon": _count_words(own.widths, own.too_soon),
-            "too_late": _count_words(own.widths, own.too_late),
+            "run": run or f"cell {protocol.cell}",
+            "mode": protocol.mode,
+            "rule": f"{protocol.gamma}, at most {spaced(protocol.max_steps)} steps, L < {protocol.loss_tolerance:g}",
+            "trials": spaced(int(protocol.counts.trials.sum())),
+            "too_soon": _count_words(protocol.widths, protocol.too_soon),
+            "too_late": _count_words(protocol.widths, protocol.too_late),
         }
-        for run, _, own in protocols
+        for run, _, protocol in protocols
     )
 
 

@@ -157,9 +157,9 @@ def report_study(results: Results, study: Study, run: RunFindings, out: Path) ->
         figures[index] = cell_figures(study, cell, details[-1], rare[index])
         pages.append(cell_page(study, cell, details[-1], figures[index], run.of_cell(index), rare[index]))
     across, claims = scaling(study), claims_of(study, run)
-    drawn = [figure for own in figures.values() for figure in own] + list(claims.figures)
+    drawn = [figure for of_cell in figures.values() for figure in of_cell] + list(claims.figures)
     drawn += [across.figure] if across is not None and across.figure is not None else []
-    names = {index: figure_names(own) for index, own in figures.items()} | {-1: claims.files}
+    names = {index: figure_names(of_cell) for index, of_cell in figures.items()} | {-1: claims.files}
     laws = () if across is None else across.laws
     content = summary(results, study, run, claims.claims, names, details, laws) | rare_summary(rare)
     texts = files(drawn) | {"summary.json": to_json(content)}

@@ -55,15 +55,17 @@ def _row(law: ScalingLaw) -> Mapping[str, Any]:
 
 def _curves(study: Study, event: str, mode: str) -> dict[str, CellCurve]:
     """Curves of the cells by what tells the cells apart; a cell where all draws hold, or none, puts k* nowhere."""
-    problems = [own.cell.problem for own in study.cells]
+    problems = [study_cell.cell.problem for study_cell in study.cells]
     names = dict.fromkeys(name for problem in problems for name in problem if name != "rank_tol")
     varying = [name for name in names if len({str(problem.get(name)) for problem in problems}) > 1]
     curves = {}
-    for own in study.cells:
-        curve = cell_curve(own.cell, event, mode)
+    for study_cell in study.cells:
+        curve = cell_curve(study_cell.cell, event, mode)
         if curve is not None and {Decision.HOLDS, Decision.FAILS} <= set(np.unique(curve.decisions)):
-            words = [f"{name} = {own.cell.problem[name]}" for name in varying if name in own.cell.problem]
-            curves[", ".join(words) or f"cell {spaced(own.cell.index)}"] = curve
+            settings = [
+                f"{name} = {study_cell.cell.problem[name]}" for name in varying if name in study_cell.cell.problem
+            ]
+            curves[", ".join(settings) or f"cell {spaced(study_cell.cell.index)}"] = curve
     return curves
 
 
@@ -127,7 +129,7 @@ def scaling(study: Study) -> ScalingPage | None:
     """
     seed = int(study.experiment.get("experiment", {}).get("seed", 0))
     fitted = []
-    for mode, event in dict.fromkeys(key for own in study.cells for key in own.curves):
+    for mode, event in dict.fromkeys(key for study_cell in study.cells for key in study_cell.curves):
         curves = _curves(study, event, mode) if event in EVENT_LINES else {}
         if len(curves) < LEAST_CELLS:
             continue

@@ -51,7 +51,7 @@ def suite_claims(
     pairs = [*zip(members, findings, strict=True)]
     protocols = [(member, protocol) for member in members for protocol in member.run.protocols]
     page = claims_page(
-        [source_of(member.name, member.study, tuple(own)) for member, own in pairs],
+        [source_of(member.name, member.study, tuple(of_member)) for member, of_member in pairs],
         [(member.name, constant) for member in members for constant in member.run.constants],
         [(member.name, member.study.cells[protocol.cell].cell.key, protocol) for member, protocol in protocols],
         tuple(step_pairs(steps, level)),
@@ -101,8 +101,8 @@ def write_suite(runs: Sequence[tuple[Path, Path]], out: Path) -> Iterator[Path]:
     content = {
         "name": name,
         "level": level,
-        "experiments": [_experiment(member, own) for member, own in pairs],
-        "claims": [entry for member, own in pairs for entry in _entries(member, own, page)],
+        "experiments": [_experiment(member, of_member) for member, of_member in pairs],
+        "claims": [entry for member, of_member in pairs for entry in _entries(member, of_member, page)],
         "rows": [row_entry(row) for row in page.claims],
         "protocols": page.protocols,
         "steps": page.steps,

@@ -139,8 +139,8 @@ def _adaptive_notes(study: Study, cell: CellStudy) -> list[str]:
     if study.sampled is None:
         return remarks
     plan, state = study.sampled
-    own = [i for i, track in enumerate(plan.tracks) if track.cell == cell.cell.index]
-    met = sum(int(reached(plan, plan.tracks[i], state.counts[i]).sum()) for i in own)
+    track_indices = [i for i, track in enumerate(plan.tracks) if track.cell == cell.cell.index]
+    met = sum(int(reached(plan, plan.tracks[i], state.counts[i]).sum()) for i in track_indices)
     wanted = plan.tests(cell.cell.index)
     goal = "claims are decided" if plan.goal.decide else "intervals are at the target"
     if plan.goal.target_half_width is not None:

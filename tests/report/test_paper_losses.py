@@ -48,7 +48,7 @@ def test_the_section_of_a_tiny_run(runs: Runs, check_section: Callable[..., None
 def test_failed_draws_leave_the_claims_open(runs: Runs, without: Callable[..., Saved], lost: range) -> None:
     whole = next(m for m in measure(runs) if m.p == 2.0)
     tracks = without(whole.tracks, lost)
-    assert tracks.asked
+    assert tracks.requested
     assert tracks.seen == (len(lost) < 7)
     slopes = exponential_rate(tracks["t"], tracks["loss"], tracks["error_loss"])
     part = Measured(whole.experiment, whole.name, whole.p, tracks, slopes)

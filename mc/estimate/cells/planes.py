@@ -173,7 +173,7 @@ def protocol_rows(
                 converged=answers.counts,
                 truth=Counts.of(answers.truth),
                 crossing=one,
-                shift=shift(answers.widths, answers.said, answers.truth, 1.0 - (1.0 - level) / len(protocols)),
+                shift=shift(answers.widths, answers.answer, answers.truth, 1.0 - (1.0 - level) / len(protocols)),
                 near=_near(answers, level),
                 too_soon=answers.too_soon,
                 too_late=answers.too_late,
@@ -189,9 +189,9 @@ def protocol_rows(
 
 def _deceived(answers: Protocol) -> tuple[Mask, Mask]:
     """Return the trials that are called converged where zero loss is out of reach, and the trials that may be."""
-    sure = (answers.truth == Decision.FAILS) & (answers.said == Decision.HOLDS)
+    sure = (answers.truth == Decision.FAILS) & (answers.answer == Decision.HOLDS)
     may = np.isin(answers.truth, (Decision.FAILS, Decision.UNDECIDED))
-    may &= np.isin(answers.said, (Decision.HOLDS, Decision.UNDECIDED))
+    may &= np.isin(answers.answer, (Decision.HOLDS, Decision.UNDECIDED))
     return sure.any(axis=1), may.any(axis=1) & ~sure.any(axis=1)
 
 
@@ -200,7 +200,7 @@ def _near(answers: Protocol, level: float) -> Late:
     counts = Counts.of(answers.truth)
     share = counts.holds / np.maximum(counts.trials, 1)
     nearest = int(np.argmin(np.abs(share - 0.5)))
-    truth, answer = answers.truth[:, nearest], answers.said[:, nearest]
+    truth, answer = answers.truth[:, nearest], answers.answer[:, nearest]
     late, reaching = int(answers.too_late[nearest]), int(counts.holds[nearest])
     unknown, doubtful = truth == Decision.UNDECIDED, answer == Decision.UNDECIDED
     # the lower limit takes every undecided draw as in time, the upper one as late or as never reaching zero loss

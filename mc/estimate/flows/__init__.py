@@ -1,1 +1,1 @@
-"""What the integrated trajectories say: losses, times, recovery, errors."""
+"""Flows: losses, times to convergence, recovery and errors along the integrated trajectories."""

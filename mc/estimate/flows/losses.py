@@ -20,14 +20,14 @@ from mc.theory.codes import Outcome
 
 @dataclass(frozen=True)
 class Saved:
-    """T saved trajectories; arrays are asked for by the name of their dataset."""
+    """T saved trajectories of a mode and width; index them by the name of a dataset."""
 
     cell: CellResults
     mode: str
     width: int
 
     def __getitem__(self, name: str) -> Array:
-        """A dataset of these trials: (T,) or, along the trajectory, (T, P)."""
+        """Return a dataset of these trials: (T,) or, along the trajectory, (T, P)."""
         data, dims = np.asarray(self.cell.data[name]), field_of(name).dims
         trials = self.cell.saved_trials
         mode, flow_width = mode_index(self.cell, self.mode), int(np.searchsorted(self.cell.flow_widths, self.width))
@@ -42,7 +42,7 @@ class Saved:
 
     @property
     def failed(self) -> Mask:
-        """Trials that failed, (T,): nothing is known of them."""
+        """Trials, (T,), that failed."""
         lost = np.zeros(len(self.cell.saved_trials), dtype=bool)
         if "computed" in self.cell.data:
             lost |= self["computed"] == Computed.FAILED
@@ -52,27 +52,27 @@ class Saved:
 
     @property
     def seen(self) -> bool:
-        """Whether one trajectory is there."""
+        """Whether at least one trajectory was saved."""
         return bool(np.isfinite(self["loss"]).any())
 
     @property
-    def asked(self) -> bool:
-        """Whether one trajectory is there, or failed: what is said of all must count it."""
+    def requested(self) -> bool:
+        """Whether at least one trajectory was saved or failed: a claim on all trials counts failed ones."""
         return self.seen or bool(self.failed.any())
 
     def psi(self, loss: Loss) -> Array:
-        """psi(L(t)), (T, P): |y(t) - y| for mse and the powers."""
+        """Return psi(L(t)), (T, P): |y(t) - y| for mse and the powers."""
         return np.asarray(loss.psi(self["loss"]))
 
     def promised(self, hypothesis: str) -> Array:
-        """Bound from below of the observed singular value along the path, (T,); NaN where the hypothesis is false."""
+        """Return the lower bound of the observed singular value along the path, (T,); NaN if the hypothesis fails."""
         sigma = self["sigma_star"] if hypothesis == "sharp" else 0.5 * self["sigma_A"] * self["sigma_0"]
         with np.errstate(invalid="ignore"):
             return np.where(self[f"margin_{hypothesis}"] > 1.0, sigma, np.nan)
 
 
 def saved_of(cell: CellResults) -> Iterator[Saved]:
-    """Every mode and flow width of a cell of which trajectories were kept."""
+    """Yield the saved trajectories of a cell for each mode and flow width."""
     if "loss" not in cell.data or not len(cell.saved_trials):
         return
     for mode in cell.modes:
@@ -81,24 +81,19 @@ def saved_of(cell: CellResults) -> Iterator[Saved]:
 
 
 def loss_of(experiment_text: str) -> Loss:
-    """The loss of a frozen experiment file."""
+    """Return the loss of a frozen experiment file."""
     table = tomllib.loads(experiment_text).get("loss", {})
     return losses.get(table.get("kind", "mse"), table.get("p"))
 
 
-LATE_DECADES = 1.0
-"""A polynomial rate is read off the last decade of time."""
-
-LATE_LOSS = 1e3
-"""An exponential rate is read off the last factor of the loss of this size."""
-
-FEWEST = 3
-"""Times that a slope needs."""
+LATE_DECADES = 1.0  # decades of time, the last ones, to which a polynomial rate is fitted
+LATE_LOSS = 1e3  # last factor of the loss to which an exponential rate is fitted
+FEWEST = 3  # times that a slope needs
 
 
 @dataclass(frozen=True)
 class Slopes:
-    """Rates of T trials, (T,) each, with intervals that hold the slope of the exact losses; NaN where none was seen."""
+    """Rates of T trials, (T,) each, with intervals that contain the slope of the exact losses; NaN without a slope."""
 
     value: Array
     low: Array
@@ -106,17 +101,9 @@ class Slopes:
 
 
 def power_exponent(t: Array, loss: Array, error: Array) -> Slopes:
-    """Exponent q of L ~ t^-q in the last decade of time.
+    """Fit the exponent q of L ~ t^-q in the last decade of time, by least squares of log L on log t.
 
-    Parameters
-    ----------
-    t, loss, error : (T, P) arrays
-        Times, losses and the errors of their integration; NaN where there is none.
-
-    Returns
-    -------
-    Slopes
-        Of least squares of log L on log t.
+    `t`, `loss` and `error` of the integration are (T, P), NaN after the end.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         seen = (loss > 0.0) & (t > 0.0)
@@ -125,7 +112,7 @@ def power_exponent(t: Array, loss: Array, error: Array) -> Slopes:
 
 
 def exponential_rate(t: Array, loss: Array, error: Array) -> Slopes:
-    """Rate of L ~ exp(-rate t) over the last factor `LATE_LOSS` of the loss; see `power_exponent`."""
+    """Fit the rate of L ~ exp(-rate t) over the last factor `LATE_LOSS` of the loss; see `power_exponent`."""
     with np.errstate(invalid="ignore"):
         seen = loss > 0.0
         least = np.where(seen, loss, np.inf).min(axis=1, keepdims=True)
@@ -133,7 +120,7 @@ def exponential_rate(t: Array, loss: Array, error: Array) -> Slopes:
 
 
 def _fall(x: Array, loss: Array, error: Array, late: Mask) -> Slopes:
-    """Minus the slope of log L on x where `late`; it is linear in the logarithms, so that their errors add up."""
+    """Return minus the slope of log L on x where `late`; errors of the logarithms add up, as the slope is linear."""
     count = late.sum(axis=1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         centred = np.where(late, x, 0.0) - np.where(
@@ -146,42 +133,26 @@ def _fall(x: Array, loss: Array, error: Array, late: Mask) -> Slopes:
         slope = -(weights * logs).sum(axis=1)
         # a weight of zero takes nothing from an error, however large
         spread = np.where(weights == 0.0, 0.0, np.abs(weights) * room).sum(axis=1)
-    few = count[:, 0] < FEWEST
-    return Slopes(*(np.where(few, np.nan, s) for s in (slope, slope - spread, slope + spread)))
+    too_short = count[:, 0] < FEWEST
+    return Slopes(*(np.where(too_short, np.nan, s) for s in (slope, slope - spread, slope + spread)))
 
 
 @dataclass(frozen=True)
 class Median:
-    """A median with a confidence interval.
+    """A median with a confidence interval."""
 
-    Attributes
-    ----------
-    value : float
-        Median of the middles of what is known; NaN without any.
-    low, high : float
-        Interval; infinite where there are too few trials, or too many of which nothing is known.
-    trials : int
-        All of them.
-    """
-
-    value: float
-    low: float
+    value: float  # median of the midpoints of the known intervals; NaN without any
+    low: float  # interval; infinite with too few trials, or too many unknown values
     high: float
-    trials: int
+    trials: int  # with those of unknown value
 
 
 def median_of(low: Array, high: Array, level: float) -> Median:
-    """Median over independent trials from order statistics.
+    """Return the median over independent trials, with an interval from order statistics.
 
-    With j the largest rank such that P(Bin(N, 1/2) < j) <= (1 - level)/2, the j-th smallest and the j-th largest value
-    enclose every median with probability `level` or more. Taken of the lower ends, resp. of the upper ends, of the
-    trials' own intervals they enclose it whatever the values in these intervals are.
-
-    Parameters
-    ----------
-    low, high : (N,) arrays
-        Interval of each trial's value; NaN where nothing is known, which leaves everything open.
-    level : float
+    `low` and `high`, (N,), enclose the value of each trial; NaN where nothing is known. With j the largest rank such
+    that P(Bin(N, 1/2) < j) <= (1 - level)/2, the j-th smallest and the j-th largest value enclose every median with
+    probability `level` or more; taken of the lower and of the upper ends, they do so for all values between these ends.
     """
     trials = low.size
     middle = np.where(np.isfinite(low) & np.isfinite(high), 0.5 * (low + high), np.where(np.isfinite(low), low, high))

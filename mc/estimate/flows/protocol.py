@@ -27,85 +27,67 @@ The last takes no steps: no network whatever comes within the tolerance, hence n
 
 
 def zero_loss(cell: CellResults, mode: str) -> Decisions | None:
-    """Whether training reaches zero loss: exactly for `hidden`; proved or open for `both` (theory §7.4, §7.5)."""
+    """Decide whether training reaches zero loss: exactly for `hidden`, proved or open for `both` (theory §7.4-5)."""
     if mode == "hidden":
         return decisions(cell, "exact", mode)
-    proofs = [found for event in ("conserved", "sharp") if (found := decisions(cell, event, mode)) is not None]
+    proofs = [proof for event in ("conserved", "sharp") if (proof := decisions(cell, event, mode)) is not None]
     if not proofs:
         return None
-    proved = np.any([found == Decision.HOLDS for found in proofs], axis=0)
-    counted = np.any([found != Decision.NOT_COUNTED for found in proofs], axis=0)
+    proved = np.any([proof == Decision.HOLDS for proof in proofs], axis=0)
+    counted = np.any([proof != Decision.NOT_COUNTED for proof in proofs], axis=0)
     # what no certificate proves may still converge
-    found = np.where(proved, Decision.HOLDS, Decision.UNDECIDED)
-    return np.where(counted, found, Decision.NOT_COUNTED).astype(np.int8)
+    decided = np.where(proved, Decision.HOLDS, Decision.UNDECIDED)
+    return np.where(counted, decided, Decision.NOT_COUNTED).astype(np.int8)
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """A protocol beside the truth, at every flow width of a cell and mode.
-
-    Parameters
-    ----------
-    cell : int
-    mode : str
-    gamma : str
-        The step, in words.
-    max_steps, loss_tolerance : int, float
-    widths : ndarray of int64, shape (K,)
-    said, truth : ndarray of int8, shape (trial, K)
-        What the protocol says, and whether the flow reaches zero loss: values of `Decision`.
-    too_soon, too_late : ndarray of int64, shape (K,)
-        Trials called converged that cannot reach zero loss; and called not converged though the flow reaches it.
-    steps : ndarray, shape (K,)
-        Median steps of the trials called converged, NaN where there is none.
-    comparison : Comparison
-        The protocol first, the truth second (McNemar).
-    """
+    """A protocol beside the truth, at the K flow widths of a cell and mode."""
 
     cell: int
     mode: str
-    gamma: str
+    gamma: str  # the step, in words
     max_steps: int
     loss_tolerance: float
     widths: IntArray
-    said: Decisions
-    truth: Decisions
-    too_soon: IntArray
-    too_late: IntArray
-    steps: Array
-    comparison: Comparison
+    answer: Decisions  # of the protocol, (trial, K)
+    truth: Decisions  # whether the flow reaches zero loss, (trial, K)
+    too_soon: IntArray  # trials called converged that cannot reach zero loss, (K,)
+    too_late: IntArray  # trials called not converged though the flow reaches zero loss, (K,)
+    steps: Array  # median over the trials called converged, (K,); NaN without any
+    comparison: Comparison  # of the protocol with the truth (McNemar)
 
     @property
     def counts(self) -> Counts:
-        """How often the protocol says converged."""
-        return Counts.of(self.said)
+        """Counts of the trials that the protocol calls converged."""
+        return Counts.of(self.answer)
 
 
 def answers(cell: CellResults, mode: str) -> Decisions | None:
-    """What the protocol says of every trial: out of steps is an answer to it, not an open question."""
+    """Return the answer of the protocol for each trial: out of steps is the answer "not converged"."""
     stored = dataset(cell, "outcome")
     if stored is None or stored.size == 0:
         return None
     outcome = stored[mode_index(cell, mode)]
-    said = np.full(outcome.shape, Decision.UNDECIDED, dtype=np.int8)
-    said[outcome == Outcome.CONVERGED_GD] = Decision.HOLDS
-    said[np.isin(outcome, FAILED)] = Decision.FAILS
-    said[outcome == NOT_COMPUTED] = Decision.NOT_COUNTED
-    return said
+    answer = np.full(outcome.shape, Decision.UNDECIDED, dtype=np.int8)
+    answer[outcome == Outcome.CONVERGED_GD] = Decision.HOLDS
+    answer[np.isin(outcome, FAILED)] = Decision.FAILS
+    answer[outcome == NOT_COMPUTED] = Decision.NOT_COUNTED
+    return answer
 
 
 def _median_steps(cell: CellResults, mode: str, converged: Mask) -> Array:
     steps = dataset(cell, "steps")
     if steps is None:
         return np.full(converged.shape[1], np.nan)
-    own = steps[mode_index(cell, mode)]
+    of_mode = steps[mode_index(cell, mode)]
     return np.array(
-        [np.median(column[there]) if there.any() else np.nan for column, there in zip(own.T, converged.T, strict=True)]
+        [np.median(column[rows]) if rows.any() else np.nan for column, rows in zip(of_mode.T, converged.T, strict=True)]
     )
 
 
 def _step_words(flow: Mapping[str, Any]) -> str:
-    """The step of a [flow] table; an automatic one is half the largest stable at the start, times its scale."""
+    """Describe the step of a [flow] table; "auto" is half the largest stable step at the start, times its scale."""
     gamma = flow.get("gamma", "auto")
     if gamma != "auto":
         return f"step {float(gamma):g}"
@@ -114,31 +96,18 @@ def _step_words(flow: Mapping[str, Any]) -> str:
 
 
 def protocol(cell: CellResults, mode: str, experiment: Mapping[str, Any], level: float = 0.95) -> Protocol | None:
-    """Compare the protocol of a run with what is known of the same trials.
+    """Compare the protocol of a run with the verdicts on the same trials; None for another rule, or without verdicts.
 
-    Parameters
-    ----------
-    cell : CellResults
-        Of a run with the rule gd; needs outcome, and exact (hidden) or sigma_low (both).
-    mode : str
-    experiment : mapping
-        The parsed experiment file.
-    level : float
-        Of the paired comparison over the widths.
-
-    Returns
-    -------
-    Protocol or None
-        None for another rule, or where nothing is known to compare with.
+    `experiment` is the parsed file of a run with the rule gd; the cell needs outcome, and exact (hidden) or sigma_low
+    (both). `level` is that of the paired comparison over the widths.
     """
     flow = experiment.get("flow", {})
     truth = zero_loss(cell, mode)
-    said = answers(cell, mode) if flow.get("rule") == "gd" else None
-    if said is None or truth is None:
+    answer = answers(cell, mode) if flow.get("rule") == "gd" else None
+    if answer is None or truth is None:
         return None
-    at = np.searchsorted(cell.widths, cell.flow_widths)
-    truth = truth[:, at]
-    seen = said != Decision.NOT_COUNTED
+    truth = truth[:, np.searchsorted(cell.widths, cell.flow_widths)]
+    seen = answer != Decision.NOT_COUNTED
     return Protocol(
         cell=cell.index,
         mode=mode,
@@ -146,33 +115,22 @@ def protocol(cell: CellResults, mode: str, experiment: Mapping[str, Any], level:
         max_steps=int(flow.get("max_steps", 0)),
         loss_tolerance=float(flow.get("loss_tolerance", 0.0)),
         widths=np.asarray(cell.flow_widths, dtype=np.int64),
-        said=said,
+        answer=answer,
         truth=np.where(seen, truth, Decision.NOT_COUNTED).astype(np.int8),
-        too_soon=np.sum((said == Decision.HOLDS) & (truth == Decision.FAILS), axis=0),
-        too_late=np.sum((said == Decision.FAILS) & (truth == Decision.HOLDS), axis=0),
-        steps=_median_steps(cell, mode, np.asarray(said == Decision.HOLDS)),
-        comparison=compare(said, truth, level),
+        too_soon=np.sum((answer == Decision.HOLDS) & (truth == Decision.FAILS), axis=0),
+        too_late=np.sum((answer == Decision.FAILS) & (truth == Decision.HOLDS), axis=0),
+        steps=_median_steps(cell, mode, np.asarray(answer == Decision.HOLDS)),
+        comparison=compare(answer, truth, level),
     )
 
 
 @dataclass(frozen=True)
 class StepPair:
-    """Two protocols, or a protocol and a flow, on the same draws: the one named first against the second.
+    """Two protocols, or a protocol and a flow, on the same draws: the first run against the second."""
 
-    Parameters
-    ----------
-    first, second : str
-        Names of the runs.
-    cell : str
-        Key of the cell.
-    mode : str
-    widths : ndarray of int64, shape (K,)
-    comparison : Comparison
-    """
-
-    first: str
+    first: str  # name of the run
     second: str
-    cell: str
+    cell: str  # key
     mode: str
     widths: IntArray
     comparison: Comparison
@@ -180,26 +138,16 @@ class StepPair:
 
 @dataclass(frozen=True)
 class Stepped:
-    """A run as the comparison of steps sees it.
-
-    Parameters
-    ----------
-    name : str
-    draws : tuple
-        What must be equal for two runs to share every draw and the problem of optimisation: seed, activation, loss.
-    cells : sequence of CellResults
-    descends : bool
-        Whether its rule is gradient descent.
-    """
+    """A run of a suite, for the comparison of steps."""
 
     name: str
-    draws: tuple[object, ...]
+    draws: tuple[object, ...]  # seed, activation, loss: equal for runs that share their draws and their problem
     cells: Sequence[CellResults]
-    descends: bool
+    descends: bool  # by gradient descent
 
 
 def stepped(name: str, experiment: Mapping[str, Any], cells: Sequence[CellResults]) -> Stepped:
-    """A run of a suite, by its experiment file."""
+    """Return the run of a suite with the settings of its experiment file."""
     loss, network = experiment.get("loss", {}), experiment.get("network", {})
     kind = loss.get("kind", "mse")
     draws = (
@@ -212,23 +160,18 @@ def stepped(name: str, experiment: Mapping[str, Any], cells: Sequence[CellResult
 
 
 def _answers_at(run: Stepped, cell: CellResults, mode: str, widths: IntArray) -> Decisions | None:
-    """What the run says: its protocol, or for a flow whether zero loss is reached."""
+    """Return the answers of the protocol of a run; of a flow, whether zero loss is reached."""
     if run.descends:
-        said = answers(cell, mode)
-        return None if said is None else said[:, np.searchsorted(cell.flow_widths, widths)]
+        answer = answers(cell, mode)
+        return None if answer is None else answer[:, np.searchsorted(cell.flow_widths, widths)]
     truth = zero_loss(cell, mode)
     return None if truth is None else truth[:, np.searchsorted(cell.widths, widths)]
 
 
 def step_pairs(runs: Sequence[Stepped], level: float = 0.95) -> Iterator[StepPair]:
-    """Every run of gradient descent against each later one, and against each flow, where they share their draws.
+    """Compare each run of gradient descent with each later one, and with each flow, that shares its draws.
 
-    Parameters
-    ----------
-    runs : sequence of Stepped
-        Of a suite.
-    level : float
-        Of each comparison over its widths.
+    `level` is that of each comparison over its widths.
     """
     for i, first in enumerate(runs):
         for j, second in enumerate(runs):
@@ -241,8 +184,8 @@ def step_pairs(runs: Sequence[Stepped], level: float = 0.95) -> Iterator[StepPai
                     assert other is not None
                     if mode not in other.modes:
                         continue
-                    there = other.flow_widths if second.descends else other.widths
-                    widths = np.intersect1d(cell.flow_widths, there)
+                    widths_of_other = other.flow_widths if second.descends else other.widths
+                    widths = np.intersect1d(cell.flow_widths, widths_of_other)
                     a, b = _answers_at(first, cell, mode, widths), _answers_at(second, other, mode, widths)
                     if a is not None and b is not None and len(widths):
                         trials = min(len(a), len(b))

@@ -17,21 +17,11 @@ from mc.store.results import CellResults
 
 @dataclass(frozen=True)
 class Truth:
-    """What the observation of a trial was made of.
+    """Signal and observation of a trial."""
 
-    Attributes
-    ----------
-    signal : (n,) array
-        xbar.
-    back : (n,) array
-        The observation where the signal lives: y where A is square, else A^T y.
-    seen : (n,) bool array
-        Entries that A looks at.
-    """
-
-    signal: Array
-    back: Array
-    seen: Mask
+    signal: Array  # xbar, (n,)
+    back: Array  # the observation in signal space, (n,): y where A is square, else A^T y
+    seen: Mask  # entries that A observes, (n,)
 
     @property
     def span(self) -> float:
@@ -40,94 +30,65 @@ class Truth:
 
 
 def address(spec: Mapping[str, Any], trial: int) -> int:
-    """Number under which the problem of a trial is drawn."""
+    """Return the number under which the problem of a trial is drawn."""
     return SHARED_TRIAL if spec.get("resample", "trial") == "cell" else trial
 
 
 def true_span(spec: Mapping[str, Any], seed: int, cell: tuple[int, int], trial: int) -> float:
-    """Range of the signal of a trial, drawn again without its operator."""
+    """Return the range of the signal of a trial, drawn again without its operator."""
     return float(np.ptp(draw_signal(spec, int(spec["n"]), generator(seed, cell, address(spec, trial), What.SIGNAL))))
 
 
 def truth_of(spec: Mapping[str, Any], seed: int, cell: tuple[int, int], trial: int) -> Truth:
-    """Signal and observation of a trial, drawn again.
+    """Draw signal and observation of a trial again; `cell` holds the two words of the id of its cell.
 
     A mask is not decomposed: its rows are orthonormal, so that no noise is projected away.
-
-    Parameters
-    ----------
-    spec : mapping
-        Resolved [problem] values.
-    seed : int
-    cell : (int, int)
-        The two words of the cell's id.
-    trial : int
     """
     if spec["operator"] != "mask":
         problem = draw_problem(spec, seed, cell, trial)
         square = problem.A.shape[0] == problem.A.shape[1]
         back = problem.y if square else problem.A.T @ problem.y
         return Truth(problem.xbar, back, np.any(problem.A != 0.0, axis=0))
-    at = address(spec, trial)
-    A = draw_operator(spec, generator(seed, cell, at, What.OPERATOR))
-    signal = draw_signal(spec, A.shape[1], generator(seed, cell, at, What.SIGNAL))
+    number = address(spec, trial)
+    A = draw_operator(spec, generator(seed, cell, number, What.OPERATOR))
+    signal = draw_signal(spec, A.shape[1], generator(seed, cell, number, What.SIGNAL))
     clean = A @ signal
-    noise = draw_noise(spec, clean, np.eye(A.shape[0]), generator(seed, cell, at, What.NOISE))
+    noise = draw_noise(spec, clean, np.eye(A.shape[0]), generator(seed, cell, number, What.NOISE))
     return Truth(signal, A.T @ (clean + noise), np.any(A != 0.0, axis=0))
 
 
 def psnr(error: Array, n: int, span: float) -> Array:
-    """Peak signal-to-noise ratio in decibels: 20 log10 of the range of the truth over the root mean square error.
+    """Return the peak signal-to-noise ratio in decibels: 20 log10 of `span`, the range of xbar, over the rms error.
 
-    Parameters
-    ----------
-    error : array
-        Norms |x - xbar| of n entries.
-    n : int
-    span : float
-        Range of xbar.
+    `error` holds norms |x - xbar| of n entries.
     """
     with np.errstate(divide="ignore"):
         return np.asarray(20.0 * np.log10(span * np.sqrt(n) / np.asarray(error)))
 
 
 def first_within(residual: Array, level: float) -> int:
-    """Index of the first saved time at which |y(t) - y| is at most a level; -1 where there is none."""
-    there = np.flatnonzero(residual <= level)
-    return int(there[0]) if there.size else -1
+    """Return the index of the first saved time at which |y(t) - y| is at most a level; -1 without one."""
+    within = np.flatnonzero(residual <= level)
+    return int(within[0]) if within.size else -1
 
 
 @dataclass(frozen=True)
 class Course:
-    """One saved trajectory of the loss mse, seen by the one who wants the signal.
-
-    Attributes
-    ----------
-    mode : str
-    width, trial : int
-    time, psnr, residual, observation : (P,) arrays
-        Times, decibels, |y(t) - y| and |y(t) - ybar|; NaN beyond the end.
-    in_range, in_kernel : (P,) arrays
-        Parts of |x(t) - xbar|.
-    noise, sigma_A : float
-        |eps| and the smallest nonzero singular value of A.
-    stop, stop_twice : int
-        Where the discrepancy principle stops at |eps| and at 2 |eps|; -1: nowhere.
-    """
+    """One saved trajectory of the loss mse as errors of the signal, (P,) each; NaN after the end."""
 
     mode: str
     width: int
     trial: int
     time: Array
-    psnr: Array
-    residual: Array
-    observation: Array
-    in_range: Array
+    psnr: Array  # decibels
+    residual: Array  # |y(t) - y|
+    observation: Array  # |y(t) - ybar|
+    in_range: Array  # parts of |x(t) - xbar|
     in_kernel: Array
-    noise: float
-    sigma_A: float
-    stop: int
-    stop_twice: int
+    noise: float  # |eps|
+    sigma_A: float  # smallest nonzero singular value of A
+    stop: int  # index at which the discrepancy principle stops at |eps|; -1: never
+    stop_twice: int  # the same at 2 |eps|
 
     @property
     def best(self) -> int:
@@ -145,49 +106,35 @@ class Course:
         return np.asarray((self.residual + self.noise) / self.sigma_A)
 
     def at(self, index: int) -> float:
-        """Decibels at a saved time; NaN where there is none."""
+        """Return the decibels at a saved time; NaN at index -1."""
         return float(self.psnr[index]) if index >= 0 else float("nan")
 
 
 def courses(
-    cell: CellResults, spec: Mapping[str, Any], seed: int, words: tuple[int, int], loss: str
+    cell: CellResults, spec: Mapping[str, Any], seed: int, cell_id: tuple[int, int], loss: str
 ) -> tuple[Course, ...]:
-    """Every saved trajectory of a cell, mode by mode, width by width; what is not there yet is left out.
+    """Return the saved trajectories of a cell, mode by mode, width by width.
 
-    Parameters
-    ----------
-    cell : CellResults
-    spec : mapping
-        Resolved [problem] values, with the paths of its files, which the results do not have.
-    seed : int
-    words : (int, int)
-        The two words of the cell's id.
-    loss : str
-        Kind of the loss: |y(t) - y| is read off the loss mse.
-
-    Raises
-    ------
-    InputError
-        For another loss than mse.
+    `spec` holds the resolved [problem] values with the paths of its files, which the results do not have, and
+    `cell_id` the two words of the id of the cell. |y(t) - y| is computed from the loss: InputError unless it is mse.
     """
     if loss != "mse":
         raise InputError(f"[loss] kind: |y(t) - y| is stored as the loss mse only, not as {loss!r}; use mse")
     if "signal_error" not in cell:
         return ()
-    n, found = int(spec["n"]), []
+    n, trajectories = int(spec["n"]), []
     names = ("t", "signal_error", "loss", "observation_error", "signal_error_range", "signal_error_kernel")
     data = {name: cell[name] for name in names}
     noise, sigma_A = cell["norm_eps"], cell["sigma_A"]
-    spans = [true_span(spec, seed, words, int(trial)) for trial in cell.saved_trials]
-    for at in np.ndindex(len(cell.modes), len(cell.flow_widths), len(cell.saved_trials)):
-        mode, width, row = at
+    spans = [true_span(spec, seed, cell_id, int(trial)) for trial in cell.saved_trials]
+    for mode, width, row in np.ndindex(len(cell.modes), len(cell.flow_widths), len(cell.saved_trials)):
         place = (mode, row, width)
         if not np.isfinite(data["signal_error"][place]).any():
             continue
         trial = int(cell.saved_trials[row])
         residual = np.sqrt(2.0 * data["loss"][place])
         level = float(noise[trial])
-        found.append(
+        trajectories.append(
             Course(
                 cell.modes[mode],
                 int(cell.flow_widths[width]),
@@ -204,4 +151,4 @@ def courses(
                 first_within(residual, 2.0 * level),
             )
         )
-    return tuple(found)
+    return tuple(trajectories)

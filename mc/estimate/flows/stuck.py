@@ -1,4 +1,4 @@
-"""Training that gets stuck: what the exact verdict says of a draw, and how its trajectory ended (theory §3.3, §7.4)."""
+"""Compare the exact verdict on each draw with the end of its trajectory (theory §3.3, §7.4)."""
 
 from __future__ import annotations
 
@@ -18,65 +18,33 @@ LEFT_OPEN = tuple(outcome for outcome in Outcome if outcome not in ARRIVED + CAN
 
 @dataclass(frozen=True)
 class Stuck:
-    """One mode of a cell, width by width of the flow.
-
-    Parameters
-    ----------
-    mode : str
-    widths : ndarray of int64, shape (K,)
-    trials : ndarray of int64, shape (K,)
-        Trajectories that were asked for.
-    arrived : ndarray of int64, shape (K,)
-        Those that came to the tolerance, or were proved to reach zero loss.
-    cannot : ndarray of int64, shape (K,)
-        Those that were proved not to.
-    left_open : ndarray of int64, shape (K,)
-        Those that ended before either, or failed: with the two others they make up `trials`.
-    broken : ndarray of int64, shape (K,)
-        Trajectories against the exact verdict: the claim "zonotope" violated.
-    checked : ndarray of int64, shape (K,)
-        Trajectories that the claim was decided for.
-    examples : tuple of (trial, width)
-        Draws that get stuck, the widest networks first, one for each width: to be replayed.
-    """
+    """Counts of how the trajectories of a mode ended, at K flow widths; arrived + cannot + left_open = trials."""
 
     mode: str
     widths: IntArray
-    trials: IntArray
-    arrived: IntArray
-    cannot: IntArray
-    left_open: IntArray
-    broken: IntArray
-    checked: IntArray
-    examples: tuple[tuple[int, int], ...]
+    trials: IntArray  # trajectories of the plan
+    arrived: IntArray  # at the tolerance, or proved to reach zero loss
+    cannot: IntArray  # proved not to reach zero loss
+    left_open: IntArray  # ended before either, or failed
+    broken: IntArray  # against the exact verdict: claim "zonotope" violated
+    checked: IntArray  # claim "zonotope" decided
+    examples: tuple[tuple[int, int], ...]  # (trial, width) of a stuck draw at each width, the widest first
 
 
 def exact_counts(cell: CellResults) -> Counts | None:
-    """How many draws reach zero loss with the hidden layer trained, at every width; None where it was not decided."""
-    found = decisions(cell, "exact", "hidden") if "hidden" in cell.modes else None
-    return None if found is None else Counts.of(found)
+    """Count the draws that reach zero loss with the hidden layer trained, at each width; None where not decided."""
+    decided = decisions(cell, "exact", "hidden") if "hidden" in cell.modes else None
+    return None if decided is None else Counts.of(decided)
 
 
 def stuck(cell: CellResults, mode: str) -> Stuck | None:
-    """How the trajectories of a cell ended.
-
-    Parameters
-    ----------
-    cell : CellResults
-        Needs outcome; verdict_zonotope_always for the comparison with the exact verdict.
-    mode : {"hidden", "both"}
-
-    Returns
-    -------
-    Stuck or None
-        None where nothing was integrated.
-    """
+    """Count how the trajectories of a cell ended, against the claim "zonotope"; None where nothing was integrated."""
     stored = dataset(cell, "outcome")
     if stored is None or stored.size == 0 or mode not in cell.modes:
         return None
     outcome = stored[mode_index(cell, mode)]
     verdicts = dataset(cell, "verdict_zonotope_always")
-    own = np.full(outcome.shape, NOT_COMPUTED) if verdicts is None else verdicts[mode_index(cell, mode)]
+    verdict = np.full(outcome.shape, NOT_COMPUTED) if verdicts is None else verdicts[mode_index(cell, mode)]
     return Stuck(
         mode=mode,
         widths=np.asarray(cell.flow_widths, dtype=np.int64),
@@ -84,8 +52,8 @@ def stuck(cell: CellResults, mode: str) -> Stuck | None:
         arrived=_count(np.isin(outcome, ARRIVED)),
         cannot=_count(np.isin(outcome, CANNOT)),
         left_open=_count(np.isin(outcome, LEFT_OPEN)),
-        broken=_count(own == Verdict.VIOLATED),
-        checked=_count(np.isin(own, (Verdict.HOLDS, Verdict.VIOLATED))),
+        broken=_count(verdict == Verdict.VIOLATED),
+        checked=_count(np.isin(verdict, (Verdict.HOLDS, Verdict.VIOLATED))),
         examples=_examples(cell) if mode == "hidden" else (),
     )
 
@@ -95,9 +63,9 @@ def _count(held: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> IntArray:
 
 
 def _examples(cell: CellResults) -> tuple[tuple[int, int], ...]:
-    found = decisions(cell, "exact", "hidden")
-    if found is None:
+    decided = decisions(cell, "exact", "hidden")
+    if decided is None:
         return ()
-    fails = np.asarray(found == Decision.FAILS)
-    at = [i for i in range(fails.shape[1] - 1, -1, -1) if fails[:, i].any()]
-    return tuple((int(np.argmax(fails[:, i])), int(cell.widths[i])) for i in at)
+    fails = np.asarray(decided == Decision.FAILS)
+    columns = [i for i in range(fails.shape[1] - 1, -1, -1) if fails[:, i].any()]
+    return tuple((int(np.argmax(fails[:, i])), int(cell.widths[i])) for i in columns)

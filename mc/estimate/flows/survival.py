@@ -17,62 +17,41 @@ from mc.store.results import CellResults
 from mc.theory.codes import NOT_COMPUTED, Outcome
 
 NEVER = (Outcome.NOT_CONVERGED_CERTIFIED,)
-"""Proved never to converge: at risk for ever, an event at no time."""
+"""Proved never to converge: censored after all other times."""
 CENSORED = (Outcome.HORIZON, Outcome.STEP_BUDGET, Outcome.UNDECIDED, Outcome.NON_FINITE, Outcome.ERROR)
-"""Looked at until stop_time, open after it; one that failed is open from time 0. Only the horizon is chosen without
-looking at the trial."""
+"""Observed until stop_time, a failed trial until time 0. Only the horizon does not depend on the trial."""
 LEFT_OUT = (Outcome.NOT_ATTEMPTED,)
-"""Not asked for: no time is known."""
+"""Not integrated: no time is known."""
 
 
 def dkw_radius(trials: int, level: float = 0.95) -> float:
-    """Half-width sqrt(log(2/(1 - level))/2N) of the band around an empirical distribution function (Massart 1990)."""
+    """Return the half-width sqrt(log(2/(1 - level))/2N) of a DKW band around a distribution function (Massart 1990)."""
     return math.sqrt(math.log(2.0 / (1.0 - level)) / (2.0 * trials)) if trials else 1.0
 
 
 @dataclass(frozen=True)
 class ConvergenceTimes:
-    """The distribution of the time to convergence at one width.
-
-    Parameters
-    ----------
-    width : int
-    trials, events, censored, never, left_out : int
-        trials = events + censored + never; those left out are in none.
-    censored_by : dict of str to int
-        By the word of the outcome.
-    times : ndarray, shape (T,)
-        Increasing times at which something ended.
-    probability : ndarray, shape (T,)
-        Kaplan-Meier estimate of P(converged by t); assumes that censoring tells nothing of what would have come.
-    lower, upper : ndarray, shape (T,)
-        Pointwise limits by Greenwood's formula on the log-log scale (approximate).
-    least, most : ndarray, shape (T,)
-        Share of the trials known to have converged by t, and not known not to have: no assumption on censoring.
-    band_lower, band_upper : ndarray, shape (T,)
-        These two widened by the Dvoretzky-Kiefer-Wolfowitz radius: exact, at all times together.
-    level : float
-    """
+    """Distribution of the time to convergence at one width, at T times; trials = events + censored + never."""
 
     width: int
     trials: int
     events: int
     censored: int
     never: int
-    left_out: int
-    censored_by: dict[str, int]
-    times: Array
-    probability: Array
-    lower: Array
+    left_out: int  # trials of no known time
+    censored_by: dict[str, int]  # by the label of the outcome
+    times: Array  # increasing times at which a trial ended
+    probability: Array  # Kaplan-Meier estimate of P(converged by t); assumes that censoring is independent
+    lower: Array  # pointwise limits by Greenwood's formula on the log-log scale (approximate)
     upper: Array
-    least: Array
-    most: Array
-    band_lower: Array
+    least: Array  # share of the trials known to have converged by t; no assumption on censoring
+    most: Array  # share of the trials not known not to have converged by t
+    band_lower: Array  # the two shares widened by the Dvoretzky-Kiefer-Wolfowitz radius: exact, at all times together
     band_upper: Array
     level: float
 
     def median(self) -> float:
-        """First time by which the Kaplan-Meier estimate reaches one half; inf where it never does."""
+        """Return the first time by which the Kaplan-Meier estimate reaches one half; inf where it never does."""
         reached = np.flatnonzero(self.probability >= 0.5)
         return float(self.times[reached[0]]) if len(reached) else math.inf
 
@@ -80,20 +59,10 @@ class ConvergenceTimes:
 def convergence_times(
     outcome: NDArray[np.int8], stop_time: Array, width: int = 0, level: float = 0.95
 ) -> ConvergenceTimes:
-    """Kaplan-Meier curve of one width.
+    """Return the Kaplan-Meier curve of one width.
 
-    Parameters
-    ----------
-    outcome : ndarray of int8, shape (trials,)
-        Values of `Outcome`, -1 where nothing was computed.
-    stop_time : ndarray, shape (trials,)
-        Time of the flow at which the integration stopped: for "converged" that of the certificate or tolerance.
-    width : int
-    level : float
-
-    Returns
-    -------
-    ConvergenceTimes
+    `outcome` holds values of `Outcome`, (trials,), -1 where nothing was computed; `stop_time`, (trials,), the time at
+    which the integration stopped: for "converged" that of the certificate or tolerance.
     """
     checked_level(level)
     stop_time = np.where(outcome == Outcome.ERROR, 0.0, stop_time)
@@ -151,18 +120,9 @@ def _kaplan_meier(events: Array, censored: Array, times: Array, level: float) ->
 
 
 def cell_convergence_times(cell: CellResults, mode: str, level: float = 0.95) -> tuple[ConvergenceTimes, ...]:
-    """Times to convergence at every flow width of a cell, empty where the run integrated nothing.
+    """Return the times to convergence at each flow width of a cell; empty where the run integrated nothing.
 
-    Parameters
-    ----------
-    cell : CellResults
-    mode : {"hidden", "both"}
-    level : float
-        Of each width alone.
-
-    Returns
-    -------
-    tuple of ConvergenceTimes
+    `level` is that of each width alone.
     """
     outcomes, times = dataset(cell, "outcome"), dataset(cell, "stop_time")
     if outcomes is None or times is None or not outcomes.size:

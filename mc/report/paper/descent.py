@@ -54,14 +54,14 @@ class Step:
 
     def agreement(self) -> Counts:
         """Count the trials where protocol and flow give the same answer, by width; undecided where one of them is."""
-        said, truth = self.protocol.said, self.protocol.truth
+        said, truth = self.protocol.answer, self.protocol.truth
         known = np.isin(said, (Decision.HOLDS, Decision.FAILS)) & np.isin(truth, (Decision.HOLDS, Decision.FAILS))
         same, differ = ((known & equal).sum(axis=0, dtype=np.int64) for equal in (said == truth, said != truth))
         return Counts(same, differ, ((said >= 0) & (truth >= 0)).sum(axis=0, dtype=np.int64) - same - differ)
 
     def first_error(self) -> tuple[int, int] | None:
         """Return the first trial and width where the protocol errs, for a replay; None where it never does."""
-        said, truth = self.protocol.said, self.protocol.truth
+        said, truth = self.protocol.answer, self.protocol.truth
         wrong = ((said == Decision.HOLDS) & (truth == Decision.FAILS)) | (
             (said == Decision.FAILS) & (truth == Decision.HOLDS)
         )

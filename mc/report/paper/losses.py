@@ -119,7 +119,7 @@ def measure(runs: Runs) -> list[Measured]:
     measured = []
     for experiment, run in runs.by_name.items():
         loss = loss_of(run.results.experiment_text)
-        for tracks in (tracks for cell in run.results.cells for tracks in saved_of(cell) if tracks.asked):
+        for tracks in (tracks for cell in run.results.cells for tracks in saved_of(cell) if tracks.requested):
             data = (tracks["t"], tracks["loss"], tracks["error_loss"])
             if isinstance(loss, Power):
                 measured.append(Measured(experiment, f"power p = {loss.p:g}", loss.p, tracks, power_exponent(*data)))

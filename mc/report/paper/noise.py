@@ -113,7 +113,7 @@ def section(runs: Runs) -> Section:
     ended = [Ended(s, stops(s["t"], s["signal_error"], s.psi(loss), s["norm_eps"])) for s in levels]
     ended = [e for e in ended if e.seen or e.tracks.failed.any()]
     shown_ended = [e for e in ended if e.seen]
-    stopped = [stopped_of(tracks, loss) for tracks in bound if tracks.asked]
+    stopped = [stopped_of(tracks, loss) for tracks in bound if tracks.requested]
     shown_stopped = [s for s in stopped if s.tracks.seen]
     shown_kernel = [tracks for tracks in kernel if tracks.seen]
     figures: list[Figure] = []
@@ -129,7 +129,7 @@ def section(runs: Runs) -> Section:
         tables.append(TEXTS.table("stopping_table", stopped=shown_stopped, level=level))
     if shown_kernel:
         figures.append(parts_figure(shown_kernel))
-        claims += kernel_claims([tracks for tracks in kernel if tracks.asked], level)
+        claims += kernel_claims([tracks for tracks in kernel if tracks.requested], level)
     numbers = {
         "middle": _middles(shown_stopped, level),
         "gains": _gains(shown_ended),
