@@ -76,7 +76,7 @@ def _draw_slacks(axes: Axes, rows: Sequence[Finding]) -> None:
     names = [f"{row.name}, {row.hypothesis}" if row.hypothesis != "always" else row.name for row in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("right side over left side, position its smallest (log scale)")
+    axes.set_xlabel("right side over left side, at its smallest (log scale)")
 
 
 def slacks(rows: Sequence[Finding]) -> Figure | None:
